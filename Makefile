@@ -1,0 +1,51 @@
+# Everything runs in .venv, which `make setup` builds from nothing. Names and arguments are described in README.md.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+SAE_RELEASE ?=
+SAE_ID ?=
+NEURONPEDIA_ID ?=
+ARGS ?=
+SAE_FLAGS = $(if $(SAE_RELEASE),--sae-release '$(SAE_RELEASE)') $(if $(SAE_ID),--sae-id '$(SAE_ID)') \
+	$(if $(NEURONPEDIA_ID),--neuronpedia-id '$(NEURONPEDIA_ID)')
+
+.PHONY: setup demo download check test bench clean
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@echo 'make demo       the whole product on this machine, no internet needed'
+	@echo 'make download   the labels of the default SAE  [SAE_RELEASE= SAE_ID= NEURONPEDIA_ID= ARGS=]'
+	@echo 'make test       every test         make check   ruff, mypy --strict, layers'
+	@echo 'make bench      the benchmarks     make setup   just the virtual environment'
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'saefetch needs Python 3.11 or newer; set PYTHON=/path/to/python3.11' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup
+	@$(BIN)/python -m saefetch.demo $(ARGS)
+
+download: setup
+	@$(BIN)/saefetch download $(SAE_FLAGS) $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_layers.py
+
+test: setup
+	$(BIN)/pytest $(ARGS)
+
+bench: setup
+	$(BIN)/python -m benchmarks.labels $(ARGS)
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

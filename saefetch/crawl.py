@@ -1,0 +1,85 @@
+"""Work off a source's chunks, many at a time, and commit each one as it comes.
+
+The slots are shared by all jobs of a run. A free slot goes to the earliest job that has work, so the first SAE is never
+starved by the later ones, and they use whatever it leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from saefetch.sources import Source
+from saefetch.store import Answers
+
+ChunkT = TypeVar("ChunkT")
+Commit = Callable[[Answers], Awaitable[None]]
+
+
+class Slots:
+    """A semaphore of `n` whose waiters are served by priority, the lowest number first, then by arrival."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._free = n
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._arrivals = 0
+
+    @asynccontextmanager
+    async def hold(self, priority: int) -> AsyncIterator[None]:
+        await self._acquire(priority)
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _acquire(self, priority: int) -> None:
+        if self._free and not self._waiting:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._arrivals += 1
+        heapq.heappush(self._waiting, (priority, self._arrivals, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._release()  # the slot was handed over at the moment of cancelling: pass it on
+            raise
+
+    def _release(self) -> None:
+        while self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+async def work_off(source: Source[ChunkT], chunks: list[ChunkT], commit: Commit, slots: Slots, priority: int) -> None:
+    """Fetch and commit all chunks. What a chunk brought is committed also when it fails, or when this is cancelled.
+
+    Raises: the first error that a `fetch` or a `commit` raised, after the other workers have stopped.
+    """
+    queue = iter(chunks)
+
+    async def worker() -> None:
+        for chunk in queue:
+            async with slots.hold(priority):
+                answers = Answers()
+                try:
+                    await source.fetch(chunk, answers)
+                finally:
+                    if answers:
+                        await asyncio.shield(commit(answers))
+
+    workers = [asyncio.create_task(worker()) for _ in range(min(slots.n, len(chunks)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for task in workers:
+            task.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)

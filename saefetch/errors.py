@@ -1,0 +1,104 @@
+"""Everything that can go wrong, as one tree. The class says what to do next.
+
+    SaefetchError                  exit 1: a plain message for a person, never a traceback
+    |-- UsageError                 exit 2: a flag, a config key, an SAE that nobody knows
+    |-- StoreError                 exit 1: the folder or labels.sqlite is full, read-only, foreign, corrupt
+    |-- LockedError                exit 4: another process is downloading this SAE
+    |-- RefusedError               exit 3: the server will not: 401, 403, unknown SAE        -> stop everything
+    `-- RequestError               exit 1: one request failed
+        |-- NotFoundError                  404: there is no such thing                    -> skip: it is an answer
+        |-- TooLargeError                  413, or a body over our cap                    -> split at once
+        |-- RequestRejectedError           any other 4xx, a redirect we do not follow     -> skip
+        |-- ServerError                    5xx                                            -> split at once, or retry
+        |-- TimedOutError                  stalled, or too long in all                    -> split at once, or retry
+        |-- BrokenBodyError                reset or cut in mid-body, bad gzip             -> retry, then skip
+        |-- BadAnswerError                 HTML with 200, wrong type, JSON beyond repair  -> retry, then skip
+        |-- UnreachableError               DNS, refused, TLS, no connection in time       -> retry, then stop
+        `-- RateLimitedError               429: everybody pauses, one probe tries again   -> retry, then stop
+
+`retry` says that the same request may be sent again, `split` that a smaller one may succeed where this one did not, and
+`stop` that, once retries are used up, it makes no sense to go on with others.
+"""
+
+from __future__ import annotations
+
+
+class SaefetchError(Exception):
+    """Base of all errors that saefetch raises on purpose; `str()` of it is written for the user."""
+
+    exit_status = 1
+
+
+class UsageError(SaefetchError):
+    exit_status = 2
+
+
+class StoreError(SaefetchError):
+    """The data folder or the store in it cannot be used; nothing in it was changed."""
+
+
+class LockedError(SaefetchError):
+    exit_status = 4
+
+
+class RefusedError(SaefetchError):
+    exit_status = 3
+
+
+class RequestError(SaefetchError):
+    """One request failed.
+
+    `retry_after_s` is what the server asked for, if it did.
+    """
+
+    retry = False
+    split = False
+    stop = False
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NotFoundError(RequestError):
+    pass
+
+
+class TooLargeError(RequestError):
+    split = True
+
+
+class RequestRejectedError(RequestError):
+    pass
+
+
+class ServerError(RequestError):
+    retry = True
+    split = True
+
+    def __init__(self, message: str, *, status: int, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.status = status
+
+
+class TimedOutError(RequestError):
+    retry = True
+    split = True
+
+
+class UnreachableError(RequestError):
+    retry = True
+    stop = True
+
+
+class BrokenBodyError(RequestError):
+    retry = True
+
+
+class BadAnswerError(RequestError):
+    retry = True
+
+
+class RateLimitedError(RequestError):
+    retry = True
+    stop = True

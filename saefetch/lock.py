@@ -1,0 +1,54 @@
+"""One process per SAE: an advisory lock on `<folder>/.lock`, which holds the owner's pid.
+
+The kernel drops the lock when the process ends, however it ends, so a stale file blocks nobody. The owner removes the
+file before it lets go; a newcomer that locked the removed file notices, as the name no longer leads to it, and retries.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from saefetch.errors import LockedError
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock for the block.
+
+    Raises: LockedError with the other process' pid; OSError where the folder cannot be written.
+    """
+    path = folder / ".lock"
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.read(descriptor, 32).decode("ascii", "replace").strip() or "not known yet"
+            os.close(descriptor)
+            raise LockedError(
+                f"{folder}: another process (pid {pid}) is downloading this SAE; wait for it, or stop it and run again"
+            ) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if _leads_to(path, descriptor):
+            break
+        os.close(descriptor)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _leads_to(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,170 @@
+"""How fast we may ask: the token bucket's settings, the shared pause after a 429, the brake before the quota's end.
+
+One `Host` per origin. Every request passes `Host.admit` first:
+
+            +--------- 429 -----------+
+            v                         |
+    open --trip--> closed --time--> probing --any other answer--> open
+                     ^                |
+                     +-- no answer ---+
+
+While it is closed nobody is admitted. When the time is up exactly one request is let through, the probe; the others
+wait for what it meets. A 429 for the probe closes the host again, for twice as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aiolimiter import AsyncLimiter
+
+from saefetch.errors import RateLimitedError
+
+Sleep = Callable[[float], Awaitable[None]]
+Now = Callable[[], float]
+
+
+def token_bucket(requests_per_second: float) -> AsyncLimiter:
+    """Make a bucket with that rate and one second's worth as its burst, but never less than one request."""
+    if requests_per_second < 1:
+        return AsyncLimiter(1, 1 / requests_per_second)
+    return AsyncLimiter(requests_per_second, 1)
+
+
+class Pause:
+    """The pause that all workers share after a 429. Durations in seconds, on the clock `now`.
+
+    `first_s` is waited when the server does not say how long; it doubles up to `cap_s` each time the probe is refused.
+    A pause that would bring the sum since the first refusal over `max_total_s` is not begun: RateLimitedError instead.
+    """
+
+    def __init__(
+        self, *, now: Now, sleep: Sleep, max_total_s: float, first_s: float = 60.0, cap_s: float = 1800.0
+    ) -> None:
+        self._now, self._sleep = now, sleep
+        self._first_s, self._cap_s, self._max_total_s = first_s, cap_s, max_total_s
+        self._next_s = first_s
+        self._closed_since: float | None = None
+        self._until = 0.0
+        self._probing = False
+        self._changed = asyncio.Event()
+
+    @property
+    def remaining_s(self) -> float | None:
+        """How long nobody is admitted; None when open."""
+        return None if self._closed_since is None else max(0.0, self._until - self._now())
+
+    async def wait(self) -> bool:
+        """Return when the caller may send: True if it is the probe, which must then `lift`, `trip` or `unsettle`."""
+        while self._closed_since is not None:
+            delay = self._until - self._now()
+            if delay > 0:
+                await self._sleep(delay)
+            elif self._probing:
+                await self._changed.wait()
+            else:
+                self._probing = True
+                self._changed.clear()
+                return True
+        return False
+
+    def trip(self, retry_after_s: float | None, *, probe: bool) -> None:
+        """Close the host after a 429.
+
+        Raises: RateLimitedError with `retry` off when the wait would be longer than the user allows.
+        """
+        now = self._now()
+        if self._closed_since is not None and not probe:
+            if retry_after_s is not None:
+                self._until = max(self._until, now + self._allowed(retry_after_s, now))
+            return
+        pause_s = self._next_s if retry_after_s is None else retry_after_s
+        self._next_s = min(self._cap_s, self._next_s * 2)
+        if self._closed_since is None:
+            self._closed_since = now
+        try:
+            self._until = now + self._allowed(pause_s, now)
+        finally:
+            self._release_probe()
+
+    def lift(self) -> None:
+        """Open the host: the server answered."""
+        self._closed_since = None
+        self._next_s = self._first_s
+        self._release_probe()
+
+    def unsettle(self) -> None:
+        """Let another request be the probe: this one met no answer that tells."""
+        self._release_probe()
+
+    def _release_probe(self) -> None:
+        self._probing = False
+        self._changed.set()
+
+    def _allowed(self, pause_s: float, now: float) -> float:
+        since = now if self._closed_since is None else self._closed_since
+        if now - since + pause_s > self._max_total_s:
+            error = RateLimitedError(
+                f"rate limited: the wait of {pause_s:.0f} s is longer than --max-wait-s {self._max_total_s:.0f} allows"
+            )
+            error.retry = False
+            raise error
+        return pause_s
+
+
+class Brake:
+    """Slows down before the wall: `x-limit-remaining` near its end spreads the requests out.
+
+    A `0` on a success may only mean that the server's own counter was slow, so a zero counts only after a low number.
+    """
+
+    LOW = 1000
+    """From this many remaining requests on, we slow down in proportion."""
+    SLOWEST_S = 2.0
+
+    def __init__(self, *, now: Now, sleep: Sleep) -> None:
+        self._now, self._sleep = now, sleep
+        self.remaining: int | None = None
+        self._next_slot = 0.0
+
+    def note(self, remaining: int) -> None:
+        if remaining > 0 or (self.remaining is not None and self.remaining < self.LOW // 10):
+            self.remaining = remaining
+
+    @property
+    def gap_s(self) -> float:
+        """Seconds to keep between two requests: 0 with plenty left, 2 s at the wall."""
+        if self.remaining is None or self.remaining >= self.LOW:
+            return 0.0
+        return self.SLOWEST_S * (1 - self.remaining / self.LOW) ** 2
+
+    async def wait(self) -> None:
+        gap_s = self.gap_s
+        if not gap_s:
+            return
+        self._next_slot = max(self._next_slot + gap_s, self._now())
+        await self._sleep(self._next_slot - self._now())
+
+
+class Host:
+    """All that paces the requests to one origin, and whether it has ever answered in this run."""
+
+    def __init__(self, limiter: AsyncLimiter, pause: Pause, brake: Brake) -> None:
+        self.limiter, self.pause, self.brake = limiter, pause, brake
+        self.answered = False
+
+    async def admit(self) -> bool:
+        """Wait for the pause, the brake and the bucket; return True if the caller is the probe after a pause."""
+        while True:
+            probe = await self.pause.wait()
+            try:
+                if not probe:
+                    await self.brake.wait()
+                await self.limiter.acquire()
+            except BaseException:
+                if probe:
+                    self.pause.unsettle()
+                raise
+            if probe or self.pause.remaining_s is None:
+                return probe

@@ -1,0 +1,115 @@
+"""From the store to the two files that people read, `feature_labels.json` and `metadata.json`.
+
+The same store gives the same bytes. Everything is written as it is read: memory does not grow with the SAE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from saefetch.atomic import atomic_write
+from saefetch.explanations import Preference
+from saefetch.store import Record, State, Store
+
+LABELS_NAME = "feature_labels.json"
+METADATA_NAME = "metadata.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SaeInfo:
+    """The `sae_info` of both files. `downloaded_at` is UTC, the time of the last change to the labels."""
+
+    release: str
+    sae_id: str
+    neuronpedia_id: str
+    num_features: int
+    downloaded_at: str
+
+
+@dataclass(slots=True)
+class Stats:
+    """The `stats` of both files: `successful` + `failed` = `total_features`; `failed` includes the `missing` ones."""
+
+    total_features: int
+    with_descriptions: int = 0
+    successful: int = 0
+    missing: int = 0
+
+    def document(self) -> dict[str, int]:
+        return {
+            "total_features": self.total_features,
+            "with_descriptions": self.with_descriptions,
+            "successful": self.successful,
+            "failed": self.total_features - self.successful,
+        }
+
+
+def publish(store: Store, info: SaeInfo, preference: Preference, *, source: str, version: str) -> Stats:
+    """Write both files from the store; a reader sees the old file or the new one.
+
+    `metadata.json` holds `sae_info` and `stats` as objects, and their members beside them as well.
+    """
+    folder = store.path.parent
+    stats = Stats(info.num_features)
+    with atomic_write(folder / LABELS_NAME) as file:
+        file.writelines(render(store, info, preference, stats))
+    metadata: dict[str, Any] = {"sae_info": asdict(info), "stats": stats.document()}
+    metadata |= asdict(info) | stats.document()
+    metadata |= {"source": source, "missing": stats.missing, "saefetch_version": version}
+    with atomic_write(folder / METADATA_NAME) as file:
+        file.write(orjson.dumps(metadata, option=orjson.OPT_INDENT_2) + b"\n")
+    return stats
+
+
+def render(store: Store, info: SaeInfo, preference: Preference, stats: Stats | None = None) -> Iterator[bytes]:
+    """Yield the bytes of `feature_labels.json`, a feature at a time, and fill in `stats`."""
+    stats = stats or Stats(info.num_features)
+    yield b'{"sae_info":' + orjson.dumps(asdict(info)) + b',\n"features":{'
+    separator = b"\n"
+    for record in store.records(0, info.num_features):
+        entry, described = _entry(record, preference)
+        stats.with_descriptions += described
+        stats.successful += record.error is None
+        stats.missing += record.state in (State.MISSING, State.NOT_EXPORTED)
+        yield separator + entry
+        separator = b",\n"
+    yield b'\n},\n"stats":' + orjson.dumps(stats.document()) + b"}\n"
+
+
+def published(folder: Path) -> bool:
+    """Say whether both files are there."""
+    return (folder / LABELS_NAME).is_file() and (folder / METADATA_NAME).is_file()
+
+
+def _entry(record: Record, preference: Preference) -> tuple[bytes, bool]:
+    """Render one member of `features`; also say whether it has a description."""
+    ranked = preference.rank(record.explanations) if len(record.explanations) > 1 else record.explanations
+    described = bool(ranked) and not ranked[0].blank
+    extra = b""
+    if len(ranked) > 1:
+        extra = b',"all_descriptions":' + orjson.dumps([explanation.text for explanation in ranked])
+    if record.error is not None:
+        extra = b',"error":' + orjson.dumps(record.error)
+    entry = (
+        b'"%d":{"description":%b,"top_positive_tokens":%b,"top_negative_tokens":%b,"max_activation":%b,'
+        b'"has_explanations":%b%b}'
+    ) % (
+        record.index,
+        orjson.dumps(ranked[0].text) if described else b"null",
+        record.positive,
+        record.negative,
+        orjson.dumps(record.max_activation),
+        b"true" if ranked else b"false",
+        extra,
+    )
+    return entry, described
+
+
+def all_texts(record: Record, preference: Preference) -> Iterable[str]:
+    """Yield a feature's readable texts, each once, the published one first."""
+    return dict.fromkeys(e.text for e in preference.rank(record.explanations) if not e.blank)

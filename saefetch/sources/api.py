@@ -1,0 +1,83 @@
+"""What the two API sources share: which indices are still to ask, and whether the server knows the SAE at all."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Awaitable, Callable, Sequence
+
+from saefetch.decode import FeatureJson, add_explanation, add_feature
+from saefetch.errors import RefusedError, RequestError, ServerError, UnreachableError
+from saefetch.identity import Target
+from saefetch.store import Answers, State
+
+Chunk = Sequence[int]
+
+
+def chunks_of(states: array[int], scope: range, size: int) -> list[Chunk]:
+    """Cut the indices in `scope` that are neither got nor missing into chunks of at most `size`."""
+    todo = [index for index in scope if states[index] not in (State.GOT, State.MISSING)]
+    return [todo[start : start + size] for start in range(0, len(todo), size)]
+
+
+def spread(n_features: int, n: int) -> list[int]:
+    """Return at most `n` indices spread evenly over all features."""
+    return sorted({round(k * (n_features - 1) / max(1, n - 1)) for k in range(n)})
+
+
+def take_feature(answers: Answers, feature: FeatureJson, index: int) -> None:
+    add_feature(answers.rows, feature, index)
+    for explanation in feature.explanations or ():
+        add_explanation(answers.rows, explanation, index)
+
+
+class Breaker:
+    """Notices that a server is down, so that the rest of an SAE is not thrown at it one by one.
+
+    A plain 500 may be one bad feature's and weighs 1; other failures, each already retried, weigh 10.
+    """
+
+    LIMIT = 50
+
+    def __init__(self) -> None:
+        self._weight = 0
+
+    def success(self) -> None:
+        self._weight = 0
+
+    def failure(self, exc: RequestError) -> None:
+        """Count a failure that outlived its retries.
+
+        Raises: UnreachableError after too many in a row.
+        """
+        self._weight += 1 if isinstance(exc, ServerError) and exc.status == 500 else 10
+        if self._weight >= self.LIMIT:
+            raise UnreachableError(f"the server keeps failing, so this run stops; the last failure: {exc}") from exc
+
+
+class KnownSae:
+    """Whether the server knows the SAE at all.
+
+    It answers alike for a feature that does not exist and for an SAE that does not: with nothing. So before the first
+    feature is called missing, `some_exist` looks at features spread over the whole SAE.
+    """
+
+    def __init__(self, target: Target, *, known: bool, some_exist: Callable[[], Awaitable[bool]]) -> None:
+        self._target, self._known, self._some_exist = target, known, some_exist
+        self._asking = asyncio.Lock()
+
+    def confirm(self) -> None:
+        self._known = True
+
+    async def check(self) -> None:
+        """Return if the server knows the SAE.
+
+        Raises: RefusedError if not one of the features looked at exists.
+        """
+        async with self._asking:
+            if not self._known and not await self._some_exist():
+                raise RefusedError(
+                    f"Neuronpedia knows no feature of {self._target.neuronpedia_id}: wrong --neuronpedia-id, or an SAE"
+                    " without public features. `saefetch list` shows those that SAELens maps to Neuronpedia."
+                )
+            self._known = True

@@ -1,0 +1,165 @@
+"""The public bulk export: gzipped JSON lines in a bucket, features in one folder, explanations in another.
+
+    v1/{model}/{source}/features/batch-{n}.jsonl.gz        pos_str, neg_str, maxActApprox, ...
+    v1/{model}/{source}/explanations/batch-{n}.jsonl.gz    description, typeName, explanationModelName, embedding, ...
+
+A chunk is an object. Only the listing says which there are: the two folders are cut differently, and rows are sorted as
+text. An object is unpacked and parsed as it arrives, in threads (the inflater lets go of the interpreter), and what the
+parser skips is never held. The bucket may change while we read: an object that is gone, or has another ETag than
+listed, marks the plan as stale, and the crawl asks for a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+from saefetch.body import Inflater
+from saefetch.decode import Decoder, ExplanationJson, FeatureJson, Rows, add_explanation, add_feature, canonical_index
+from saefetch.errors import NotFoundError, RequestError, TooLargeError
+from saefetch.identity import Target
+from saefetch.sources.listing import list_batches
+from saefetch.store import Answers, ExportObject, Store
+from saefetch.transport import Request, Transport
+
+BLOCK = 1 << 18
+"""Compressed bytes that are unpacked in one go in a thread."""
+MAX_LINE = 1 << 24
+MAX_OBJECT = 1 << 32
+FOLDERS = ("features", "explanations")
+
+_FEATURES = Decoder(FeatureJson)
+_EXPLANATIONS = Decoder(ExplanationJson)
+
+
+class ExportSource:
+    """Read an SAE's objects of the bulk export; `n_features` bounds the indices taken."""
+
+    def __init__(
+        self,
+        target: Target,
+        n_features: int,
+        *,
+        transport: Transport,
+        store: Store,
+        threads: ThreadPoolExecutor,
+        export_url: str,
+    ) -> None:
+        self._target, self._n_features = target, n_features
+        self._transport, self._store, self._threads = transport, store, threads
+        self._url = export_url
+        self._prefix = f"v1/{target.neuronpedia_id}/"
+        self.listed: list[ExportObject] = []
+        self.stale = False
+        self.failures: list[RequestError] = []
+
+    async def plan(self) -> list[ExportObject]:
+        """List both folders; return the objects that are new or have changed, the largest first."""
+        self.stale = False
+        self.failures = []
+        max_bytes = self._transport.limits.max_response_bytes
+        listings = await asyncio.gather(
+            *(list_batches(self._transport, self._url, f"{self._prefix}{folder}/", max_bytes) for folder in FOLDERS)
+        )
+        self.listed = [export_object for listing in listings for export_object in listing]
+        known = self._store.etags()
+        new = [o for o in self.listed if not o.etag or known.get(o.key) != o.etag]
+        return sorted(new, key=lambda o: (-o.size, o.key))
+
+    async def fetch(self, chunk: ExportObject, answers: Answers) -> None:
+        folder = chunk.key[len(self._prefix) :].split("/")[0]
+        read = self._read_features if folder == "features" else self._read_explanations
+        served_etag = ""
+
+        def sink(etag: str) -> _Lines:
+            nonlocal served_etag
+            served_etag = etag
+            return _Lines(f"GET {chunk.key}", read, self._threads)
+
+        try:
+            rows = await self._transport.send(Request(f"{self._url}/{chunk.key}", sink))
+        except NotFoundError:
+            self.stale = True
+            return
+        except TooLargeError as exc:
+            self.failures.append(exc)
+            return
+        except RequestError as exc:
+            if not exc.retry:
+                raise
+            self.failures.append(exc)
+            return
+        if served_etag and chunk.etag and served_etag != chunk.etag:
+            self.stale = True
+        answers.rows = rows
+        answers.export_object = replace(chunk, etag=served_etag or chunk.etag)
+
+    def _read_features(self, rows: Rows, block: bytes) -> None:
+        documents, rows_repaired, lost = _FEATURES.lines(block)
+        rows.repaired += rows_repaired
+        rows.ignored += lost
+        for feature in documents:
+            index = self._index(feature)
+            if index is None:
+                rows.ignored += 1
+            else:
+                add_feature(rows, feature, index)
+
+    def _read_explanations(self, rows: Rows, block: bytes) -> None:
+        documents, rows_repaired, lost = _EXPLANATIONS.lines(block)
+        rows.repaired += rows_repaired
+        rows.ignored += lost
+        for explanation in documents:
+            index = self._index(explanation)
+            if index is None:
+                rows.ignored += 1
+            else:
+                add_explanation(rows, explanation, index)
+
+    def _index(self, row: FeatureJson | ExplanationJson) -> int | None:
+        if row.layer is not None and row.layer != self._target.source_id:
+            return None
+        index = canonical_index(row.index)
+        return index if index is not None and index < self._n_features else None
+
+
+class _Lines:
+    """Sink for one object: inflate, cut at line ends, hand whole lines to `read`."""
+
+    def __init__(self, what: str, read: Callable[[Rows, bytes], None], threads: ThreadPoolExecutor) -> None:
+        self._what, self._read, self._threads = what, read, threads
+        self._inflater = Inflater(what, MAX_OBJECT)
+        self._arrived = bytearray()
+        self._tail = b""
+        self._rows = Rows()
+
+    async def feed(self, data: bytes) -> None:
+        self._arrived += data
+        if len(self._arrived) >= BLOCK:
+            await self._take()
+
+    async def finish(self) -> Rows:
+        await self._take()
+        self._inflater.finish()
+        await self._in_thread(partial(self._read, self._rows, self._tail))
+        return self._rows
+
+    async def _take(self) -> None:
+        block, self._arrived = bytes(self._arrived), bytearray()
+        await self._in_thread(partial(self._unpack, block))
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _unpack(self, block: bytes) -> None:
+        for piece in self._inflater.feed(block):
+            text = self._tail + piece
+            end = text.rfind(b"\n{") + 1  # not any newline: a raw one inside a string is no line's end
+            if end:
+                self._read(self._rows, text[:end])
+            self._tail = text[end:]
+            if len(self._tail) > MAX_LINE:
+                raise TooLargeError(f"{self._what}: a line is longer than {MAX_LINE:,} bytes")

@@ -1,0 +1,339 @@
+"""`labels.sqlite`: the checkpoint, and the only state there is.
+
+    meta          name -> value: which SAE this is, its width, where a run stands (see `Meta`)
+    objects       the export's objects that are in, by key and ETag; id 0 stands for the API
+    features      one row a feature and origin     (origin: the object it came from, 0 the API)
+    explanations  one row an explanation and origin
+    absent        features that an answer said are not there, or that failed, and why
+    documents, search     full-text index over the labels, made by `saefetch.search` when a run ends
+
+One transaction a chunk, WAL, synchronous=FULL: a chunk is done when its transaction is, also after a power cut. Rows
+whose origin is no longer in `objects` are dead: an object that changed comes in under a new id, which kills the rows
+of its old version in the same transaction; `sweep` buries them later. So a reader never sees half a change.
+
+A feature's truth, where sources overlap: the API's row before the export's; what comes in later replaces the API's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from saefetch.decode import Rows
+from saefetch.explanations import Explanation
+from saefetch.schema import check_identity, create, sqlite_errors
+
+FILE_NAME = "labels.sqlite"
+API_ORIGIN = 0
+
+
+class State(IntEnum):
+    """What is known of a feature."""
+
+    UNKNOWN = 0  # never asked for, or asked for in a run that did not end
+    GOT = 1
+    ORPHAN = 2  # the export has an explanation of it, but not the feature itself
+    MISSING = 3  # the API says that it does not exist
+    NOT_EXPORTED = 4  # the export does not have it; only the API can tell whether it exists
+    FAILED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ExportObject:
+    """One object of the bulk export. `etag` is quoted, as S3 sends it; `size` is compressed bytes."""
+
+    key: str
+    etag: str
+    size: int
+
+
+@dataclass(slots=True)
+class Answers:
+    """What one chunk brought: rows, and the indices for which there are none and why."""
+
+    rows: Rows = field(default_factory=Rows)
+    missing: list[int] = field(default_factory=list)
+    failed: list[tuple[int, str]] = field(default_factory=list)
+    export_object: ExportObject | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.export_object or self.rows.features or self.missing or self.failed)
+
+
+@dataclass(slots=True)
+class Record:
+    """One feature as stored. `positive` and `negative` are JSON arrays of strings; `error` is set when it is absent."""
+
+    index: int
+    state: State
+    explanations: list[Explanation] = field(default_factory=list)
+    max_activation: float | None = None
+    frac_nonzero: float | None = None
+    positive: bytes = b"[]"
+    negative: bytes = b"[]"
+    error: str | None = None
+
+
+class Store:
+    """The labels of one SAE on disk. Not thread-safe by itself: one thread at a time.
+
+    Raises: StoreError from every method when the disk is full, the folder read-only, or the file damaged.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.connection = connection
+
+    # -- opening and closing -----------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Open the folder's store for writing, making it if there is none."""
+        path = folder / FILE_NAME
+        with sqlite_errors(path):
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+            try:
+                connection.execute("PRAGMA cache_size = -16000")
+                check_identity(connection, path, may_be_empty=True)
+                if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    create(connection)
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+            except BaseException:
+                connection.close()
+                raise
+        return cls(path, connection)
+
+    @classmethod
+    def open_read_only(cls, folder: Path) -> Store:
+        """Open the folder's store for reading; a download may be running on it."""
+        path = folder / FILE_NAME
+        with sqlite_errors(path):
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
+            try:
+                connection.execute("PRAGMA cache_size = -16000")
+                check_identity(connection, path, may_be_empty=False)
+            except BaseException:
+                connection.close()
+                raise
+        return cls(path, connection)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def settle(self) -> None:
+        """Fold the write-ahead log into the file, so that the one file is all there is and can be read anywhere."""
+        with sqlite_errors(self.path):
+            self.connection.execute("PRAGMA journal_mode = DELETE")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing: commit when the block ends, roll back on any exception."""
+        with sqlite_errors(self.path):
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        with sqlite_errors(self.path):
+            yield from self.connection.execute(sql, parameters)
+
+    # -- meta --------------------------------------------------------------------------------------------------------
+
+    def meta(self, name: str, default: Any = None) -> Any:
+        row = next(self.query("SELECT value FROM meta WHERE name = ?", (name,)), None)
+        return default if row is None else row[0]
+
+    def set_meta(self, **values: Any) -> None:
+        with self.transaction() as connection:
+            _set_meta(connection, values)
+
+    @property
+    def generation(self) -> int:
+        """Goes up with every commit that changes labels."""
+        return int(self.meta("generation", 0))
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def commit(self, answers: Answers, downloaded_at: str) -> None:
+        """Take in one chunk, all of it or nothing. `downloaded_at` is UTC, ISO 8601."""
+        with self.transaction() as connection:
+            epoch = int(self.meta("epoch", 0))
+            if answers.export_object is not None:
+                origin = _new_origin(connection, answers.export_object)
+                _forget(connection, "features", {row[0] for row in answers.rows.features}, API_ORIGIN)
+                _forget(connection, "explanations", {row[0] for row in answers.rows.explanations}, API_ORIGIN)
+            else:
+                origin = API_ORIGIN
+                gone = {row[0] for row in answers.rows.features} | set(answers.missing)
+                _forget(connection, "features", gone)
+                _forget(connection, "explanations", gone)
+                connection.executemany("DELETE FROM absent WHERE idx = ?", ((index,) for index in gone))
+            connection.executemany(
+                "INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?, ?, ?)",
+                ((row[0], origin, epoch, *row[1:]) for row in answers.rows.features),
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO explanations VALUES (?, ?, ?, ?, ?)",
+                ((row[0], origin, *row[1:]) for row in answers.rows.explanations),
+            )
+            _mark_absent(connection, State.MISSING, epoch, ((index, "not on Neuronpedia") for index in answers.missing))
+            _mark_absent(connection, State.FAILED, epoch, answers.failed)
+            _changed(connection, downloaded_at)
+
+    def mark_not_exported(self, indices: Iterable[int], downloaded_at: str) -> None:
+        """Record that the export, read whole, does not have these."""
+        with self.transaction() as connection:
+            error = "not in the bulk export; only the API can tell whether it exists"
+            _mark_absent(connection, State.NOT_EXPORTED, 0, ((index, error) for index in indices))
+            _changed(connection, downloaded_at)
+
+    def begin_refresh(self) -> None:
+        """Begin to ask the API for everything again, or go on with a refresh that was interrupted."""
+        if not self.meta("refreshing"):
+            self.set_meta(refreshing=1, epoch=int(self.meta("epoch", 0)) + 1)
+
+    def keep_objects(self, keys: Iterable[str]) -> None:
+        """Forget the export's objects that are not among `keys`, and bury every dead row."""
+        keep = {"", *keys}
+        with self.transaction() as connection:
+            gone = [(key,) for (key,) in connection.execute("SELECT key FROM objects").fetchall() if key not in keep]
+            connection.executemany("DELETE FROM objects WHERE key = ?", gone)
+            n_rows = 0
+            for table in ("features", "explanations"):
+                dead = f"DELETE FROM {table} WHERE origin NOT IN (SELECT id FROM objects)"
+                n_rows += connection.execute(dead).rowcount
+            if gone or n_rows:
+                _changed(connection, None)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def etags(self) -> dict[str, str]:
+        """Return key -> ETag of the export's objects that are in."""
+        return dict(self.query("SELECT key, etag FROM objects WHERE id <> 0"))
+
+    def states(self, n_features: int, *, api_only: bool = False, epoch: int = 0) -> array[int]:
+        """Return each feature's `State`, for indices 0 to n_features-1.
+
+        With `api_only` what came from the export does not count; with `epoch` what the API said before it does not.
+        """
+        states = array("b", bytes(n_features))
+        if not api_only:
+            for (index,) in self.query(
+                "SELECT DISTINCT idx FROM explanations WHERE idx < ? AND origin IN (SELECT id FROM objects)",
+                (n_features,),
+            ):
+                states[index] = State.ORPHAN
+        for index, state in self.query(
+            "SELECT idx, state FROM absent WHERE idx < ? AND epoch >= ?", (n_features, epoch)
+        ):
+            if state != State.NOT_EXPORTED or not (api_only or states[index]):
+                states[index] = state
+        origins = "origin = 0" if api_only else "origin IN (SELECT id FROM objects)"
+        for (index,) in self.query(
+            f"SELECT idx FROM features WHERE idx < ? AND epoch >= ? AND {origins}", (n_features, epoch)
+        ):
+            states[index] = State.GOT
+        return states
+
+    def records(self, start: int, stop: int) -> Iterator[Record]:
+        """Yield every feature from `start` to `stop`-1 in order, absent ones too, never holding more than one."""
+        live = "idx >= ? AND idx < ? AND origin IN (SELECT id FROM objects)"
+        features = _Merge(
+            self.query(
+                "SELECT idx, max_activation, frac_nonzero, positive, negative FROM features"
+                f" WHERE {live} ORDER BY idx, origin <> 0, positive, negative, max_activation, frac_nonzero",
+                (start, stop),
+            )
+        )
+        explanations = _Merge(
+            self.query(f"SELECT idx, text, type, model FROM explanations WHERE {live} ORDER BY idx", (start, stop))
+        )
+        absent = _Merge(
+            self.query("SELECT idx, state, error FROM absent WHERE idx >= ? AND idx < ? ORDER BY idx", (start, stop))
+        )
+        for index in range(start, stop):
+            yield _record(index, features.take(index), explanations.take(index), absent.take(index))
+
+    def record(self, index: int) -> Record:
+        return next(self.records(index, index + 1))
+
+
+def _record(
+    index: int, features: list[tuple[Any, ...]], explanations: list[tuple[Any, ...]], absent: list[tuple[Any, ...]]
+) -> Record:
+    if features:
+        _, max_activation, frac_nonzero, positive, negative = features[0]
+        texts = [Explanation(text, kind, model) for _, text, kind, model in explanations]
+        return Record(index, State.GOT, texts, max_activation, frac_nonzero, positive, negative)
+    if absent and (absent[0][1] != State.NOT_EXPORTED or not explanations):
+        return Record(index, State(absent[0][1]), error=absent[0][2])
+    if explanations:
+        return Record(index, State.ORPHAN, [Explanation(text, kind, model) for _, text, kind, model in explanations])
+    return Record(index, State.UNKNOWN, error="not downloaded yet")
+
+
+class _Merge:
+    """Hands out the rows of an ordered query by their first column, for indices asked for in ascending order."""
+
+    def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:
+        self._groups = groupby(rows, key=itemgetter(0))
+        self._advance()
+
+    def _advance(self) -> None:
+        index, rows = next(self._groups, (None, iter(())))
+        self._index, self._rows = index, list(rows)
+
+    def take(self, index: int) -> list[tuple[Any, ...]]:
+        if self._index != index:
+            return []
+        rows = self._rows
+        self._advance()
+        return rows
+
+
+def _new_origin(connection: sqlite3.Connection, export_object: ExportObject) -> int:
+    connection.execute("DELETE FROM objects WHERE key = ?", (export_object.key,))
+    # max(id)+1 could give a dead row's origin back to life, so ids come from a counter that only rises.
+    origin = connection.execute(
+        "SELECT coalesce((SELECT value FROM meta WHERE name = 'last_origin'), 0) + 1"
+    ).fetchone()[0]
+    _set_meta(connection, {"last_origin": origin})
+    connection.execute("INSERT INTO objects VALUES (?, ?, ?)", (origin, export_object.key, export_object.etag))
+    return int(origin)
+
+
+def _forget(connection: sqlite3.Connection, table: str, indices: Iterable[int], origin: int | None = None) -> None:
+    only = "" if origin is None else f" AND origin = {origin:d}"
+    connection.executemany(f"DELETE FROM {table} WHERE idx = ?{only}", ((index,) for index in indices))
+
+
+def _mark_absent(connection: sqlite3.Connection, state: State, epoch: int, reasons: Iterable[tuple[int, str]]) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO absent VALUES (?, ?, ?, ?)", ((index, state, epoch, error) for index, error in reasons)
+    )
+
+
+def _set_meta(connection: sqlite3.Connection, values: dict[str, Any]) -> None:
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+
+def _changed(connection: sqlite3.Connection, downloaded_at: str | None) -> None:
+    connection.execute("INSERT INTO meta VALUES ('generation', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1")
+    if downloaded_at is not None:
+        _set_meta(connection, {"downloaded_at": downloaded_at})
