@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from saefetch.sources import Source
 from saefetch.store import Answers
 
 ChunkT = TypeVar("ChunkT")
-Commit = Callable[[Answers], Awaitable[None]]
+T = TypeVar("T")
+Commit = Callable[[Answers], Coroutine[Any, Any, None]]
 
 
 class Slots:
@@ -74,12 +75,35 @@ async def work_off(source: Source[ChunkT], chunks: list[ChunkT], commit: Commit,
                     await source.fetch(chunk, answers)
                 finally:
                     if answers:
-                        await asyncio.shield(commit(answers))
+                        await to_the_end(commit(answers))
 
-    workers = [asyncio.create_task(worker()) for _ in range(min(slots.n, len(chunks)))]
+    await together([worker() for _ in range(min(slots.n, len(chunks)))])
+
+
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> None:
+    """Run all at the same time. At the first error, or when cancelled, cancel each of the others once, and wait for all.
+
+    Once, because what a task does after being cancelled (a last commit) must not be cancelled too.
+    """
+    tasks = [asyncio.create_task(work) for work in works]
+    if not tasks:
+        return
     try:
-        await asyncio.gather(*workers)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
-        for task in workers:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Await something that has to be finished, whether we are cancelled meanwhile or not."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

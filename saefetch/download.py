@@ -47,13 +47,14 @@ async def run_jobs(
             ticking = asyncio.create_task(_tick(display, transport))
             jobs = [asyncio.create_task(run(target, number)) for number, target in enumerate(targets)]
             try:
-                await asyncio.gather(*jobs)
+                await asyncio.wait(jobs)
             except asyncio.CancelledError:
                 for job in jobs:
                     job.cancel()
+                await asyncio.wait(jobs)
             finally:
                 ticking.cancel()
-            return list(await asyncio.gather(*jobs))
+            return [job.result() for job in jobs]
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
         display.close()

@@ -114,7 +114,7 @@ class Job:
             self._display.finish(self._target.name)
         if error is not None:
             outcome.exit_status, outcome.error = error.exit_status, str(error)
-        elif outcome.summary.failed and not outcome.error:
+        elif outcome.summary.failed and not outcome.error and not outcome.interrupted:
             outcome.exit_status = 1
             outcome.error = (
                 f"{outcome.summary.failed:,} features failed after all retries; the same command retries just those"

@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 class Standin:
     """A Neuronpedia on loopback.
 
-    `requests` logs what came. Answers take no time of their own: `max_in_flight` only says something with a `latency_s`.
+    `requests` logs what came. Answers take no time of their own: `max_in_flight` says nothing without a `latency_s`.
     `api_limit` requests a `window_s` are let through, counted over everything on the API's origin. `key` is the one
     API key that `Standin.knows` recognizes; without it, or with another, everything can be read all the same.
     """
