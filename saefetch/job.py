@@ -232,6 +232,8 @@ class Job:
         absent = [index for index, state in enumerate(states) if state in (State.UNKNOWN, State.FAILED)]
         if absent:
             self._store.mark_not_exported(absent, _utc_now())
+            for index in absent:
+                self._fetched[index] |= 1
 
     # -- the store ---------------------------------------------------------------------------------------------------
 
@@ -310,13 +312,13 @@ class Job:
         if store.meta("published") != state or not published(self._folder):
             version = saefetch.__version__
             stats = publish(store, info, preference, source=self._settings.source, version=version)
-            store.set_meta(
+            search.build(store, self._n_features, preference)
+            store.set_meta(  # last, so that a crash before it makes the next run do all of it again
                 published=state,
                 with_descriptions=stats.with_descriptions,
                 explanation_types="\n".join(preference.types),
                 explanation_models="\n".join(preference.models),
             )
-            search.build(store, self._n_features, preference)
         self._outcome.summary.labels_path = str(self._folder / LABELS_NAME)
         self._outcome.summary.metadata_path = str(self._folder / METADATA_NAME)
 

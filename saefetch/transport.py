@@ -49,6 +49,7 @@ class Request(Generic[T]):
 
     `sink` gets the response's ETag ("" if there is none) and is called anew for each attempt.
     `divisible` requests are handed back at the first failure that a smaller one may not have.
+    `max_bytes` is the cap on what a Content-Encoding unpacks to, where it is not `Limits.max_response_bytes`.
     """
 
     url: str
@@ -56,6 +57,7 @@ class Request(Generic[T]):
     json: Any = None
     content_types: tuple[str, ...] = ()
     divisible: bool = False
+    max_bytes: int | None = None
 
     @property
     def method(self) -> str:
@@ -290,7 +292,7 @@ class Transport:
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding in ("gzip", "x-gzip", "deflate"):
             encoding = encoding.removeprefix("x-")
-            sink = Unpacked(what, encoding, self.limits.max_response_bytes, sink)
+            sink = Unpacked(what, encoding, request.max_bytes or self.limits.max_response_bytes, sink)
         elif encoding not in ("", "identity"):
             raise BadAnswerError(f"{what}: Content-Encoding {encoding} was not asked for")
         async for data in response.content.iter_any():

@@ -80,7 +80,7 @@ class ExportSource:
             return _Lines(f"GET {chunk.key}", read, self._threads)
 
         try:
-            rows = await self._transport.send(Request(f"{self._url}/{chunk.key}", sink))
+            rows = await self._transport.send(Request(f"{self._url}/{chunk.key}", sink, max_bytes=MAX_OBJECT))
         except NotFoundError:
             self.stale = True
             return
@@ -127,12 +127,16 @@ class ExportSource:
 
 
 class _Lines:
-    """Sink for one object: inflate, cut at line ends, hand whole lines to `read`."""
+    """Sink for one object: inflate, cut at line ends, hand whole lines to `read`.
+
+    An object that is served with `Content-Encoding: gzip` was unpacked on the way and comes here as plain lines.
+    """
 
     def __init__(self, what: str, read: Callable[[Rows, bytes], None], threads: ThreadPoolExecutor) -> None:
         self._what, self._read, self._threads = what, read, threads
         self._inflater = Inflater(what, MAX_OBJECT)
         self._arrived = bytearray()
+        self._plain: bool | None = None
         self._tail = b""
         self._rows = Rows()
 
@@ -143,7 +147,8 @@ class _Lines:
 
     async def finish(self) -> Rows:
         await self._take()
-        self._inflater.finish()
+        if not self._plain:
+            self._inflater.finish()
         await self._in_thread(partial(self._read, self._rows, self._tail))
         return self._rows
 
@@ -155,7 +160,9 @@ class _Lines:
         await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _unpack(self, block: bytes) -> None:
-        for piece in self._inflater.feed(block):
+        if self._plain is None:
+            self._plain = block.startswith(b"{")
+        for piece in (block,) if self._plain else self._inflater.feed(block):
             text = self._tail + piece
             end = text.rfind(b"\n{") + 1  # not any newline: a raw one inside a string is no line's end
             if end:
