@@ -14,7 +14,9 @@ from isal import isal_zlib
 
 from saefetch.errors import BadAnswerError, BrokenBodyError, TooLargeError
 
-PIECE = 1 << 20
+PIECE = 1 << 18
+STEP = 1 << 16
+"""Compressed bytes unpacked at a time: what the inflater leaves over of them it copies, again and again."""
 DAMAGE: tuple[Any, ...] = (isal_zlib.error, zlib.error)
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -41,11 +43,16 @@ class Inflater:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` unpacks to."""
+        for start in range(0, len(data), STEP):
+            yield from self._feed(data[start : start + STEP])
+
+    def _feed(self, data: bytes) -> Iterator[bytes]:
         more = False
         while data or more:
             if self._stream.eof:
-                if not data.strip(b"\0"):
-                    return  # zero padding after the last member is allowed
+                data = data.lstrip(b"\0")  # zero padding after a member is allowed
+                if not data:
+                    return
                 self._stream = isal_zlib.decompressobj(self._wbits)
             try:
                 piece = self._stream.decompress(data, PIECE)

@@ -65,23 +65,30 @@ async def work_off(source: Source[ChunkT], chunks: list[ChunkT], commit: Commit,
 
     Raises: the first error that a `fetch` or a `commit` raised, after the other workers have stopped.
     """
-    queue = iter(chunks)
+    queue, stopped = iter(chunks), False
 
     async def worker() -> None:
+        nonlocal stopped
         for chunk in queue:
             async with slots.hold(priority):
+                if stopped:
+                    return
                 answers = Answers()
                 try:
                     await source.fetch(chunk, answers)
+                except BaseException:
+                    stopped = True  # before the slot is passed on
+                    raise
                 finally:
                     if answers:
                         await to_the_end(commit(answers))
 
-    await together([worker() for _ in range(min(slots.n, len(chunks)))])
+    # One more worker than slots: a slot that falls free finds this job waiting, and does not go to a later one.
+    await together([worker() for _ in range(min(slots.n + 1, len(chunks)))])
 
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> None:
-    """Run all at the same time. At the first error, or when cancelled, cancel each of the others once, and wait for all.
+    """Run all at the same time. At the first error, or when cancelled, cancel each once and wait for all.
 
     Once, because what a task does after being cancelled (a last commit) must not be cancelled too.
     """

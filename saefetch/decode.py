@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
-import orjson
 
 N_TOKENS = 10
 """How many of a feature's top tokens are kept."""
+_encode = msgspec.json.Encoder().encode  # as orjson writes it, byte for byte, but each in no more memory than it needs
 
 T = TypeVar("T")
 FeatureRow = tuple[int, float | None, float | None, bytes, bytes]
@@ -186,8 +186,8 @@ def add_feature(rows: Rows, feature: FeatureJson, index: int) -> None:
             index,
             _finite(feature.maxActApprox),
             _finite(feature.frac_nonzero),
-            orjson.dumps((feature.pos_str or [])[:N_TOKENS]),
-            orjson.dumps((feature.neg_str or [])[:N_TOKENS]),
+            _encode((feature.pos_str or [])[:N_TOKENS]),
+            _encode((feature.neg_str or [])[:N_TOKENS]),
         )
     )
 

@@ -35,7 +35,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.out.exists():
         if not (arguments.out / "standin.json").is_file():
-            sys.exit(f"demo: {arguments.out} is there and not a demo's; give another folder: make demo ARGS='--out DIR'")
+            sys.exit(
+                f"demo: {arguments.out} is there and not a demo's; give another folder: make demo ARGS='--out DIR'"
+            )
         shutil.rmtree(arguments.out)
     arguments.out.mkdir(parents=True)
     with _standin(arguments.out / "standin.json", arguments.labels) as address:

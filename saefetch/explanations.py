@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Explanation:
+class Explanation(NamedTuple):
     """One auto-interpretation of a feature, text as served; `type` and `model` are "" where the server has null."""
 
     text: str

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import ssl
 import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import aiohttp
@@ -66,12 +69,13 @@ def translate(what: str, url: URL, exc: Exception, timeout: aiohttp.ClientTimeou
         return TimedOutError(f"{what}: {url.host} sent nothing for {timeout.sock_read:g} s")
     if isinstance(exc, TimeoutError):
         return TimedOutError(f"{what}: not finished after {timeout.total:g} s")
-    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+    if isinstance(exc, aiohttp.ClientConnectorDNSError) or type(exc) in (UnicodeError, UnicodeEncodeError):  # no IDNA
         return UnreachableError(f"cannot find the host {url.host}: no such name, or no network")
     if isinstance(exc, aiohttp.ClientSSLError | ssl.SSLError | aiohttp.ServerFingerprintMismatch):
         return UnreachableError(f"no secure connection to {url.host}: {exc}")
     if isinstance(exc, aiohttp.ClientConnectorError):
-        return UnreachableError(f"cannot connect to {url.host}:{url.port}: {exc.os_error.strerror or exc.os_error}")
+        reason = os.strerror(exc.os_error.errno) if exc.os_error.errno else exc.os_error
+        return UnreachableError(f"cannot connect to {url.host}:{url.port}: {reason}")
     if isinstance(exc, aiohttp.ClientPayloadError):
         return BrokenBodyError(f"{what}: the answer was cut off")
     if isinstance(exc, aiohttp.ServerDisconnectedError | ConnectionError | aiohttp.ClientOSError):
@@ -89,10 +93,11 @@ def parse_retry_after(value: str | None, wall_clock: float) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(value).timestamp() - wall_clock
+            date = parsedate_to_datetime(value)
+            seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - wall_clock
         except (ValueError, OverflowError):
             return None
-    return max(0.0, seconds) if seconds < 1e9 else None
+    return None if math.isnan(seconds) else max(0.0, seconds)
 
 
 def _said(body: bytes) -> str:

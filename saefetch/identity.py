@@ -71,6 +71,7 @@ def resolve(
     release = release or DEFAULT_RELEASE
     sae_id = sae_id or (DEFAULT_SAE_ID if release == DEFAULT_RELEASE else "")
     if not sae_id:
+        _check(_RELEASE, release, "--sae-release")
         raise UsageError(f"--sae-release {release} needs --sae-id; `saefetch list {release}` shows its SAEs")
     _check(_RELEASE, release, "--sae-release")
     if registry.is_pattern(sae_id):
@@ -110,14 +111,12 @@ def _check(pattern: re.Pattern[str], value: str, flag: str) -> re.Match[str]:
 
 
 def _unknown(release: str, sae_id: str) -> str:
-    nearest = registry.suggest(release, sae_id)
-    hint = ""
-    if nearest:
-        hint = (
-            " Did you mean "
-            + " or ".join(f"--sae-release {sae.release} --sae-id {sae.sae_id}" for sae in nearest[:2])
-            + "?"
-        )
+    nearest = registry.suggest(release, sae_id)[:2]
+    here = all(sae.release == release for sae in nearest)
+    names = [
+        f"--sae-id {sae.sae_id}" if here else f"--sae-release {sae.release} --sae-id {sae.sae_id}" for sae in nearest
+    ]
+    hint = f" Did you mean {' or '.join(names)}?" if names else ""
     return (
         f"SAELens' registry maps no SAE {release} {sae_id} to Neuronpedia.{hint}"
         " `saefetch list` shows all; for one that is not there give --neuronpedia-id MODEL/SOURCE."

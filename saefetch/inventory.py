@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from saefetch import registry
 from saefetch.errors import StoreError
+from saefetch.identity import MAX_FEATURES
 from saefetch.publish import LABELS_NAME, METADATA_NAME, SaeInfo, Stats, render
 from saefetch.search import stored_preference
 from saefetch.store import FILE_NAME, State, Store
@@ -33,6 +36,17 @@ class Progress:
     remaining: int = 0
     next_step: str = ""
 
+    @property
+    def flags(self) -> list[str]:
+        """The flags that name this SAE; its Neuronpedia id and width only where the registry says something else."""
+        flags = ["--sae-release", self.sae_release, "--sae-id", self.sae_id]
+        known = registry.find(self.sae_release, self.sae_id)
+        if self.neuronpedia_id and (known is None or known.neuronpedia_id != self.neuronpedia_id):
+            flags += ["--neuronpedia-id", self.neuronpedia_id]
+        if self.total_features and (known is None or known.width not in (None, self.total_features)):
+            flags += ["--num-features", str(self.total_features)]
+        return flags
+
 
 def folders(data_dir: Path) -> Iterator[Path]:
     """Yield the folders that hold a store, in the order of their names."""
@@ -42,84 +56,116 @@ def folders(data_dir: Path) -> Iterator[Path]:
 def progress(folder: Path) -> Progress:
     """Read one store, also while a download writes to it; a store that cannot be read says so in `state`."""
     try:
-        store = Store.open_read_only(folder)
+        with closing(Store.open_read_only(folder)) as store:
+            return _progress(store, folder)
     except StoreError as exc:
         return Progress(folder.parent.name, folder.name, "", str(folder), "unreadable", next_step=str(exc))
-    try:
-        total = int(store.meta("num_features", 0))
-        half = bool(store.meta("export_open"))
-        states = store.states(total, api_only=half)
-        n = {state: states.count(state) for state in State}
-        found = Progress(
-            str(store.meta("release", folder.parent.name)),
-            str(store.meta("sae_id", folder.name)),
-            str(store.meta("neuronpedia_id", "")),
-            str(folder),
-            state="complete",
-            total_features=total,
-            successful=n[State.GOT] + n[State.ORPHAN],
-            missing=n[State.MISSING] + n[State.NOT_EXPORTED],
-            failed=n[State.FAILED],
-            remaining=n[State.UNKNOWN],
-            next_step="nothing to fetch; --refresh looks for changes",
-        )
-        if half or found.remaining or found.failed:
-            found.state = "incomplete"
-            n_open = found.remaining + found.failed
-            found.next_step = (
-                f"fetch the export's remaining objects ({len(store.etags()):,} are here)"
-                if half
-                else (
-                    f"fetch {n_open:,} features"
-                    + (f", {found.failed:,} of which failed before" if found.failed else "")
-                )
-            )
-        return found
-    finally:
-        store.close()
+
+
+def _progress(store: Store, folder: Path) -> Progress:
+    total = _n_features(store)
+    half = bool(store.meta("export_open"))
+    states = store.states(total)
+    n = {state: states.count(state) for state in State}
+    found = Progress(
+        str(store.meta("release", folder.parent.name)),
+        str(store.meta("sae_id", folder.name)),
+        str(store.meta("neuronpedia_id", "")),
+        str(folder),
+        state="complete",
+        total_features=total,
+        successful=n[State.GOT] + n[State.ORPHAN],
+        missing=n[State.MISSING] + n[State.NOT_EXPORTED],
+        failed=n[State.FAILED],
+        remaining=n[State.UNKNOWN],
+        next_step="nothing to fetch; --refresh looks for changes",
+    )
+    n_open = found.remaining + found.failed
+    if half:
+        found.next_step = f"fetch the rest of the export ({len(store.etags()):,} of its objects are here)"
+    elif n_open:
+        before = f", {found.failed:,} of which failed before" if found.failed else ""
+        found.next_step = f"fetch {n_open:,} features{before}"
+    elif not total:
+        found.next_step = "fetch everything"
+    if half or n_open or not total:
+        found.state = "incomplete"
+    return found
 
 
 def check(folder: Path) -> list[str]:
     """Compare the published files with the store, byte for byte, and the store with itself; return what is wrong."""
+    if not (folder / FILE_NAME).is_file():
+        return [f"{folder / FILE_NAME}: not there; `saefetch download` gets this SAE's labels"]
     try:
-        store = Store.open_read_only(folder)
+        with closing(Store.open_read_only(folder)) as store:
+            try:
+                return list(_problems(store, folder))
+            except (StoreError, OSError) as exc:  # inside, so that every cursor is closed before the store is
+                return [str(exc)]
     except StoreError as exc:
         return [str(exc)]
-    try:
-        return list(_problems(store, folder))
-    except StoreError as exc:
-        return [str(exc)]
-    finally:
-        store.close()
 
 
 def _problems(store: Store, folder: Path) -> Iterator[str]:
     for (verdict,) in store.query("PRAGMA integrity_check(5)"):
         if verdict != "ok":
-            yield f"{store.path}: {verdict}"
+            yield f"{store.path}: damaged: {verdict}; move it away, and `saefetch download` gets everything anew"
+            return
+    found = _progress(store, folder)
+    if found.state != "complete":
+        yield f"{store.path}: not finished; `saefetch download` would {found.next_step}"
     labels, metadata = folder / LABELS_NAME, folder / METADATA_NAME
-    for path in (labels, metadata):
-        if not path.is_file():
-            yield f"{path}: not there; `saefetch download` writes it from the store"
-    if not labels.is_file() or not metadata.is_file():
+    absent = [path for path in (labels, metadata) if not path.is_file()]
+    for path in absent:
+        yield f"{path}: not there; `saefetch download` writes it from the store"
+    if not found.total_features:
         return
     info = SaeInfo(**{name: store.meta(name) for name in SaeInfo.__dataclass_fields__})
-    stats, n_bytes = Stats(info.num_features), 0
+    stats = Stats(info.num_features)
+    where = _first_difference(labels, render(store, info, stored_preference(store), stats), whole=labels in absent)
+    if where is not None:
+        yield f"{labels}: differs from the store {where}; {MEND}"
+    if metadata not in absent:
+        wrong = _wrong_members(metadata, info, stats)
+        if wrong:
+            yield f"{metadata}: {wrong}; {MEND}"
+
+
+def _first_difference(labels: Path, expected: Iterator[bytes], *, whole: bool) -> str | None:
+    """Compare, and read `expected` to its end in any case: it counts. With `whole` there is nothing to compare."""
+    if whole:
+        for _ in expected:
+            pass
+        return None
+    where, n_bytes = None, 0
     with labels.open("rb") as file:
-        for expected in render(store, info, stored_preference(store), stats):
-            if file.read(len(expected)) != expected:
-                yield f"{labels}: differs from the store near byte {n_bytes:,}; {MEND}"
-                return
-            n_bytes += len(expected)
-        if file.read(1):
-            yield f"{labels}: has something after its end; {MEND}"
-    if _read(metadata).get("stats") != stats.document():
-        yield f"{metadata}: its counts are not the store's; {MEND}"
+        for piece in expected:
+            if where is None and file.read(len(piece)) != piece:
+                where = f"near byte {n_bytes:,}"
+            n_bytes += len(piece)
+        if where is None and file.read(1):
+            where = "after its end"
+    return where
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _wrong_members(path: Path, info: SaeInfo, stats: Stats) -> str | None:
+    """Compare what `metadata.json` says with the store; `source` and `saefetch_version` are its own."""
     try:
         document = orjson.loads(path.read_bytes())
-    except (orjson.JSONDecodeError, OSError):
-        return {}
-    return document if isinstance(document, dict) else {}
+    except orjson.JSONDecodeError as exc:
+        return f"not valid JSON: {exc}"
+    if not isinstance(document, dict):
+        return "not a JSON object"
+    expected: dict[str, Any] = {"sae_info": asdict(info), "stats": stats.document(), "missing": stats.missing}
+    expected |= asdict(info) | stats.document()
+    wrong = [name for name, value in expected.items() if document.get(name, ...) != value]
+    wrong += [name for name in ("source", "saefetch_version") if not isinstance(document.get(name), str)]
+    return f"{', '.join(wrong)} not as in the store" if wrong else None
+
+
+def _n_features(store: Store) -> int:
+    n_features = store.meta("num_features", 0)
+    if not isinstance(n_features, int) or not 0 <= n_features <= MAX_FEATURES:
+        raise StoreError(f"{store.path}: damaged: it says that it has {str(n_features)[:40]!r} features")
+    return n_features

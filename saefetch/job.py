@@ -91,7 +91,8 @@ class Job:
         self._n_features = target.n_features or 0
         self._fetched = bytearray()
         self._n_done = 0
-        self._n_repaired = 0
+        self._export_bytes = self._export_bytes_read = 0
+        self._n_repaired = self._n_ignored = 0
 
     async def run(self) -> Outcome:
         """Do the job. Whatever goes wrong ends up in the outcome, so that it stops no other job."""
@@ -133,6 +134,8 @@ class Job:
             sae_id=self._target.sae_id,
             neuronpedia_id=self._target.neuronpedia_id,
             num_features=self._n_features,
+            explanation_types="\n".join(self._settings.preference.types),
+            explanation_models="\n".join(self._settings.preference.models),
         )
         n_open = self._n_open()
         self._n_done = len(self._scope) - n_open
@@ -144,18 +147,28 @@ class Job:
                 if not store.generation:
                     raise
                 self._stop(exc)  # what came before it is worth publishing
-        await self._in_writer(self._publish)
+        publishing = asyncio.ensure_future(self._in_writer(self._publish))
+        try:
+            await asyncio.shield(publishing)
+        except asyncio.CancelledError:
+            while not publishing.done():  # the files of a million features take a while; the next run writes them
+                store.interrupt()  # again and again, as it hits only what runs at that moment
+                await asyncio.wait([publishing], timeout=0.02)
+            publishing.exception()
+            raise
 
     async def _crawl(self) -> None:
+        exported = False
         if self._settings.source in ("export", "auto"):
             try:
                 await self._crawl_export()
+                exported = True
             except (RequestError, RefusedError) as exc:
                 if self._settings.source == "export":
                     raise
                 self._note(f"the bulk export could not be used, so the API is asked instead: {exc}")
         if self._settings.source != "export":
-            await self._crawl_api()
+            await self._crawl_api(exported)
 
     async def _crawl_export(self) -> None:
         store, alone = self._store, self._settings.source == "export"
@@ -175,6 +188,7 @@ class Job:
                     + ("; the API may know it: --source batch" if alone else "")
                 )
             if chunks:
+                self._export_bytes = self._export_bytes_read + sum(chunk.size for chunk in chunks)
                 store.set_meta(export_open=1)  # from here on, what came from the export may be half of it
             await work_off(source, chunks, self._commit, self._crew.slots, self._priority)
             if not source.stale:
@@ -190,14 +204,14 @@ class Job:
         if alone:
             await self._in_writer(self._mark_not_exported)
 
-    async def _crawl_api(self) -> None:
+    async def _crawl_api(self, exported: bool) -> None:
         store, settings = self._store, self._settings
-        # A refresh that is not the export's business asks for everything; an export half read is not to be relied on.
-        afresh = self._crew.refresh and settings.source != "auto"
+        # A refresh asks for all that the export did not just bring; an export half read is not to be relied on.
+        afresh = self._crew.refresh
         if afresh:
             store.begin_refresh()
         epoch = int(store.meta("epoch", 0)) if afresh else 0
-        api_only = afresh or bool(store.meta("export_open"))
+        api_only = (afresh and not exported) or bool(store.meta("export_open"))
         shared: dict[str, Any] = {
             "transport": self._transport,
             "store": store,
@@ -214,6 +228,10 @@ class Job:
         await work_off(source, await source.plan(), self._commit, self._crew.slots, self._priority)
         if afresh and not await source.plan():
             store.set_meta(refreshing=0)
+        if store.meta("export_open"):
+            states = store.states(self._n_features, api_only=True)
+            if all(state in (State.GOT, State.MISSING) for state in states):
+                store.set_meta(export_open=0)  # the API answered for all: the export is not needed
 
     async def _commit(self, answers: Answers) -> None:
         await self._in_writer(partial(self._store.commit, answers, _utc_now()))
@@ -225,7 +243,12 @@ class Job:
         for explanation in rows.explanations:
             fetched[explanation[0]] |= 2
         self._n_repaired += rows.repaired
-        self._display.advance(self._target.name, min(self._n_done, len(self._scope)))
+        self._n_ignored += rows.ignored
+        n_shown = min(self._n_done, len(self._scope))
+        if answers.export_object is not None:  # all its features come before most of their labels: bytes tell more
+            self._export_bytes_read += answers.export_object.size
+            n_shown = n_shown * self._export_bytes_read // max(1, self._export_bytes)
+        self._display.advance(self._target.name, n_shown)
 
     def _mark_not_exported(self) -> None:
         states = self._store.states(self._n_features)
@@ -246,11 +269,15 @@ class Job:
             raise StoreError(f"{self._folder}: cannot be made: {exc.strerror}; choose another --data-dir") from exc
         try:
             with lock_folder(self._folder):
-                self._store = await self._in_writer(partial(Store.open, self._folder))
+                opening = self._writer.submit(Store.open, self._folder)
                 try:
+                    await asyncio.shield(asyncio.wrap_future(opening))
+                    self._store = opening.result()
                     yield
                 finally:
-                    self._writer.submit(self._close_store).result()
+                    if opening.exception() is None:  # also when this was cancelled while it was being opened
+                        self._store = opening.result()
+                        self._writer.submit(self._close_store).result()
         finally:
             with suppress(OSError):  # not empty, as a rule
                 self._folder.rmdir()
@@ -316,8 +343,6 @@ class Job:
             store.set_meta(  # last, so that a crash before it makes the next run do all of it again
                 published=state,
                 with_descriptions=stats.with_descriptions,
-                explanation_types="\n".join(preference.types),
-                explanation_models="\n".join(preference.models),
             )
         self._outcome.summary.labels_path = str(self._folder / LABELS_NAME)
         self._outcome.summary.metadata_path = str(self._folder / METADATA_NAME)
@@ -339,8 +364,8 @@ class Job:
         if summary.labels_path and len(scope) == self._n_features:
             summary.with_descriptions = int(self._store.meta("with_descriptions", 0))
         else:
-            records = self._store.records(scope.start, scope.stop)
-            summary.with_descriptions = sum(any(not e.blank for e in record.explanations) for record in records)
+            described = self._store.described(scope.start, scope.stop)
+            summary.with_descriptions = sum(states[index] in (State.GOT, State.ORPHAN) for index in described)
         if alone and summary.missing:
             self._note(f"{summary.missing:,} features are not in the export; only the API can tell whether they exist")
 
@@ -351,6 +376,8 @@ class Job:
         summary.seconds = round(seconds, 3)
         if self._n_repaired:
             self._note(f"{self._n_repaired:,} answers or lines held malformed JSON and were repaired")
+        if self._n_ignored:
+            self._note(f"{self._n_ignored:,} rows were not of these features, or beyond repair, and were left out")
 
     def _note(self, line: str) -> None:
         self._outcome.notes.append(line)

@@ -4,12 +4,13 @@ One `Host` per origin. Every request passes `Host.admit` first:
 
             +--------- 429 -----------+
             v                         |
-    open --trip--> closed --time--> probing --any other answer--> open
+    open --trip--> closed --time--> probing --an answer that tells--> open
                      ^                |
-                     +-- no answer ---+
+                     +-- any other ---+
 
 While it is closed nobody is admitted. When the time is up exactly one request is let through, the probe; the others
-wait for what it meets. A 429 for the probe closes the host again, for twice as long.
+wait for what it meets. A 429 for the probe closes the host again, for twice as long. A 5xx, a timeout or a cut body
+tells nothing of the limit: then the next one is the probe.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ def token_bucket(requests_per_second: float) -> AsyncLimiter:
     return AsyncLimiter(requests_per_second, 1)
 
 
+LEAST_PAUSE_S = 1.0
+"""Waited even when the server says `Retry-After: 0`, so that nobody spins."""
+
+
 class Pause:
     """The pause that all workers share after a 429. Durations in seconds, on the clock `now`.
 
@@ -40,9 +45,16 @@ class Pause:
     """
 
     def __init__(
-        self, *, now: Now, sleep: Sleep, max_total_s: float, first_s: float = 60.0, cap_s: float = 1800.0
+        self,
+        *,
+        now: Now,
+        sleep: Sleep,
+        max_total_s: float,
+        first_s: float = 60.0,
+        cap_s: float = 1800.0,
+        host: str = "the server",
     ) -> None:
-        self._now, self._sleep = now, sleep
+        self._now, self._sleep, self._host = now, sleep, host
         self._first_s, self._cap_s, self._max_total_s = first_s, cap_s, max_total_s
         self._next_s = first_s
         self._closed_since: float | None = None
@@ -79,12 +91,12 @@ class Pause:
             if retry_after_s is not None:
                 self._until = max(self._until, now + self._allowed(retry_after_s, now))
             return
-        pause_s = self._next_s if retry_after_s is None else retry_after_s
+        pause_s = self._next_s if retry_after_s is None else max(retry_after_s, LEAST_PAUSE_S)
         self._next_s = min(self._cap_s, self._next_s * 2)
         if self._closed_since is None:
             self._closed_since = now
         try:
-            self._until = now + self._allowed(pause_s, now)
+            self._until = max(self._until, now + self._allowed(pause_s, now))  # a straggler may have been told more
         finally:
             self._release_probe()
 
@@ -106,7 +118,8 @@ class Pause:
         since = now if self._closed_since is None else self._closed_since
         if now - since + pause_s > self._max_total_s:
             error = RateLimitedError(
-                f"rate limited: the wait of {pause_s:.0f} s is longer than --max-wait-s {self._max_total_s:.0f} allows"
+                f"rate limited by {self._host}: to wait {pause_s:.0f} s, after {now - since:.0f} s already, is longer"
+                f" than --max-wait-s {self._max_total_s:.0f} allows"
             )
             error.retry = False
             raise error

@@ -112,4 +112,5 @@ def _entry(record: Record, preference: Preference) -> tuple[bytes, bool]:
 
 def all_texts(record: Record, preference: Preference) -> Iterable[str]:
     """Yield a feature's readable texts, each once, the published one first."""
-    return dict.fromkeys(e.text for e in preference.rank(record.explanations) if not e.blank)
+    ranked = preference.rank(record.explanations) if len(record.explanations) > 1 else record.explanations
+    return dict.fromkeys(explanation.text for explanation in ranked if not explanation.blank)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from saefetch.errors import StoreError
@@ -35,13 +35,23 @@ def create(connection: sqlite3.Connection) -> None:
     )
 
 
-def check_identity(connection: sqlite3.Connection, path: Path, *, may_be_empty: bool) -> None:
-    """Refuse a file that is not ours, before anything is written to it."""
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (n_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if n_tables == 0 and application_id == 0 and may_be_empty:
-        return
+def check_identity(path: Path, *, may_be_empty: bool) -> None:
+    """Refuse a file that is not ours. To be called before SQLite opens it: that alone may write to it.
+
+    SQLite folds another program's write-ahead log into its file, for one. The header's fields are those of
+    https://www.sqlite.org/fileformat.html#the_database_header; what has no such header is left to SQLite to judge.
+    """
+    with suppress(OSError), path.open("rb") as file:
+        header = file.read(100)
+        if not header.startswith(b"SQLite format 3\0"):
+            if not header and not may_be_empty:
+                raise StoreError(f"{path}: holds nothing yet; run the download again")
+            return
+        version, application_id = (int.from_bytes(header[at : at + 4], "big") for at in (60, 68))
+        _refuse_foreign(path, application_id, version)
+
+
+def _refuse_foreign(path: Path, application_id: int, version: int) -> None:
     advice = "it was left as it is; move it away, or choose another --data-dir"
     if application_id != APPLICATION_ID:
         raise StoreError(f"{path}: this is an SQLite database, but not one of saefetch's; {advice}")

@@ -1,35 +1,38 @@
 """Ranked full-text search over the labels: FTS5, in the store's own file.
 
-    documents(id, idx, text)    one row a described feature, all its texts, the shortest label first
-    search                      FTS5 over documents.text: porter stems, accents folded, prefixes of 2 and 3 indexed
+    documents(id, text)    one row a described feature, all its texts; id = length of the text * 2^26 + feature
+    search                 FTS5 over documents.text: porter stems, accents folded, beginnings of 1 to 3 letters indexed
 
-Labels are short, and a word rarely stands twice in one, so BM25 ranks the labels that match by their length. Numbering
-the documents by length makes FTS5 yield the best matches first: `POOL` of them are enough to rank, however many match,
-and a word that half a million labels contain costs no more than a rare one.
+FTS5's own ranking visits every row that holds a word, so over a million labels a common word takes a long time. Labels
+are short and a word rarely stands twice in one: what ranks them is their length. As ids go by length FTS5 yields the
+best first, and `POOL` of them are enough to rank, however many match.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from saefetch.errors import UsageError
 from saefetch.explanations import Preference
+from saefetch.identity import MAX_FEATURES
 from saefetch.publish import all_texts
 from saefetch.store import Store
 
 POOL = 500
+COMMON = 10_000
+"""A word in this many labels is common; how many more does not matter."""
 MARK = "\x02", "\x03"
 """Put around each matched word in `Match.marked`."""
 
 _TABLES = """
 DROP TABLE IF EXISTS {schema}.search;
 DROP TABLE IF EXISTS {schema}.documents;
-CREATE TABLE {schema}.documents (id INTEGER PRIMARY KEY, idx INTEGER NOT NULL, text TEXT NOT NULL);
+CREATE TABLE {schema}.documents (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE VIRTUAL TABLE {schema}.search USING fts5 (
-    text, content = 'documents', content_rowid = 'id', prefix = '2 3',
+    text, content = 'documents', content_rowid = 'id', columnsize = 0, prefix = '1 2 3',
     tokenize = 'porter unicode61 remove_diacritics 2');
 """
 
@@ -51,7 +54,7 @@ def build(store: Store, n_features: int, preference: Preference) -> None:
 
 
 def search(store: Store, query: str, limit: int) -> list[Match]:
-    """Find the labels that hold all of the query's words, or where none does, any of them; the best first.
+    """Find the labels that hold all of the query's words, or where none does, as many of the rarer as can be had.
 
     `word*` matches a beginning, `"two words"` a phrase. Where the store has changed since its index was made, as after
     an interrupted download, a temporary index is made.
@@ -66,55 +69,75 @@ def search(store: Store, query: str, limit: int) -> list[Match]:
         schema = "temp"
         n_features = int(store.meta("num_features", 0))
         _build(store.connection, schema, store, n_features, stored_preference(store))
-    return _run(store, schema, " ".join(terms), limit) or (
-        _run(store, schema, " OR ".join(terms), limit) if len(terms) > 1 else []
-    )
+    found = {match.index: match for match in _run(store, schema, terms, limit)}
+    if not found:
+        for fewer in _relaxed(store, schema, terms):
+            for match in _run(store, schema, fewer, limit):
+                found.setdefault(match.index, match)
+            if len(found) >= limit:
+                break
+    return sorted(found.values(), key=lambda match: (-match.score, match.index))[:limit]
 
 
 def stored_preference(store: Store) -> Preference:
-    """Return the preference that the labels were last published with."""
+    """Return the preference of the last run."""
     types, models = (str(store.meta(name, "")) for name in ("explanation_types", "explanation_models"))
-    return Preference(tuple(types.split("\n")), tuple(models.split("\n")))
+    return Preference(tuple(filter(None, types.split("\n"))), tuple(filter(None, models.split("\n"))))
 
 
 def _build(connection: sqlite3.Connection, schema: str, store: Store, n_features: int, preference: Preference) -> None:
     for statement in _TABLES.format(schema=schema).split(";\n"):
         connection.execute(statement)
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS unsorted (idx INTEGER, text TEXT)")
-    connection.execute("DELETE FROM temp.unsorted")
-    connection.executemany("INSERT INTO temp.unsorted VALUES (?, ?)", _texts(store, n_features, preference))
-    connection.execute(
-        f"INSERT INTO {schema}.documents (idx, text) SELECT idx, text FROM temp.unsorted ORDER BY length(text), idx"
+    connection.executemany(
+        f"INSERT INTO {schema}.documents VALUES (?, ?)",
+        ((len(text) * MAX_FEATURES + index, text) for index, text in _texts(store, n_features, preference)),
     )
     connection.execute(f"INSERT INTO {schema}.search (search) VALUES ('rebuild')")
-    connection.execute("DROP TABLE temp.unsorted")
 
 
 def _texts(store: Store, n_features: int, preference: Preference) -> Iterator[tuple[int, str]]:
     for record in store.records(0, n_features):
-        if record.explanations:
-            text = "\n".join(all_texts(record, preference))
-            if text:
-                yield record.index, text.replace("\0", " ")
+        text = "\n".join(all_texts(record, preference))
+        if text:
+            yield record.index, text.replace("\0", " ")
 
 
-def _run(store: Store, schema: str, expression: str, limit: int) -> list[Match]:
-    # The inner query stops after the pool; the outer one ranks just that.
+def _run(store: Store, schema: str, terms: Sequence[str], limit: int) -> list[Match]:
+    """Return the labels that hold all of `terms`: of the shortest `POOL`, the best."""
     rows = store.query(
-        f"SELECT d.idx, -bm25(search), highlight(search, 0, ?, ?) FROM {schema}.search JOIN {schema}.documents d"
-        " ON d.id = search.rowid WHERE search MATCH ? ORDER BY search.rowid LIMIT ?",
-        (*MARK, expression, max(limit, POOL)),
+        f"SELECT rowid, highlight(search, 0, ?, ?) FROM {schema}.search WHERE search MATCH ? ORDER BY rowid LIMIT ?",
+        (*MARK, " ".join(terms), max(limit, POOL)),
     )
-    matches = [Match(index, score, marked) for index, score, marked in rows]
+    matches = [Match(row_id % MAX_FEATURES, len(terms) - 1 + _share(marked), marked) for row_id, marked in rows]
     return sorted(matches, key=lambda match: (-match.score, match.index))[:limit]
+
+
+def _share(marked: str) -> float:
+    """Say how much of a label its matched words make up, from 0 to 1; side by side they count more.
+
+    BM25's curve, with k1 = 1.2, b = 0.75, ten words for a usual label, and no word worth more than another.
+    """
+    begin, end = MARK
+    weight = marked.count(begin) + marked.count(f"{end} {begin}")
+    return weight / (weight + 1.2 * (0.25 + 0.75 * len(marked.split()) / 10))
+
+
+def _relaxed(store: Store, schema: str, terms: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield ever fewer of the terms, leaving out the commonest first; then each by itself."""
+    count = f"SELECT count(*) FROM (SELECT 1 FROM {schema}.search WHERE search MATCH ? LIMIT {COMMON})"
+    counts = {term: int(next(store.query(count, (term,)))[0]) for term in terms}
+    rarest = sorted((term for term in counts if counts[term]), key=counts.__getitem__)
+    yield from (rarest[:n] for n in range(min(len(rarest), len(terms) - 1), 0, -1))
+    yield from ([term] for term in rarest[1:])
 
 
 def _terms(query: str) -> list[str]:
     """Turn what a person types into FTS5 terms, quoted, so that no character of it is taken for FTS5's syntax."""
     terms = []
+    query = query.encode("utf-8", "replace").decode()  # an argument that is no UTF-8 comes with lone surrogates
     for phrase, word in re.findall(r'"([^"]*)"|([^\s"]+)', query):
         text = phrase or word
-        if re.search(r"\w", text):
+        if re.search(r"[^\W_]", text):
             star = "*" if word.endswith("*") else ""
             terms.append('"' + text.rstrip("*").replace("\0", "") + '"' + star)
-    return terms
+    return list(dict.fromkeys(terms))

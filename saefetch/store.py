@@ -22,12 +22,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import groupby
+from functools import cache
+from itertools import chain, count, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from saefetch.decode import Rows
+import orjson
+
+from saefetch.decode import ExplanationRow, FeatureRow, Rows
 from saefetch.explanations import Explanation
 from saefetch.schema import check_identity, create, sqlite_errors
 
@@ -98,15 +101,16 @@ class Store:
     def open(cls, folder: Path) -> Store:
         """Open the folder's store for writing, making it if there is none."""
         path = folder / FILE_NAME
+        check_identity(path, may_be_empty=True)
         with sqlite_errors(path):
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
             try:
                 connection.execute("PRAGMA cache_size = -16000")
-                check_identity(connection, path, may_be_empty=True)
                 if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
                     create(connection)
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA wal_autocheckpoint = 4000")
             except BaseException:
                 connection.close()
                 raise
@@ -116,13 +120,14 @@ class Store:
     def open_read_only(cls, folder: Path) -> Store:
         """Open the folder's store for reading; a download may be running on it."""
         path = folder / FILE_NAME
+        check_identity(path, may_be_empty=False)
         with sqlite_errors(path):
             connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
             )
             try:
                 connection.execute("PRAGMA cache_size = -16000")
-                check_identity(connection, path, may_be_empty=False)
+                connection.execute("SELECT 1 FROM meta")  # says now what it would say later
             except BaseException:
                 connection.close()
                 raise
@@ -130,6 +135,10 @@ class Store:
 
     def close(self) -> None:
         self.connection.close()
+
+    def interrupt(self) -> None:
+        """Make what another thread is doing here end at once with a StoreError; its transaction is rolled back."""
+        self.connection.interrupt()
 
     def settle(self) -> None:
         """Fold the write-ahead log into the file, so that the one file is all there is and can be read anywhere."""
@@ -173,25 +182,18 @@ class Store:
     def commit(self, answers: Answers, downloaded_at: str) -> None:
         """Take in one chunk, all of it or nothing. `downloaded_at` is UTC, ISO 8601."""
         with self.transaction() as connection:
-            epoch = int(self.meta("epoch", 0))
+            epoch, rows = int(self.meta("epoch", 0)), answers.rows
             if answers.export_object is not None:
                 origin = _new_origin(connection, answers.export_object)
-                _forget(connection, "features", {row[0] for row in answers.rows.features}, API_ORIGIN)
-                _forget(connection, "explanations", {row[0] for row in answers.rows.explanations}, API_ORIGIN)
+                _forget(connection, "features", {row[0] for row in rows.features}, f"origin = {API_ORIGIN}")
+                _forget(connection, "explanations", {row[0] for row in rows.explanations}, f"origin = {API_ORIGIN}")
             else:
                 origin = API_ORIGIN
-                gone = {row[0] for row in answers.rows.features} | set(answers.missing)
-                _forget(connection, "features", gone)
-                _forget(connection, "explanations", gone)
-                connection.executemany("DELETE FROM absent WHERE idx = ?", ((index,) for index in gone))
-            connection.executemany(
-                "INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?, ?, ?)",
-                ((row[0], origin, epoch, *row[1:]) for row in answers.rows.features),
-            )
-            connection.executemany(
-                "INSERT OR IGNORE INTO explanations VALUES (?, ?, ?, ?, ?)",
-                ((row[0], origin, *row[1:]) for row in answers.rows.explanations),
-            )
+                gone = {row[0] for row in rows.features} | set(answers.missing)
+                for table in ("features", "explanations", "absent"):
+                    _forget(connection, table, gone)
+            _insert(connection, _INTO_FEATURES, (origin, epoch), rows.features)
+            _insert(connection, _INTO_EXPLANATIONS, (origin,), rows.explanations)
             _mark_absent(connection, State.MISSING, epoch, ((index, "not on Neuronpedia") for index in answers.missing))
             _mark_absent(connection, State.FAILED, epoch, answers.failed)
             _changed(connection, downloaded_at)
@@ -218,7 +220,7 @@ class Store:
             for table in ("features", "explanations"):
                 dead = f"DELETE FROM {table} WHERE origin NOT IN (SELECT id FROM objects)"
                 n_rows += connection.execute(dead).rowcount
-            if gone or n_rows:
+            if gone or n_rows or self._half:  # features that the half export could not speak for are now settled
                 _changed(connection, None)
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -227,37 +229,47 @@ class Store:
         """Return key -> ETag of the export's objects that are in."""
         return dict(self.query("SELECT key, etag FROM objects WHERE id <> 0"))
 
+    @property
+    def _half(self) -> bool:
+        """Whether the export is half read: then its row does not make up for an answer that the API failed to give."""
+        return bool(self.meta("export_open"))
+
     def states(self, n_features: int, *, api_only: bool = False, epoch: int = 0) -> array[int]:
         """Return each feature's `State`, for indices 0 to n_features-1.
 
         With `api_only` what came from the export does not count; with `epoch` what the API said before it does not.
         """
         states = array("b", bytes(n_features))
-        if not api_only:
-            for (index,) in self.query(
-                "SELECT DISTINCT idx FROM explanations WHERE idx < ? AND origin IN (SELECT id FROM objects)",
-                (n_features,),
-            ):
-                states[index] = State.ORPHAN
+        unknown, got, orphan, not_exported = (
+            int(state) for state in (State.UNKNOWN, State.GOT, State.ORPHAN, State.NOT_EXPORTED)
+        )
+        origins = "origin = 0" if api_only else "origin IN (SELECT id FROM objects)"
+        for (index,) in self.query(
+            f"SELECT idx FROM features WHERE idx < ? AND (epoch >= ? OR origin <> 0) AND {origins}", (n_features, epoch)
+        ):
+            states[index] = got
+        half = self._half
         for index, state in self.query(
             "SELECT idx, state FROM absent WHERE idx < ? AND epoch >= ?", (n_features, epoch)
         ):
-            if state != State.NOT_EXPORTED or not (api_only or states[index]):
+            if (half and state == State.FAILED) or not (states[index] or (api_only and state == not_exported)):
                 states[index] = state
-        origins = "origin = 0" if api_only else "origin IN (SELECT id FROM objects)"
-        for (index,) in self.query(
-            f"SELECT idx FROM features WHERE idx < ? AND epoch >= ? AND {origins}", (n_features, epoch)
-        ):
-            states[index] = State.GOT
+        if not api_only and (unknown in states or not_exported in states):
+            for (index,) in self.query(
+                f"SELECT DISTINCT idx FROM explanations WHERE idx < ? AND {origins}", (n_features,)
+            ):
+                if states[index] in (unknown, not_exported):
+                    states[index] = orphan
         return states
 
     def records(self, start: int, stop: int) -> Iterator[Record]:
         """Yield every feature from `start` to `stop`-1 in order, absent ones too, never holding more than one."""
+        half = self._half
         live = "idx >= ? AND idx < ? AND origin IN (SELECT id FROM objects)"
         features = _Merge(
             self.query(
-                "SELECT idx, max_activation, frac_nonzero, positive, negative FROM features"
-                f" WHERE {live} ORDER BY idx, origin <> 0, positive, negative, max_activation, frac_nonzero",
+                "SELECT idx, max_activation, frac_nonzero, positive, negative, origin FROM features"
+                f" WHERE {live} ORDER BY idx, origin",
                 (start, stop),
             )
         )
@@ -267,18 +279,36 @@ class Store:
         absent = _Merge(
             self.query("SELECT idx, state, error FROM absent WHERE idx >= ? AND idx < ? ORDER BY idx", (start, stop))
         )
-        for index in range(start, stop):
-            yield _record(index, features.take(index), explanations.take(index), absent.take(index))
+        try:
+            for index in range(start, stop):
+                yield _record(index, features.take(index), explanations.take(index), absent.take(index), half)
+        finally:
+            del features, explanations, absent  # else a traceback keeps their statements open, and `settle` fails
+
+    def described(self, start: int, stop: int) -> set[int]:
+        """Return the features from `start` to `stop`-1 of which there is an explanation that is not blank."""
+        live = "idx >= ? AND idx < ? AND origin IN (SELECT id FROM objects)"
+        return {
+            index
+            for index, text in self.query(f"SELECT idx, text FROM explanations WHERE {live}", (start, stop))
+            if text.strip()
+        }
 
     def record(self, index: int) -> Record:
         return next(self.records(index, index + 1))
 
 
 def _record(
-    index: int, features: list[tuple[Any, ...]], explanations: list[tuple[Any, ...]], absent: list[tuple[Any, ...]]
+    index: int,
+    features: Sequence[tuple[Any, ...]],
+    explanations: Sequence[tuple[Any, ...]],
+    absent: Sequence[tuple[Any, ...]],
+    half: bool,
 ) -> Record:
-    if features:
-        _, max_activation, frac_nonzero, positive, negative = features[0]
+    if features and not (half and absent and absent[0][1] == State.FAILED):
+        _, max_activation, frac_nonzero, positive, negative, _ = (
+            features[0] if len(features) == 1 else min(features, key=_precedence)
+        )
         texts = [Explanation(text, kind, model) for _, text, kind, model in explanations]
         return Record(index, State.GOT, texts, max_activation, frac_nonzero, positive, negative)
     if absent and (absent[0][1] != State.NOT_EXPORTED or not explanations):
@@ -288,23 +318,34 @@ def _record(
     return Record(index, State.UNKNOWN, error="not downloaded yet")
 
 
+def _precedence(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Sort the rows of one feature: the API's first; among the export's any order will do that is always the same."""
+    _, max_activation, frac_nonzero, positive, negative, origin = row
+    nulls = max_activation is None, frac_nonzero is None
+    return origin != API_ORIGIN, positive, negative, max_activation or 0, frac_nonzero or 0, nulls
+
+
+_NO_ROW: tuple[Any, ...] = (None,)
+
+
 class _Merge:
     """Hands out the rows of an ordered query by their first column, for indices asked for in ascending order."""
 
     def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:
-        self._groups = groupby(rows, key=itemgetter(0))
-        self._advance()
+        self._rows = rows
+        self._next = next(rows, _NO_ROW)
 
-    def _advance(self) -> None:
-        index, rows = next(self._groups, (None, iter(())))
-        self._index, self._rows = index, list(rows)
-
-    def take(self, index: int) -> list[tuple[Any, ...]]:
-        if self._index != index:
-            return []
-        rows = self._rows
-        self._advance()
-        return rows
+    def take(self, index: int) -> Sequence[tuple[Any, ...]]:
+        if self._next[0] != index:
+            return ()
+        taken = [self._next]
+        for row in self._rows:
+            if row[0] != index:
+                self._next = row
+                return taken
+            taken.append(row)
+        self._next = _NO_ROW
+        return taken
 
 
 def _new_origin(connection: sqlite3.Connection, export_object: ExportObject) -> int:
@@ -318,9 +359,37 @@ def _new_origin(connection: sqlite3.Connection, export_object: ExportObject) -> 
     return int(origin)
 
 
-def _forget(connection: sqlite3.Connection, table: str, indices: Iterable[int], origin: int | None = None) -> None:
-    only = "" if origin is None else f" AND origin = {origin:d}"
-    connection.executemany(f"DELETE FROM {table} WHERE idx = ?{only}", ((index,) for index in indices))
+def _forget(connection: sqlite3.Connection, table: str, indices: Iterable[int], where: str = "true") -> None:
+    listed = orjson.dumps(sorted(indices)).decode()
+    connection.execute(f"DELETE FROM {table} WHERE idx IN (SELECT value FROM json_each(?)) AND {where}", (listed,))
+
+
+# Each step of a statement gives up the interpreter and then waits for it behind the threads that unpack and parse. So
+# many rows go in with one statement, in the order of the table.
+GROUP = 64
+_INTO_FEATURES = (
+    "INSERT OR REPLACE INTO features (origin, epoch, idx, max_activation, frac_nonzero, positive, negative)"
+)
+_INTO_EXPLANATIONS = "INSERT OR IGNORE INTO explanations (origin, idx, type, model, text)"
+
+
+def _insert(
+    connection: sqlite3.Connection, into: str, shared: tuple[int, ...], rows: Sequence[FeatureRow | ExplanationRow]
+) -> None:
+    """Insert `rows`, each with the values that are `shared` by all before its own."""
+    in_order = sorted(rows, key=itemgetter(0))
+    for start in range(0, len(in_order), GROUP):
+        group = in_order[start : start + GROUP]
+        values = _values(len(shared), len(group[0]), len(group))
+        connection.execute(f"{into} VALUES {values}", (*shared, *chain.from_iterable(group)))
+
+
+@cache
+def _values(n_shared: int, n_own: int, n_rows: int) -> str:
+    """Return `(?1,?2,?3), (?1,?4,?5), ...`: `n_rows` rows, each with the `n_shared` first parameters before its own."""
+    shared = [f"?{number}" for number in range(1, n_shared + 1)]
+    own = (f"?{number}" for number in count(n_shared + 1))
+    return ",".join(f"({','.join([*shared, *islice(own, n_own)])})" for _ in range(n_rows))
 
 
 def _mark_absent(connection: sqlite3.Connection, state: State, epoch: int, reasons: Iterable[tuple[int, str]]) -> None:

@@ -18,6 +18,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Generic, TypeVar
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
@@ -48,7 +49,8 @@ class Request(Generic[T]):
     """What to ask and where the answer goes.
 
     `sink` gets the response's ETag ("" if there is none) and is called anew for each attempt.
-    `divisible` requests are handed back at the first failure that a smaller one may not have.
+    `divisible` requests are handed back at the first failure that a smaller one may not have. Only those `with_key` may
+    carry the API key.
     `max_bytes` is the cap on what a Content-Encoding unpacks to, where it is not `Limits.max_response_bytes`.
     """
 
@@ -57,6 +59,7 @@ class Request(Generic[T]):
     json: Any = None
     content_types: tuple[str, ...] = ()
     divisible: bool = False
+    with_key: bool = False
     max_bytes: int | None = None
 
     @property
@@ -133,13 +136,14 @@ class Transport:
             connector=aiohttp.TCPConnector(limit=limits.concurrency, keepalive_timeout=4.0),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self.user_agent, "Accept-Encoding": "gzip"},
-            read_bufsize=1 << 18,
+            read_bufsize=1 << 16,  # as much as twice this is held for each connection
             timeout=aiohttp.ClientTimeout(
                 total=limits.total_timeout_s,
                 sock_connect=limits.connect_timeout_s,
                 sock_read=limits.stall_timeout_s,
             ),
         )
+        self._session._retry_connection = False  # aiohttp sends a GET again by itself, uncounted and past the bucket
         return self
 
     async def __aexit__(
@@ -183,7 +187,7 @@ class Transport:
 
     def _host(self, origin: URL) -> Host:
         if origin not in self._hosts:
-            pause = Pause(now=self.now, sleep=self.sleep, max_total_s=self.limits.max_wait_s)
+            pause = Pause(now=self.now, sleep=self.sleep, max_total_s=self.limits.max_wait_s, host=str(origin))
             brake = Brake(now=self.now, sleep=self.sleep)
             self._hosts[origin] = Host(self._limiter(origin), pause, brake)
         return self._hosts[origin]
@@ -214,6 +218,8 @@ class Transport:
         if divisible and error.split and error.retry_after_s is None:
             max_attempts = 1
         waited_s = state.idle_for + state.upcoming_sleep
+        if isinstance(error, RateLimitedError) and error.retry_after_s is None:
+            return False  # the pause doubles each time, so `max_wait_s` ends it before long
         return state.attempt_number >= max_attempts or waited_s > self.limits.max_wait_s
 
     def _count_retry(self, state: RetryCallState) -> None:
@@ -251,16 +257,16 @@ class Transport:
         for _ in range(MAX_REDIRECTS + 1):
             if not first:
                 await self._host(url.origin()).limiter.acquire()
-            answer_or_url = await self._hop(url, request, with_key=first)
+            answer_or_url = await self._hop(url, request, first_hop=first)
             if not isinstance(answer_or_url, _Redirect):
                 return answer_or_url
             url, first = answer_or_url.url, False
         raise RequestRejectedError(f"{request.method} {request.url}: more than {MAX_REDIRECTS} redirects in a row")
 
-    async def _hop(self, url: URL, request: Request[T], *, with_key: bool) -> T | _Redirect:
+    async def _hop(self, url: URL, request: Request[T], *, first_hop: bool) -> T | _Redirect:
         what = f"{request.method} {url}"
         headers = {}
-        if with_key and self.api_key and url.origin() == URL(self.api_url).origin():
+        if first_hop and request.with_key and self.api_key and url.origin() == URL(self.api_url).origin():
             headers["x-api-key"] = self.api_key
         body = None
         if request.json is not None:
@@ -269,7 +275,7 @@ class Transport:
         self.counters.add(requests=1)
         try:
             async with self._session.request(
-                request.method, url, data=body, headers=headers, allow_redirects=False
+                request.method, url, data=body, headers=headers, allow_redirects=False, proxy=_proxy(url)
             ) as response:
                 self._note_quota(url, response)
                 if response.status in (301, 302, 303, 307, 308):
@@ -279,15 +285,25 @@ class Transport:
                     self.counters.add(bytes_received=len(start))
                     raise status_error(what, response, start)
                 return await self._read(what, request, response)
-        except (RequestError, RefusedError):
+        except (RequestError, RefusedError) as exc:
+            self._hide_key(exc)
             raise
         except Exception as exc:
-            raise translate(what, url, exc, self._session.timeout) from exc
+            error = translate(what, url, exc, self._session.timeout)
+            self._hide_key(error)
+            raise error from exc
+
+    def _hide_key(self, error: RequestError | RefusedError) -> None:
+        """Take the key out of a message, in case the server quotes it back."""
+        if self.api_key:
+            error.args = (str(error).replace(self.api_key, "<the API key>"),)
 
     async def _read(self, what: str, request: Request[T], response: aiohttp.ClientResponse) -> T:
         if request.content_types and response.content_type not in request.content_types:
-            start = (await response.content.read(80)).decode("utf-8", "replace")
-            raise BadAnswerError(f"{what}: expected {request.content_types[0]}, got {response.content_type}: {start!r}")
+            start = await response.content.read(80)
+            self.counters.add(bytes_received=len(start))
+            said = start.decode("utf-8", "replace")
+            raise BadAnswerError(f"{what}: expected {request.content_types[0]}, got {response.content_type}: {said!r}")
         sink = request.sink(response.headers.get("ETag", ""))
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding in ("gzip", "x-gzip", "deflate"):
@@ -309,6 +325,14 @@ class Transport:
 @dataclass(frozen=True, slots=True)
 class _Redirect:
     url: URL
+
+
+def _proxy(url: URL) -> str | None:
+    """Return the proxy that the environment names for this address (HTTPS_PROXY, NO_PROXY, ...), never for loopback."""
+    host = url.host or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
+        return None
+    return getproxies().get(url.scheme)
 
 
 def _error_of(state: RetryCallState) -> RequestError:

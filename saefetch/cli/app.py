@@ -1,26 +1,81 @@
-"""Commands, flags and help. Nothing heavy is imported here: `--help` answers at once."""
+"""Commands, flags and help. Nothing heavy is imported here: `--help` answers at once.
+
+Flags that have a setting are passed on as the text they are: `saefetch.settings` checks them, as it does the values of
+the environment and of the TOML file.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 import saefetch
-from saefetch.errors import SaefetchError
+from saefetch.errors import UsageError
 
 app = typer.Typer(
     name="saefetch",
-    help="Every feature label of a sparse autoencoder (SAE) from Neuronpedia: complete, polite, resumable.",
-    epilog="First time? Run: saefetch download   Then: saefetch search 'dogs'",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+EXAMPLES = """\b
+Examples:
+  saefetch download                          the default SAE: GemmaScope 2B, layer 16, 16,384 features
+  saefetch search dogs                       find features by their labels
+  saefetch list gemma-scope 16k              which SAEs there are
+  saefetch download --sae-id 'layer_*/width_16k/canonical'
+
+\b
+Defaults come from config/saefetch.toml and SAEFETCH_* environment variables.
+NEURONPEDIA_API_KEY is optional and only ever sent to Neuronpedia."""
+
+DOWNLOAD_EXAMPLES = """\b
+Examples:
+  saefetch download
+  saefetch download --sae-release gemma-scope-2b-pt-res-canonical \\
+                    --sae-id layer_5/width_16k/canonical
+  saefetch download --sae-id 'layer_*/width_16k/canonical'    all 26 layers
+  saefetch download --neuronpedia-id gemma-2-2b/5-gemmascope-res-16k
+  saefetch download --source batch --features 0:1000
+
+\b
+Exit status: 0 all features accounted for, 1 some failed (run it again),
+2 bad usage, 3 refused by the server, 4 already being downloaded,
+130 interrupted by Ctrl-C, 143 by SIGTERM."""
+
+SEARCH_EXAMPLES = """\b
+QUERY is words, a beginning such as dog*, or a "phrase". Examples:
+  saefetch search dogs cats
+  saefetch search 'python* import'
+  saefetch search '"United States"' --limit 50"""
+
+SHOW_EXAMPLES = """\b
+INDEX is a feature's number. Examples:
+  saefetch show 42
+  saefetch show 42 1000 --json"""
+
+LIST_EXAMPLES = """\b
+PATTERN is words that must all occur, or globs. Examples:
+  saefetch list gemma-scope 16k
+  saefetch list 'gpt2*'
+  saefetch list gemma-2-2b --json"""
+
+STATUS_EXAMPLES = """\b
+Examples:
+  saefetch status
+  saefetch status --data-dir /data/sae --json"""
+
+VERIFY_EXAMPLES = """\b
+Examples:
+  saefetch verify
+  saefetch verify --sae-id layer_5/width_16k/canonical
+Exit status: 0 sound, 1 something is wrong, and what."""
 
 Release = Annotated[str | None, typer.Option("--sae-release", metavar="R", help="SAELens release.")]
 SaeId = Annotated[str | None, typer.Option("--sae-id", metavar="ID", help="SAELens id within the release.")]
@@ -28,33 +83,39 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", metavar="DIR", help="Where labels are kept.  [default: sae]")
 ]
-Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with defaults.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML defaults.  [default: config/saefetch.toml]")
+]
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog=EXAMPLES)
 def root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
 ) -> None:
+    """Every feature label of a sparse autoencoder (SAE) from Neuronpedia: complete, polite, resumable."""
     if version:
         typer.echo(f"saefetch {saefetch.__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
-@app.command()
+@app.command(short_help="Get an SAE's labels; run it again to resume.", epilog=DOWNLOAD_EXAMPLES)
 def download(
     sae_release: Release = None,
     sae_id: Annotated[
-        str | None,
-        typer.Option(
-            "--sae-id", metavar="ID", help="SAELens id; a pattern such as 'layer_*/width_16k/canonical' for many."
-        ),
+        str | None, typer.Option(metavar="ID", help="SAELens id; a pattern in quotes for many SAEs.")
     ] = None,
     neuronpedia_id: Annotated[
         str | None, typer.Option(metavar="MODEL/SOURCE", help="For an SAE that SAELens' registry does not map.")
     ] = None,
-    num_features: Annotated[int | None, typer.Option(metavar="N", help="Number of features of the SAE.")] = None,
+    num_features: Annotated[
+        str | None, typer.Option(metavar="N", help="Number of features, where the registry has it wrong or not.")
+    ] = None,
     source: Annotated[
-        str | None, typer.Option(metavar="auto|export|batch|feature", help="Where from.  [default: auto]")
+        str | None, typer.Option(metavar="NAME", help="auto, export, batch or feature.  [default: auto]")
     ] = None,
     features: Annotated[str | None, typer.Option(metavar="A:B", help="Just features A to B-1.")] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Look for changes since the last download.")] = False,
@@ -62,21 +123,24 @@ def download(
     api_url: Annotated[str | None, typer.Option(metavar="URL", help="Neuronpedia, or a stand-in.")] = None,
     export_url: Annotated[str | None, typer.Option(metavar="URL", help="The bulk export's bucket.")] = None,
     requests_per_second: Annotated[
-        float | None, typer.Option(metavar="X", help="Bound on all requests.  [default: 20 API, 200 export]")
+        str | None, typer.Option(metavar="X", help="Bound on all requests.  [default: 20 API, 200 export]")
     ] = None,
-    concurrency: Annotated[int | None, typer.Option(metavar="N", help="Requests in flight.  [default: 8]")] = None,
+    concurrency: Annotated[str | None, typer.Option(metavar="N", help="Requests in flight.  [default: 8]")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Features a request, source batch.  [default: 100]")
+        str | None, typer.Option(metavar="N", help="Features a request, source batch.  [default: 100]")
     ] = None,
-    max_attempts: Annotated[int | None, typer.Option(metavar="N", help="Tries of a request.  [default: 6]")] = None,
+    max_attempts: Annotated[str | None, typer.Option(metavar="N", help="Tries of a request.  [default: 6]")] = None,
     max_wait_s: Annotated[
-        float | None, typer.Option(metavar="S", help="Longest wait for the server's permission.  [default: 3900]")
+        str | None, typer.Option(metavar="S", help="Longest wait when told to wait.  [default: 3900]")
     ] = None,
     config: Config = None,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
-    """Download an SAE's labels; run it again to resume. Ctrl-C is safe at any moment."""
+    """Get all labels of an SAE, or of many.
+
+    Ctrl-C is safe at any moment, and so is kill -9: the same command goes on where it stopped.
+    """
     flags = {
         "sae_release": sae_release,
         "sae_id": sae_id,
@@ -97,7 +161,7 @@ def download(
     run(flags, features=features, refresh=refresh, config=config, as_json=json, quiet=quiet)
 
 
-@app.command()
+@app.command(short_help="What is here, and what resuming would do.", epilog=STATUS_EXAMPLES)
 def status(data_dir: DataDir = None, config: Config = None, json: Json = False) -> None:
     """Show every SAE under the data folder: complete, missing, failed, and what resuming would do."""
     from saefetch.cli.inspect import status as run
@@ -105,25 +169,27 @@ def status(data_dir: DataDir = None, config: Config = None, json: Json = False) 
     run(data_dir, config, as_json=json)
 
 
-@app.command()
+@app.command(short_help="Find features by their labels.", epilog=SEARCH_EXAMPLES)
 def search(
-    query: Annotated[list[str], typer.Argument(metavar="QUERY", help='Words, a beginning such as dog*, a "phrase".')],
+    query: Annotated[list[str], typer.Argument(metavar="QUERY", hidden=True)],
     sae_release: Release = None,
     sae_id: SaeId = None,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many results.")] = 10,
+    limit: Annotated[
+        int, typer.Option(min=1, max=1_000_000, metavar="N", help="How many results.", show_default=False)
+    ] = 10,
     data_dir: DataDir = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Search the labels, the best match first."""
+    """Search the labels of an SAE, the best match first."""
     from saefetch.cli.read import search as run
 
     run(" ".join(query), sae_release, sae_id, limit, data_dir, config, as_json=json)
 
 
-@app.command()
+@app.command(short_help="Show features in full.", epilog=SHOW_EXAMPLES)
 def show(
-    index: Annotated[list[int], typer.Argument(metavar="INDEX...", help="Feature numbers.")],
+    index: Annotated[list[int], typer.Argument(metavar="INDEX", hidden=True)],
     sae_release: Release = None,
     sae_id: SaeId = None,
     data_dir: DataDir = None,
@@ -136,11 +202,9 @@ def show(
     run(index, sae_release, sae_id, data_dir, config, as_json=json)
 
 
-@app.command(name="list")
+@app.command(name="list", short_help="The SAEs that can be downloaded by name.", epilog=LIST_EXAMPLES)
 def list_(
-    pattern: Annotated[
-        list[str] | None, typer.Argument(metavar="PATTERN", help="Words or a glob, such as: gemma-scope 16k")
-    ] = None,
+    pattern: Annotated[list[str] | None, typer.Argument(metavar="PATTERN", hidden=True)] = None,
     json: Json = False,
 ) -> None:
     """List the SAEs that SAELens' registry maps to Neuronpedia."""
@@ -149,7 +213,7 @@ def list_(
     run(" ".join(pattern) if pattern else None, as_json=json)
 
 
-@app.command()
+@app.command(short_help="Re-check finished downloads against their stores.", epilog=VERIFY_EXAMPLES)
 def verify(
     sae_release: Release = None,
     sae_id: SaeId = None,
@@ -163,16 +227,28 @@ def verify(
     run(sae_release, sae_id, data_dir, config, as_json=json)
 
 
-def main() -> None:
-    """Run the command line. Every error of ours is one line on stderr and its own exit status."""
+def run_app() -> int:
+    """Run the command in `sys.argv`; return its exit status.
+
+    Raises: UsageError for a flag that does not exist or a number that is none, and whatever the command raises.
+    """
+    words = sys.argv[1:]
+    commands = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
+    name = words[0] if words and words[0] in commands else None
+    if name and {"-h", "--help"} & set(words[: words.index("--")] if "--" in words else words):
+        print(_help(name))
+        return 0
     try:
-        app()
-    except SaefetchError as exc:
-        print(f"saefetch: {exc}", file=sys.stderr)
-        sys.exit(exc.exit_status)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("saefetch: interrupted", file=sys.stderr)
-        sys.exit(130)
+        return int(app(standalone_mode=False) or 0)
+    except typer.TyperException as exc:
+        see = f"saefetch {name} --help" if name else "saefetch --help"
+        raise UsageError(f"{exc.format_message().rstrip('.')}; see `{see}`") from exc
+
+
+def _help(name: str) -> str:
+    """Return a command's help without parsing its flags, for which typer would first import pydantic, in 0.1 s."""
+    group: Any = get_command(app)
+    command, settings = group.commands[name], group.context_settings
+    parent = group.context_class(group, info_name="saefetch", **settings)
+    help_: str = command.get_help(command.context_class(command, info_name=name, parent=parent, **settings))
+    return help_

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from saefetch.cli.options import parse_scope, print_json, targets_of
+from saefetch.cli.options import parse_scope, targets_of
+from saefetch.cli.output import complain, print_json, remark, same_command
 from saefetch.download import run_jobs
-from saefetch.job import Outcome
+from saefetch.errors import UsageError
+from saefetch.identity import Target
+from saefetch.job import Outcome, Summary
 from saefetch.progress import make_display
 from saefetch.settings import load_settings
 
 API_KEY = "NEURONPEDIA_API_KEY"
 # The worst first: what an outcome of many jobs is summed up as.
 _WORST = (3, 4, 2, 1, 0)
+OFFLINE = "Nothing was lost; the same command tries again. Without internet, `make demo` shows everything."
 
 
 def run(
@@ -27,65 +30,102 @@ def run(
 ) -> NoReturn:
     """Download and exit with the status that DESIGN's contract names."""
     settings = load_settings(flags, config)
-    scope = parse_scope(features)
-    targets = targets_of(settings, flags)
+    targets, many = targets_of(settings, flags)
+    scope = parse_scope(features, targets)
+    key = _api_key()
     caught: list[signal.Signals] = []
 
-    async def main() -> list[Outcome]:
+    async def work() -> list[Outcome]:
         this = asyncio.current_task()
         assert this is not None
-        loop = asyncio.get_running_loop()
+        display = make_display(quiet=quiet, targets=targets, scope=scope)
 
         def interrupt(number: signal.Signals) -> None:
             caught.append(number)
-            this.cancel()
+            if len(caught) == 1:
+                this.cancel()
+            elif len(caught) == 2:
+                display.say("Stopping: what is in flight is being saved. Once more to leave at once; that is safe too.")
+            else:
+                display.close()
+                os._exit(128 + number)
 
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupt, number)
-        display = make_display(quiet=quiet, n_jobs=len(targets))
-        key = os.environ.get(API_KEY, "").strip() or None
-        return await run_jobs(targets, settings, display, api_key=key, scope=scope, refresh=refresh)
+            asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+        try:
+            return await run_jobs(targets, settings, display, api_key=key, scope=scope, refresh=refresh)
+        except asyncio.CancelledError:  # before the first job began
+            return [_not_begun(target, settings.source) for target in targets]
 
     with asyncio.Runner() as runner:
-        outcomes = runner.run(main())
-        many = len(targets) > 1
-        if as_json:
-            objects = [asdict(outcome.summary) for outcome in outcomes]
-            print_json({"jobs": objects} if many else objects[0])
-        for outcome in outcomes:
-            _report(outcome, many=many, as_json=as_json, quiet=quiet)
+        outcomes = runner.run(work())
         status = min((outcome.exit_status for outcome in outcomes), key=_WORST.index)
         if caught:
             status = 128 + caught[0]
-            print(f"Interrupted; what was fetched is safe. To resume: {_same_command()}", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        try:
+            _report(outcomes, many=many, as_json=as_json, quiet=quiet)
+            if caught:
+                remark(f"Interrupted; what was fetched is safe. To resume: {same_command()}")
+            sys.stdout.flush()
+        except BrokenPipeError:  # nobody wants to know
+            pass
         # Python would wait for threads first, one of which may be stuck in a name lookup for a long time. All files are
         # closed and all that there is to say is said.
         os._exit(status)
 
 
-def _report(outcome: Outcome, *, many: bool, as_json: bool, quiet: bool) -> None:
-    summary, name = outcome.summary, outcome.target.name
-    prefix = f"{name}: " if many else ""
-    if not quiet:
-        for note in outcome.notes:
-            print(f"{prefix}note: {note}", file=sys.stderr)
-    if outcome.error:
-        print(f"saefetch: {prefix}{outcome.error}", file=sys.stderr)
-        if not summary.labels_path and outcome.exit_status == 1:
-            advice = "Nothing was lost; the same command tries again. Without internet, `make demo` shows everything."
-            print(advice, file=sys.stderr)
-    if as_json or not summary.labels_path or outcome.interrupted:
-        return
+def _report(outcomes: list[Outcome], *, many: bool, as_json: bool, quiet: bool) -> None:
+    """Say how the jobs ended: results on stdout, remarks and errors on stderr."""
+    if as_json:
+        objects = [asdict(outcome.summary) for outcome in outcomes]
+        print_json({"jobs": objects} if many else objects[0])
+    offline = False
+    for outcome in outcomes:
+        summary = outcome.summary
+        prefix = f"{outcome.target.name}: " if many else ""
+        if not quiet:
+            for note in outcome.notes:
+                remark(f"{prefix}note: {note}")
+        if outcome.error:
+            complain(f"{prefix}{outcome.error}")
+            offline |= outcome.exit_status == 1 and not summary.labels_path
+        elif summary.labels_path and not (as_json or quiet or outcome.interrupted):
+            print(f"{prefix}{_result(summary)}")
+        if summary.labels_path and not (many or as_json or quiet or outcome.interrupted):
+            print(summary.labels_path)
+    if offline:
+        remark(OFFLINE)
+    if many and not quiet:
+        remark(_total(outcomes))
+
+
+def _result(summary: Summary) -> str:
     counts = f"{summary.successful:,} of {summary.total_features:,} features, {summary.with_descriptions:,} with labels"
     for n, what in ((summary.missing, "missing"), (summary.failed, "failed"), (summary.resumed, "already here")):
         counts += f", {n:,} {what}" if n else ""
-    work = f"{summary.requests:,} requests, {summary.bytes_received / 1e6:,.1f} MB, {summary.seconds:.1f} s"
-    print(f"{prefix}{counts} ({work})")
-    if not many:
-        print(summary.labels_path)
+    return f"{counts} ({_work([summary])}, {summary.seconds:.1f} s)"
 
 
-def _same_command() -> str:
-    return shlex.join(["saefetch", *sys.argv[1:]])
+def _total(outcomes: list[Outcome]) -> str:
+    n_done = sum(outcome.exit_status == 0 and not outcome.interrupted for outcome in outcomes)
+    n_failed = sum(outcome.exit_status != 0 for outcome in outcomes)
+    failed = f", {n_failed:,} failed" if n_failed else ""
+    return f"{n_done:,} of {len(outcomes):,} SAEs complete{failed} ({_work([outcome.summary for outcome in outcomes])})"
+
+
+def _work(summaries: list[Summary]) -> str:
+    n_requests, n_bytes = (sum(getattr(s, name) for s in summaries) for name in ("requests", "bytes_received"))
+    return f"{n_requests:,} requests, {n_bytes / 1e6:,.1f} MB"
+
+
+def _not_begun(target: Target, source: str) -> Outcome:
+    summary = Summary(target.neuronpedia_id, source, total_features=target.n_features or 0)
+    summary.failed = summary.total_features
+    return Outcome(target, summary, interrupted=True)
+
+
+def _api_key() -> str | None:
+    key = os.environ.get(API_KEY, "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise UsageError(f"{API_KEY}: holds characters that no key has; copy it again, or unset it")
+    return key or None

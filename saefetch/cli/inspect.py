@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from saefetch.cli.options import one_sae, print_json
+from saefetch.cli.options import one_sae
+from saefetch.cli.output import bold, print_json, remark
 from saefetch.errors import StoreError
 from saefetch.identity import sae_folder
-from saefetch.inventory import check, folders, progress
+from saefetch.inventory import Progress, check, folders, progress
 from saefetch.settings import load_settings
 
 
@@ -19,19 +21,29 @@ def status(data_dir: Path | None, config: Path | None, *, as_json: bool) -> None
     found = [progress(folder) for folder in folders(root)]
     if as_json:
         print_json({"data_dir": str(root), "saes": [asdict(item) for item in found]})
-        return
-    if not found:
+    elif not found:
         print(f"No labels under {root} yet. `saefetch download` gets those of the default SAE.")
+    else:
+        for item in found:
+            _print_progress(item, None if data_dir is None else str(data_dir))
+
+
+def _print_progress(item: Progress, data_dir: str | None) -> None:
+    print(bold(f"{item.sae_release}  {item.sae_id}"))
+    if item.state == "unreadable":
+        print(f"    unreadable: {item.next_step}")
         return
-    for item in found:
-        print(f"{item.sae_release}  {item.sae_id}  ({item.neuronpedia_id or 'unknown'})")
-        counts = f"{item.successful:,} of {item.total_features:,} features"
-        for n, what in ((item.missing, "missing"), (item.failed, "failed"), (item.remaining, "to fetch")):
-            counts += f", {n:,} {what}" if n else ""
-        print(f"    {item.state}: {counts}")
-        print(
-            f"    running it again would: {item.next_step}" if item.state == "incomplete" else f"    {item.next_step}"
-        )
+    counts = f"{item.successful:,} of {item.total_features:,} features"
+    for n, what in ((item.missing, "missing"), (item.failed, "failed"), (item.remaining, "to fetch")):
+        counts += f", {n:,} {what}" if n else ""
+    source = f" of {item.neuronpedia_id}" if item.neuronpedia_id else ""
+    print(f"    {item.state}: {counts}{source}")
+    if item.state == "complete":
+        print(f"    {item.next_step}")
+        return
+    command = ["saefetch", "download", *item.flags, *(["--data-dir", data_dir] if data_dir else [])]
+    print(f"    running it again would {item.next_step}:")
+    print(f"      {shlex.join(command)}")
 
 
 def verify(
@@ -46,10 +58,10 @@ def verify(
     problems = {str(folder): check(folder) for folder in checked}
     if as_json:
         print_json({"ok": not any(problems.values()), "problems": problems})
-    else:
-        for folder, found in problems.items():
-            print(f"{folder}: {'sound' if not found else f'{len(found)} problems'}")
-            for problem in found:
-                print(f"    {problem}", file=sys.stderr)
+    for folder, found in problems.items():
+        if not as_json:
+            print(f"{folder}: {'sound' if not found else f'{len(found)} problem' + 's' * (len(found) > 1)}", flush=True)
+        for problem in found:
+            remark(f"    {problem}")
     if any(problems.values()):
         sys.exit(1)

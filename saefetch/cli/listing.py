@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import sys
+from itertools import groupby
 
 from saefetch import registry
-from saefetch.cli.options import print_json
+from saefetch.cli.output import bold, print_json, remark
+from saefetch.registry import Sae
 
 
 def run(pattern: str | None, *, as_json: bool) -> None:
-    """Print the SAEs that match: columns on a terminal, tab-separated lines elsewhere."""
+    """Print the SAEs that match: grouped by release on a terminal, tab-separated lines elsewhere."""
     saes = registry.search(pattern)
     if as_json:
-        print_json(
-            {
-                "saes": [
-                    {
-                        "sae_release": sae.release,
-                        "sae_id": sae.sae_id,
-                        "num_features": sae.width,
-                        "neuronpedia_id": sae.neuronpedia_id,
-                        "model": sae.model,
-                    }
-                    for sae in saes
-                ]
-            }
-        )
-        return
-    rows = [(sae.release, sae.sae_id, f"{sae.width:,}" if sae.width else "?", sae.neuronpedia_id) for sae in saes]
-    if sys.stdout.isatty():
-        header = ("RELEASE", "SAE ID", "FEATURES", "NEURONPEDIA ID")
-        widths = [max(len(row[column]) for row in [header, *rows]) for column in range(3)]
-        for release, sae_id, width, neuronpedia_id in [header, *rows]:
-            print(f"{release:{widths[0]}}  {sae_id:{widths[1]}}  {width:>{widths[2]}}  {neuronpedia_id}")
+        print_json({"saes": [_document(sae) for sae in saes]})
+    elif sys.stdout.isatty():
+        _print_groups(saes)
     else:
-        for row in rows:
-            print("\t".join(row))
-    if not saes:
-        print(f"no SAE matches {pattern!r}; fewer or shorter words match more", file=sys.stderr)
+        for sae in saes:
+            print(sae.release, sae.sae_id, sae.width or "?", sae.neuronpedia_id, sep="\t")
+    if not saes and not as_json:
+        remark(f"no SAE matches {pattern!r}; fewer or shorter words match more")
+
+
+def _print_groups(saes: list[Sae]) -> None:
+    for (release, model), group in groupby(saes, key=lambda sae: (sae.release, sae.model)):
+        members = list(group)
+        print(f"{bold(release)}  {model}")
+        longest = max(len(sae.sae_id) for sae in members)
+        for sae in members:
+            width = f"{sae.width:,}" if sae.width else "?"
+            print(f"  {sae.sae_id:{longest}}  {width:>9}  {sae.neuronpedia_id}")
+    if saes:
+        print(f"{len(saes):,} SAEs. To get one: saefetch download --sae-release R --sae-id ID")
+
+
+def _document(sae: Sae) -> dict[str, object]:
+    return {
+        "sae_release": sae.release,
+        "sae_id": sae.sae_id,
+        "num_features": sae.width,
+        "neuronpedia_id": sae.neuronpedia_id,
+        "model": sae.model,
+    }

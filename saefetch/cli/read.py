@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from saefetch.cli.options import one_sae, print_json
+from saefetch.cli.options import one_sae
+from saefetch.cli.output import bold, in_colour, print_json, printable
 from saefetch.errors import UsageError
 from saefetch.labels import Label, Labels, open_labels
 from saefetch.search import MARK
@@ -84,7 +84,7 @@ def _document(label: Label) -> dict[str, Any]:
 
 
 def _page(labels: Labels, label: Label) -> str:
-    lines = [f"feature {label.index:,} of {labels.neuronpedia_id}"]
+    lines = [bold(f"feature {label.index:,} of {labels.neuronpedia_id}")]
     if label.error:
         return "\n".join([*lines, f"  not here: {label.error}"])
     lines.append(f"  label      {printable(label.description.strip()) if label.description else '(none)'}")
@@ -103,14 +103,9 @@ def _tokens(tokens: tuple[str, ...]) -> str:
     return " ".join(repr(printable(token)) for token in tokens) or "(none)"
 
 
-def printable(text: str) -> str:
-    """Make other people's text safe to print: no escape sequences, no line breaks, no direction overrides."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
-
-
 def _shown(marked: str) -> str:
     """Render a hit on one line: matched words bold on a terminal, in brackets elsewhere."""
-    on, off = ("\x1b[1;33m", "\x1b[0m") if sys.stdout.isatty() else ("[", "]")
+    on, off = ("\x1b[1;33m", "\x1b[0m") if in_colour() else ("[", "]")
     texts = (" ".join(text.split()) for text in marked.split("\n"))
     line = "  |  ".join(text for text in texts if text)
     return "".join(on if c == MARK[0] else off if c == MARK[1] else printable(c) for c in line)

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Awaitable, Callable, Sequence
 
 from saefetch.decode import FeatureJson, add_explanation, add_feature
-from saefetch.errors import RefusedError, RequestError, ServerError, UnreachableError
+from saefetch.errors import RefusedError
 from saefetch.identity import Target
 from saefetch.store import Answers, State
 
@@ -29,30 +29,6 @@ def take_feature(answers: Answers, feature: FeatureJson, index: int) -> None:
     add_feature(answers.rows, feature, index)
     for explanation in feature.explanations or ():
         add_explanation(answers.rows, explanation, index)
-
-
-class Breaker:
-    """Notices that a server is down, so that the rest of an SAE is not thrown at it one by one.
-
-    A plain 500 may be one bad feature's and weighs 1; other failures, each already retried, weigh 10.
-    """
-
-    LIMIT = 50
-
-    def __init__(self) -> None:
-        self._weight = 0
-
-    def success(self) -> None:
-        self._weight = 0
-
-    def failure(self, exc: RequestError) -> None:
-        """Count a failure that outlived its retries.
-
-        Raises: UnreachableError after too many in a row.
-        """
-        self._weight += 1 if isinstance(exc, ServerError) and exc.status == 500 else 10
-        if self._weight >= self.LIMIT:
-            raise UnreachableError(f"the server keeps failing, so this run stops; the last failure: {exc}") from exc
 
 
 class KnownSae:

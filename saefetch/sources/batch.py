@@ -13,7 +13,8 @@ from saefetch.body import Whole
 from saefetch.decode import Decoder, FeatureJson, canonical_index
 from saefetch.errors import NotFoundError, RequestError, RequestRejectedError, ServerError
 from saefetch.identity import Target
-from saefetch.sources.api import Breaker, Chunk, KnownSae, chunks_of, spread, take_feature
+from saefetch.sources.api import Chunk, KnownSae, chunks_of, spread, take_feature
+from saefetch.sources.breaker import Breaker
 from saefetch.store import Answers, Store
 from saefetch.transport import Request, Transport
 
@@ -67,7 +68,7 @@ class BatchSource:
                     answers.failed.append((indices[0], str(exc)))
                     self._breaker.failure(exc)
                 else:
-                    middle = len(indices) // 2
+                    middle = (len(indices) + 1) // 2
                     waiting += [indices[middle:], indices[:middle]]
                     self._shrink(exc, middle)
             else:
@@ -92,8 +93,23 @@ class BatchSource:
         self._grow(len(indices))
 
     async def _some_exist(self) -> bool:
-        found, _ = await self._transport.send(self._request(spread(self._n_features, self._size)))
-        return any(feature.layer in (None, self._target.source_id) for feature in found)
+        waiting, problem = [spread(self._n_features, self._size)], None
+        while waiting:
+            indices = waiting.pop()
+            try:
+                found, _ = await self._transport.send(self._request(indices))
+            except RequestError as exc:
+                if exc.stop:
+                    raise
+                problem = exc
+                if len(indices) > 1:  # one bad feature may have poisoned them all
+                    waiting += [indices[1::2], indices[::2]]
+            else:
+                if any(feature.layer in (None, self._target.source_id) for feature in found):
+                    return True
+        if problem is not None:
+            raise problem
+        return False
 
     def _request(self, indices: Sequence[int]) -> Request[tuple[list[FeatureJson], bool]]:
         model_id, source_id = self._target.model_id, self._target.source_id
@@ -103,6 +119,7 @@ class BatchSource:
             json=[{"modelId": model_id, "layer": source_id, "index": i, "maxActsToReturn": 1} for i in indices],
             content_types=("application/json",),
             divisible=len(indices) > 1,
+            with_key=True,
         )
 
     def _shrink(self, exc: RequestError, middle: int) -> None:

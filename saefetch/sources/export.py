@@ -15,12 +15,12 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 
 from saefetch.body import Inflater
 from saefetch.decode import Decoder, ExplanationJson, FeatureJson, Rows, add_explanation, add_feature, canonical_index
 from saefetch.errors import NotFoundError, RequestError, TooLargeError
 from saefetch.identity import Target
+from saefetch.sources.breaker import Breaker
 from saefetch.sources.listing import list_batches
 from saefetch.store import Answers, ExportObject, Store
 from saefetch.transport import Request, Transport
@@ -48,13 +48,15 @@ class ExportSource:
         threads: ThreadPoolExecutor,
         export_url: str,
     ) -> None:
-        self._target, self._n_features = target, n_features
+        self._n_features = n_features
         self._transport, self._store, self._threads = transport, store, threads
         self._url = export_url
+        self._source_id = target.source_id
         self._prefix = f"v1/{target.neuronpedia_id}/"
         self.listed: list[ExportObject] = []
         self.stale = False
         self.failures: list[RequestError] = []
+        self._breaker = Breaker()
 
     async def plan(self) -> list[ExportObject]:
         """List both folders; return the objects that are new or have changed, the largest first."""
@@ -84,14 +86,13 @@ class ExportSource:
         except NotFoundError:
             self.stale = True
             return
-        except TooLargeError as exc:
-            self.failures.append(exc)
-            return
         except RequestError as exc:
-            if not exc.retry:
+            if exc.stop:
                 raise
             self.failures.append(exc)
+            self._breaker.failure(exc)
             return
+        self._breaker.success()
         if served_etag and chunk.etag and served_etag != chunk.etag:
             self.stale = True
         answers.rows = rows
@@ -120,7 +121,7 @@ class ExportSource:
                 add_explanation(rows, explanation, index)
 
     def _index(self, row: FeatureJson | ExplanationJson) -> int | None:
-        if row.layer is not None and row.layer != self._target.source_id:
+        if row.layer is not None and row.layer != self._source_id:
             return None
         index = canonical_index(row.index)
         return index if index is not None and index < self._n_features else None
@@ -143,21 +144,21 @@ class _Lines:
     async def feed(self, data: bytes) -> None:
         self._arrived += data
         if len(self._arrived) >= BLOCK:
-            await self._take()
+            block, self._arrived = bytes(self._arrived), bytearray()
+            await self._in_thread(self._unpack, block)
 
     async def finish(self) -> Rows:
-        await self._take()
-        if not self._plain:
-            self._inflater.finish()
-        await self._in_thread(partial(self._read, self._rows, self._tail))
+        await self._in_thread(self._unpack_last, bytes(self._arrived))
         return self._rows
 
-    async def _take(self) -> None:
-        block, self._arrived = bytes(self._arrived), bytearray()
-        await self._in_thread(partial(self._unpack, block))
+    async def _in_thread(self, work: Callable[[bytes], None], block: bytes) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, work, block)
 
-    async def _in_thread(self, work: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    def _unpack_last(self, block: bytes) -> None:
+        self._unpack(block)
+        if not self._plain:
+            self._inflater.finish()
+        self._read(self._rows, self._tail)
 
     def _unpack(self, block: bytes) -> None:
         if self._plain is None:

@@ -6,7 +6,8 @@ from saefetch.body import Whole
 from saefetch.decode import Decoder, FeatureJson, canonical_index
 from saefetch.errors import NotFoundError, RequestError
 from saefetch.identity import Target
-from saefetch.sources.api import Breaker, Chunk, KnownSae, chunks_of, spread, take_feature
+from saefetch.sources.api import Chunk, KnownSae, chunks_of, spread, take_feature
+from saefetch.sources.breaker import Breaker
 from saefetch.store import Answers, Store
 from saefetch.transport import Request, Transport
 
@@ -70,10 +71,17 @@ class FeatureSource:
         return feature
 
     async def _some_exist(self) -> bool:
-        nothing = Answers()
+        nothing, problem = Answers(), None
         for index in spread(self._n_features, N_PROBES):
-            if await self._ask(index, nothing) is not None:
-                return True
+            try:
+                if await self._ask(index, nothing) is not None:
+                    return True
+            except RequestError as exc:
+                if exc.stop:
+                    raise
+                problem = exc
+        if problem is not None:
+            raise problem
         return False
 
     def _request(self, index: int) -> Request[tuple[FeatureJson, bool]]:
@@ -89,4 +97,5 @@ class FeatureSource:
             url,
             lambda _etag: Whole(f"GET {url}", self._transport.limits.max_response_bytes, decode),
             content_types=("application/json",),
+            with_key=True,
         )

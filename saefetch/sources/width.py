@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from saefetch.body import Whole
 from saefetch.decode import repair
-from saefetch.errors import RefusedError, RequestError, UsageError
+from saefetch.errors import NotFoundError, RefusedError, RequestError, UsageError
 from saefetch.identity import MAX_FEATURES, Target
 from saefetch.transport import Request, Transport
 
@@ -14,29 +15,24 @@ from saefetch.transport import Request, Transport
 async def ask_width(transport: Transport, target: Target, *, api_url: str, export_url: str) -> int:
     """Return the SAE's `d_sae`.
 
-    Raises: UsageError if the server does not say; RequestError if neither place can be asked.
+    Raises: RefusedError if the server does not know the SAE; UsageError if it does not say; RequestError if it fails.
     """
-    urls = f"{export_url}/v1/{target.neuronpedia_id}/source.jsonl", f"{api_url}/api/feature/{target.neuronpedia_id}/0"
-    problem: RequestError | RefusedError | None = None
-    for url in urls:
+    name, max_bytes = target.neuronpedia_id, transport.limits.max_response_bytes
+    width = None
+    with suppress(RequestError, RefusedError):  # no export, or none of this SAE: the API has the last word
+        width = await transport.send(_request(f"{export_url}/v1/{name}/source.jsonl", max_bytes))
+    if width is None:
         try:
-            width = await transport.send(_request(url, transport.limits.max_response_bytes))
-        except (RequestError, RefusedError) as exc:
-            problem = exc
-        else:
-            if width is not None:
-                return width
-    if isinstance(problem, RequestError) and problem.stop:
-        raise problem
-    raise UsageError(
-        f"nobody says how many features {target.neuronpedia_id} has"
-        + (f" ({problem})" if problem else "")
-        + "; give --num-features N"
-    )
+            width = await transport.send(_request(f"{api_url}/api/feature/{name}/0", max_bytes, with_key=True))
+        except NotFoundError as exc:
+            raise RefusedError(f"Neuronpedia does not know {name}; if it does, give --num-features N ({exc})") from exc
+    if width is None:
+        raise UsageError(f"Neuronpedia does not say how many features {name} has; give --num-features N")
+    return width
 
 
-def _request(url: str, max_bytes: int) -> Request[int | None]:
-    return Request(url, lambda _etag: Whole(f"GET {url}", max_bytes, find_width))
+def _request(url: str, max_bytes: int, *, with_key: bool = False) -> Request[int | None]:
+    return Request(url, lambda _etag: Whole(f"GET {url}", max_bytes, find_width), with_key=with_key)
 
 
 def find_width(body: bytes) -> int | None:

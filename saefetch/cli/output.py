@@ -1,0 +1,54 @@
+"""How things are printed: JSON for programs, lines for people, and nobody's escape sequences on the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from typing import Any
+
+
+def print_json(document: Any) -> None:
+    """Print the one JSON object that a command with --json puts on stdout: UTF-8, whatever the locale."""
+    import orjson
+
+    try:
+        text = orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
+    except TypeError:  # a path that is not UTF-8, or a number of more than 64 bits
+        text = json.dumps(document, indent=2).encode() + b"\n"
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+
+
+def complain(message: str) -> None:
+    """Print an error on stderr, in one line."""
+    remark(f"saefetch: {message}")
+
+
+def remark(line: str) -> None:
+    """Print a line on stderr."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Make other people's text safe to print: no escape sequences, no line breaks, no direction overrides."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+
+
+def bold(text: str) -> str:
+    """Render text bold on a terminal that wants it."""
+    return f"\x1b[1m{text}\x1b[0m" if in_colour() else text
+
+
+def in_colour() -> bool:
+    """Say whether stdout is a terminal that may get colours: https://no-color.org"""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def same_command() -> str:
+    """Return this command as one to paste into a shell, however it was started."""
+    program = ["saefetch"] if shutil.which("saefetch") else [sys.executable, "-m", "saefetch"]
+    return shlex.join([*program, *sys.argv[1:]])
