@@ -36,6 +36,12 @@ from saefetch.schema import check_identity, create, sqlite_errors
 
 FILE_NAME = "labels.sqlite"
 API_ORIGIN = 0
+GROUP = 64
+"""Rows inserted with one statement."""
+_INTO_FEATURES = (
+    "INSERT OR REPLACE INTO features (origin, epoch, idx, max_activation, frac_nonzero, positive, negative)"
+)
+_INTO_EXPLANATIONS = "INSERT OR IGNORE INTO explanations (origin, idx, type, model, text)"
 
 
 class State(IntEnum):
@@ -364,19 +370,14 @@ def _forget(connection: sqlite3.Connection, table: str, indices: Iterable[int], 
     connection.execute(f"DELETE FROM {table} WHERE idx IN (SELECT value FROM json_each(?)) AND {where}", (listed,))
 
 
-# Each step of a statement gives up the interpreter and then waits for it behind the threads that unpack and parse. So
-# many rows go in with one statement, in the order of the table.
-GROUP = 64
-_INTO_FEATURES = (
-    "INSERT OR REPLACE INTO features (origin, epoch, idx, max_activation, frac_nonzero, positive, negative)"
-)
-_INTO_EXPLANATIONS = "INSERT OR IGNORE INTO explanations (origin, idx, type, model, text)"
-
-
 def _insert(
     connection: sqlite3.Connection, into: str, shared: tuple[int, ...], rows: Sequence[FeatureRow | ExplanationRow]
 ) -> None:
-    """Insert `rows`, each with the values that are `shared` by all before its own."""
+    """Insert `rows`, each with the values that are `shared` by all before its own.
+
+    Each step of a statement gives up the interpreter and then waits for it behind the threads that unpack and parse. So
+    many rows go in with one statement; and in the table's order, which touches each page once.
+    """
     in_order = sorted(rows, key=itemgetter(0))
     for start in range(0, len(in_order), GROUP):
         group = in_order[start : start + GROUP]

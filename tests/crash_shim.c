@@ -1,8 +1,8 @@
 /* LD_PRELOAD library: dies at the n-th call that makes something durable or gives it a name.
  *
  * crash_at(n) arms it, crash_at(0) disarms it. Counted are fsync, fdatasync, rename, renameat, renameat2, unlink,
- * unlinkat, ftruncate, and write and pwrite to regular files. The process kills itself with SIGKILL instead of the
- * n-th call; a write first gets half of its bytes out, as a torn one would. calls_counted() says how many there were.
+ * unlinkat and ftruncate, and of the writes to regular files between two of these, the first. The process kills itself
+ * with SIGKILL instead of the n-th call; a write first gets half of its bytes out, as a torn one would.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -14,12 +14,17 @@
 
 static atomic_long counted, fatal;
 
-void crash_at(long n) { atomic_store(&counted, 0); atomic_store(&fatal, n); }
-long calls_counted(void) { return atomic_load(&counted); }
+static atomic_int written;
 
-static int is_fatal(void) { return atomic_fetch_add(&counted, 1) + 1 == atomic_load(&fatal); }
+void crash_at(long n) { atomic_store(&counted, 0); atomic_store(&fatal, n); }
+
+static int is_nth(void) { return atomic_fetch_add(&counted, 1) + 1 == atomic_load(&fatal); }
+static int is_fatal(void) { atomic_store(&written, 0); return is_nth(); }
+static int is_fatal_write(int fd) {
+    struct stat s;
+    return fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && !atomic_exchange(&written, 1) && is_nth();
+}
 static void die(void) { kill(getpid(), SIGKILL); for (;;) pause(); }
-static int is_regular(int fd) { struct stat s; return fstat(fd, &s) == 0 && S_ISREG(s.st_mode); }
 
 #define REAL(type, name, ...)                                         \
     static type (*real)(__VA_ARGS__);                                 \
@@ -48,16 +53,16 @@ int ftruncate64(int fd, off64_t n) { REAL(int, "ftruncate64", int, off64_t); DIE
 
 ssize_t write(int fd, const void *data, size_t n) {
     REAL(ssize_t, "write", int, const void *, size_t);
-    if (is_regular(fd) && is_fatal()) { real(fd, data, n / 2); die(); }
+    if (is_fatal_write(fd)) { real(fd, data, n / 2); die(); }
     return real(fd, data, n);
 }
 ssize_t pwrite(int fd, const void *data, size_t n, off_t at) {
     REAL(ssize_t, "pwrite", int, const void *, size_t, off_t);
-    if (is_regular(fd) && is_fatal()) { real(fd, data, n / 2, at); die(); }
+    if (is_fatal_write(fd)) { real(fd, data, n / 2, at); die(); }
     return real(fd, data, n, at);
 }
 ssize_t pwrite64(int fd, const void *data, size_t n, off64_t at) {
     REAL(ssize_t, "pwrite64", int, const void *, size_t, off64_t);
-    if (is_regular(fd) && is_fatal()) { real(fd, data, n / 2, at); die(); }
+    if (is_fatal_write(fd)) { real(fd, data, n / 2, at); die(); }
     return real(fd, data, n, at);
 }

@@ -1,15 +1,16 @@
-"""A warm process that forks a download for each line on its stdin, and kills it at a chosen system call.
+"""A warm process that forks a download for each line on its stdin; the fork dies at a chosen system call.
 
-In: `{"crash_at": n, "arguments": {...}}`. Out: `{"killed": bool, "calls": n}`. Runs with `crash_shim.c` preloaded.
+In: `{"crash_at": n, "target": {...}, "settings": {...}, "refresh": bool}`; Out: the exit status, -9 for a crash. Runs
+with `crash_shim.c` preloaded. The first line's download is not forked and not killed: it warms up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,26 +21,29 @@ from saefetch.progress import Quiet
 from saefetch.settings import Settings
 
 
-def download_and_exit(crash_at: int, target: dict[str, Any], settings: dict[str, Any], refresh: bool) -> None:
-    shim = ctypes.CDLL(None)
-    shim.crash_at(crash_at)
+def download(crash_at: int, target: dict[str, Any], settings: dict[str, Any], refresh: bool) -> int:
+    ctypes.CDLL(None).crash_at(crash_at)
     everything = Settings(**settings | {"data_dir": Path(settings["data_dir"])})
     (outcome,) = asyncio.run(run_jobs([Target(**target)], everything, Quiet(), refresh=refresh))
-    os._exit(outcome.exit_status)
+    return outcome.exit_status
+
+
+def in_a_fork(order: dict[str, Any]) -> int:
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(download(**order))
+        finally:
+            os._exit(99)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def main() -> None:
+    print(download(**json.loads(sys.stdin.readline())), flush=True)
+    gc.freeze()
     for line in sys.stdin:
-        order = json.loads(line)
-        child = os.fork()
-        if not child:
-            try:
-                download_and_exit(**order)
-            finally:
-                os._exit(99)
-        _, status = os.waitpid(child, 0)
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        print(json.dumps({"killed": killed, "status": os.waitstatus_to_exitcode(status)}), flush=True)
+        print(in_a_fork(json.loads(line)), flush=True)
 
 
 if __name__ == "__main__":

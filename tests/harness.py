@@ -62,7 +62,9 @@ def make_world(n_features: int = 300, **knobs: Any) -> World:
     return world
 
 
-def explain(text: str | None, kind: str | None = "oai_token-act-pair", model: str | None = "gpt-4o-mini") -> Explanation:
+def explain(
+    text: str | None, kind: str | None = "oai_token-act-pair", model: str | None = "gpt-4o-mini"
+) -> Explanation:
     return Explanation(text, kind, model, f"cm{abs(hash((text, kind, model)))}")
 
 
@@ -80,7 +82,7 @@ def target(n_features: int | None = 300, neuronpedia_id: str = NEURONPEDIA_ID, s
 
 def settings_for(api_url: str, export_url: str, data_dir: Path, **knobs: Any) -> Settings:
     """Fast and impatient, unless told otherwise."""
-    given = {"source": "auto", "requests_per_second": 1e6, "max_attempts": 2, "max_wait_s": 5.0} | knobs
+    given = {"source": "auto", "requests_per_second": 1e5, "max_attempts": 2, "max_wait_s": 5.0} | knobs
     return Settings(api_url=api_url, export_url=export_url, data_dir=data_dir, **given)
 
 
@@ -115,9 +117,7 @@ def read_back(outcome: Outcome, folder: Path) -> Download:
 
 def asked(standin: Standin) -> list[list[int]]:
     """Return the indices of each batch that was posted, in order of arrival."""
-    return [
-        [element["index"] for element in record.json()] for record in standin.requests if record.method == "POST"
-    ]
+    return [[element["index"] for element in record.json()] for record in standin.requests if record.method == "POST"]
 
 
 def n_asked(standin: Standin, kind: str) -> int:
