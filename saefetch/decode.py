@@ -55,13 +55,14 @@ class Rows:
     """What one answer holds, ready for the store.
 
     `repaired` counts documents that needed repair, `ignored` those that are no row of this source: another source's, no
-    index, an index out of range, or beyond repair.
+    index, an index out of range, or beyond repair. `lost` counts just the last.
     """
 
     features: list[FeatureRow] = field(default_factory=list)
     explanations: list[ExplanationRow] = field(default_factory=list)
     repaired: int = 0
     ignored: int = 0
+    lost: int = 0
 
 
 class Decoder(Generic[T]):

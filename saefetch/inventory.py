@@ -110,7 +110,8 @@ def check(folder: Path) -> list[str]:
 def _problems(store: Store, folder: Path) -> Iterator[str]:
     for (verdict,) in store.query("PRAGMA integrity_check(5)"):
         if verdict != "ok":
-            yield f"{store.path}: damaged: {verdict}; move it away, and `saefetch download` gets everything anew"
+            reason = " ".join(verdict.split())
+            yield f"{store.path}: damaged: {reason}; move it away, and `saefetch download` gets everything anew"
             return
     found = _progress(store, folder)
     if found.state != "complete":

@@ -102,6 +102,7 @@ class ExportSource:
         documents, rows_repaired, lost = _FEATURES.lines(block)
         rows.repaired += rows_repaired
         rows.ignored += lost
+        rows.lost += lost
         for feature in documents:
             index = self._index(feature)
             if index is None:
@@ -113,6 +114,7 @@ class ExportSource:
         documents, rows_repaired, lost = _EXPLANATIONS.lines(block)
         rows.repaired += rows_repaired
         rows.ignored += lost
+        rows.lost += lost
         for explanation in documents:
             index = self._index(explanation)
             if index is None:

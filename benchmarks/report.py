@@ -1,0 +1,125 @@
+"""The machine, the table, and the two files that a run of the benchmarks leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+import sqlite3
+import sys
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+LIBRARIES = ("aiohttp", "isal", "msgspec", "orjson", "requests", "saefetch")
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the table. Times are medians over `rounds`; None is printed as an empty cell."""
+
+    what: str
+    wall_s: float | None = None
+    cpu_s: float | None = None
+    peak_mb: float | None = None
+    requests: int | None = None
+    megabytes: float | None = None
+    rounds: int = 1
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Aim:
+    """One promise and what was measured. `met` says whether it holds on this machine, in this run."""
+
+    what: str
+    aim: str
+    measured: str
+    met: bool
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything measured so far."""
+
+    rows: list[Row] = field(default_factory=list)
+    aims: list[Aim] = field(default_factory=list)
+
+    def add(self, row: Row) -> Row:
+        self.rows.append(row)
+        print(_line(row), file=sys.stderr, flush=True)
+        return row
+
+    def promise(self, what: str, aim: str, measured: str, met: bool) -> None:
+        self.aims.append(Aim(what, aim, measured, met))
+
+    def markdown(self) -> str:
+        machine = describe_machine()
+        lines = [f"# Labels on {machine['cpu']}, {machine['cores']} cores", ""]
+        lines += [f"- {name}: {value}" for name, value in machine.items()]
+        lines += ["", _line(None), "|---|" + "---:|" * 6 + "---|", *map(_line, self.rows)]
+        lines += ["", "| promise | aim | measured | |", "|---|---|---|---|"]
+        lines += [f"| {a.what} | {a.aim} | {a.measured} | {'met' if a.met else 'MISSED'} |" for a in self.aims]
+        return "\n".join(lines) + "\n"
+
+    def write(self) -> list[Path]:
+        """Write `labels-<machine>.json` and `.md`; return their paths."""
+        machine = describe_machine()
+        name = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
+        RESULTS.mkdir(exist_ok=True)
+        document = {
+            "machine": machine,
+            "rows": [asdict(row) for row in self.rows],
+            "aims": [asdict(aim) for aim in self.aims],
+        }
+        paths = [RESULTS / f"labels-{name}.json", RESULTS / f"labels-{name}.md"]
+        paths[0].write_text(json.dumps(document, indent=2) + "\n")
+        paths[1].write_text(self.markdown())
+        return paths
+
+
+def describe_machine() -> dict[str, str]:
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return {
+        "cpu": _cpu_model(),
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "libraries": f"{libraries}, SQLite {sqlite3.sqlite_version}",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "load when done": " ".join(f"{load:.1f}" for load in os.getloadavg()),
+        "command": shlex.join(["python", "-m", "benchmarks.labels", *sys.argv[1:]]),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    model = re.search(r"model name\s*: (.+)", text)
+    return model[1].strip() if model else platform.machine()
+
+
+def _line(row: Row | None) -> str:
+    if row is None:
+        return "| what | wall s | CPU s | peak MB | requests | MB received | rounds | |"
+    cells = [
+        row.what,
+        _number(row.wall_s, 3),
+        _number(row.cpu_s, 3),
+        _number(row.peak_mb, 0),
+        "" if row.requests is None else f"{row.requests:,}",
+        _number(row.megabytes, 1),
+        str(row.rounds),
+        row.note,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"

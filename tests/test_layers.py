@@ -1,0 +1,110 @@
+"""Imports point one way, the light things stay light, and the defaults are written down once and truly."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from saefetch.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "saefetch"
+HEAVY = {"torch", "numpy", "scipy", "sae_lens", "pandas", "yaml", "numba", "triton", "encoder", "dashboard"}
+# Where one of them may be imported all the same, and then only inside a function.
+ALLOWED = {("labels.py", "pandas"), ("registry/build.py", "yaml")}
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+    """Yield every imported top-level name, and whether the import runs when the module is imported."""
+    lazy = set()
+    for node in ast.walk(tree):
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if typing_only or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lazy.update(map(id, ast.walk(node)))
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            names = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+        for name in names:
+            yield name.partition(".")[0], id(node) not in lazy
+
+
+def test_saefetch_imports_nothing_heavy_at_any_level() -> None:
+    paths = sorted(PACKAGE.rglob("*.py"))
+    assert len(paths) > 40
+    for path in paths:
+        where = path.relative_to(PACKAGE).as_posix()
+        for name, at_import in imports(ast.parse(path.read_text(encoding="utf-8"))):
+            if name in HEAVY:
+                assert (where, name) in ALLOWED and not at_import, f"saefetch/{where} imports {name}"
+
+
+def test_the_check_of_imports_sees_every_way_to_import() -> None:
+    source = "import torch.nn\nfrom scipy import sparse\ndef f():\n    import yaml\n    import_module('numpy')"
+    assert list(imports(ast.parse(source))) == [("torch", True), ("scipy", True), ("yaml", False), ("numpy", False)]
+
+
+def test_the_standin_knows_nothing_of_the_rest() -> None:
+    for path in (PACKAGE / "standin").rglob("*.py"):
+        found = set(re.findall(r"^\s*(?:from|import) (saefetch\.?\w*)", path.read_text(encoding="utf-8"), re.MULTILINE))
+        assert found <= {"saefetch.standin"}, path
+
+
+def modules_after(code: str) -> set[str]:
+    command = [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, file=sys.__stderr__)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stderr.split())
+
+
+HELP = "import saefetch.cli\nsys.argv[1:] = {!r}\ntry: saefetch.cli.main()\nexcept SystemExit: pass"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["download", "--help"], ["search", "-h"]])
+def test_help_imports_nothing_that_it_does_not_need(words: list[str]) -> None:
+    modules = modules_after(HELP.format(words))
+    assert "typer" in modules
+    heavy = {"aiohttp", "pydantic", "numpy", "torch", "rich.progress", "rich.live", "asyncio", "sqlite3", "orjson"}
+    assert not modules & heavy
+
+
+def test_reading_commands_do_without_the_network() -> None:
+    modules = modules_after("import saefetch.cli.read, saefetch.cli.inspect, saefetch.cli.listing")
+    assert "saefetch.settings" in modules
+    assert not modules & {"aiohttp", "saefetch.transport", "rich.progress"}
+
+
+def test_the_package_itself_is_light_to_import() -> None:
+    assert not {name for name in modules_after("import saefetch") if name.startswith("saefetch.")}
+
+
+@pytest.mark.parametrize("command", [[], ["download"], ["show"]])
+def test_help_answers_in_under_0_3_s(command: list[str]) -> None:
+    took = []
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, "-m", "saefetch", *command, "--help"], stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        took.append(used.ru_utime + used.ru_stime)  # it does nothing but compute, so this is its time if left alone
+    assert min(took) < 0.3
+
+
+def test_the_toml_file_holds_the_built_in_values() -> None:
+    text = (ROOT / "config" / "saefetch.toml").read_text(encoding="utf-8")
+    written = tomllib.loads(text)
+    for name, field in Settings.model_fields.items():
+        if field.default is None:  # TOML has no null
+            assert name not in written
+        else:
+            assert Settings.model_validate({name: written[name]}).__dict__[name] == field.default, name
+    assert list(written) == [name for name in Settings.model_fields if name in written], "in the order of the class"
