@@ -245,9 +245,9 @@ class Job:
         self._n_repaired += rows.repaired
         self._n_ignored += rows.ignored
         n_shown = min(self._n_done, len(self._scope))
-        if answers.export_object is not None:  # all its features come before most of their labels: bytes tell more
+        if answers.export_object is not None:  # its features come before their labels: its bytes tell more
             self._export_bytes_read += answers.export_object.size
-            n_shown = n_shown * self._export_bytes_read // max(1, self._export_bytes)
+            n_shown = len(self._scope) * self._export_bytes_read // max(1, self._export_bytes)
         self._display.advance(self._target.name, n_shown)
 
     def _mark_not_exported(self) -> None:

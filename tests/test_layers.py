@@ -22,7 +22,7 @@ ALLOWED = {("labels.py", "pandas"), ("registry/build.py", "yaml")}
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
     """Yield every imported top-level name, and whether the import runs when the module is imported."""
-    lazy = set()
+    lazy: set[int] = set()
     for node in ast.walk(tree):
         typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         if typing_only or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -76,7 +76,7 @@ def test_all_jobs_share_one_limiter(tmp_path: Path) -> None:
         world.add_source(target.model_id, target.source_id, N_FEATURES, absent_from_export=range(20))
     with Standin(world) as standin:
         knobs = {"requests_per_second": rate, "batch_size": 5}
-        outcomes = download(targets, tmp_path, standin.api_url, standin.export_url, **knobs)
+        outcomes = download(targets, tmp_path, standin.api_url, standin.export_url, Quiet(), **knobs)
         assert {record.origin for record in standin.requests} == {"api", "export"}
         times = sorted(record.time_s for record in standin.requests)
     assert [outcome.exit_status for outcome in outcomes] == [0] * 4

@@ -122,7 +122,8 @@ def test_the_live_display_leaves_nothing_behind_but_what_it_said() -> None:
 
 
 def test_plain_lines_come_now_and_then_and_hold_no_escape_sequences() -> None:
-    clock, lines = Clock(), []
+    clock = Clock()
+    lines: list[str] = []
     display = Plain(lines.append, 1, 1000, clock)
     display.start(JOB, 1000, 200)
     for second in range(12):
@@ -151,7 +152,8 @@ def test_a_pause_is_said_once_and_again_when_it_grows() -> None:
 
 
 def test_plain_lines_say_a_pause_at_once() -> None:
-    clock, lines = Clock(), []
+    clock = Clock()
+    lines: list[str] = []
     display = Plain(lines.append, 1, 1000, clock)
     display.tick(FakeTransport(paused_s=60))
     display.tick(FakeTransport(paused_s=59.9))

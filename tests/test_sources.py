@@ -867,6 +867,20 @@ def test_odd_lines_of_the_export_cost_only_themselves(tmp_path: Path) -> None:
     assert_the_truth(done, world)
 
 
+@pytest.mark.parametrize("body", [b"<html>a captive portal</html>\n", b"null\n[]\n", b"\x00\xff\n" * 3])
+def test_an_object_in_which_nothing_is_a_row_is_not_taken_for_an_empty_one(tmp_path: Path, body: bytes) -> None:
+    world = make_world(200)
+    wrong = Fault(Respond(200, {}, gzip.compress(body)), match="explanations/batch-1.", times=None)
+    with Standin(world, faults=[wrong]) as standin:
+        done = download(standin, tmp_path, "export")
+        standin.faults.clear()
+        then = download(standin, tmp_path, "export")
+    assert done.status == 1
+    assert "explanations/batch-1.jsonl.gz: none of its" in str(done.outcome.error)
+    assert then.status == 0
+    assert_the_truth(then, world)
+
+
 def test_a_huge_embedding_is_never_held_in_memory(tmp_path: Path) -> None:
     world = make_world(40)
     embedding = b"[" + b"0.12345678901234567, " * 40_000 + b"1]"  # 840 KB a line, 33 MB in all

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from saefetch.body import Inflater
 from saefetch.decode import Decoder, ExplanationJson, FeatureJson, Rows, add_explanation, add_feature, canonical_index
-from saefetch.errors import NotFoundError, RequestError, TooLargeError
+from saefetch.errors import BadAnswerError, NotFoundError, RequestError, TooLargeError
 from saefetch.identity import Target
 from saefetch.sources.breaker import Breaker
 from saefetch.sources.listing import list_batches
@@ -161,6 +161,9 @@ class _Lines:
         if not self._plain:
             self._inflater.finish()
         self._read(self._rows, self._tail)
+        rows = self._rows
+        if rows.lost and rows.lost == rows.ignored and not (rows.features or rows.explanations):
+            raise BadAnswerError(f"{self._what}: none of its {rows.lost:,} lines is a row; this is not the export")
 
     def _unpack(self, block: bytes) -> None:
         if self._plain is None:
