@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import saefetch
 from saefetch.crawl import Slots
 from saefetch.identity import Target
-from saefetch.job import Crew, Job, Outcome, Summary
+from saefetch.job import Crew, Job
+from saefetch.outcome import Outcome, Summary
 from saefetch.progress import Display
 from saefetch.settings import Settings
 from saefetch.transport import Transport

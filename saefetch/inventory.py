@@ -14,8 +14,9 @@ from saefetch import registry
 from saefetch.errors import StoreError
 from saefetch.identity import MAX_FEATURES
 from saefetch.publish import LABELS_NAME, METADATA_NAME, SaeInfo, Stats, render
+from saefetch.records import State
 from saefetch.search import stored_preference
-from saefetch.store import FILE_NAME, State, Store
+from saefetch.store import FILE_NAME, Store
 
 MEND = "remove it, and `saefetch download` writes it anew"
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -17,52 +18,21 @@ from saefetch.crawl import Slots, work_off
 from saefetch.errors import RefusedError, RequestError, SaefetchError, StoreError, UsageError
 from saefetch.identity import Target
 from saefetch.lock import lock_folder
+from saefetch.outcome import Outcome, Summary, count_features
 from saefetch.progress import Display
 from saefetch.publish import LABELS_NAME, METADATA_NAME, SaeInfo, publish, published
+from saefetch.records import State
 from saefetch.settings import Settings
 from saefetch.sources.batch import BatchSource
 from saefetch.sources.export import ExportSource
 from saefetch.sources.feature import FeatureSource
 from saefetch.sources.width import ask_width
-from saefetch.store import Answers, State, Store
+from saefetch.store import Answers, Store
 from saefetch.transport import Transport
 
 T = TypeVar("T")
 EXPORT_ROUNDS = 3
 """How often the export is listed again because it changed while we read it."""
-
-
-@dataclass(slots=True)
-class Summary:
-    """What `--json` prints of one SAE."""
-
-    neuronpedia_id: str
-    source: str
-    total_features: int = 0
-    successful: int = 0
-    missing: int = 0
-    failed: int = 0
-    with_descriptions: int = 0
-    requests: int = 0
-    retries: int = 0
-    rate_limited: int = 0
-    bytes_received: int = 0
-    seconds: float = 0.0
-    resumed: int = 0
-    labels_path: str | None = None
-    metadata_path: str | None = None
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How one job ended. `notes` are remarks for the user; `error` is None when every feature is accounted for."""
-
-    target: Target
-    summary: Summary
-    exit_status: int = 0
-    error: str | None = None
-    notes: list[str] = field(default_factory=list)
-    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +98,10 @@ class Job:
     async def _download(self) -> None:
         store = self._store
         self._n_features = await self._width()
+        if not self._scope:
+            raise UsageError(
+                f"--features: none of these is among the {self._n_features:,} features, 0 to {self._n_features - 1:,}"
+            )
         self._fetched = bytearray(self._n_features)
         store.set_meta(
             release=self._target.release,
@@ -209,7 +183,7 @@ class Job:
         # A refresh asks for all that the export did not just bring; an export half read is not to be relied on.
         afresh = self._crew.refresh
         if afresh:
-            store.begin_refresh()
+            store.begin_refresh(time.time())
         epoch = int(store.meta("epoch", 0)) if afresh else 0
         api_only = (afresh and not exported) or bool(store.meta("export_open"))
         shared: dict[str, Any] = {
@@ -311,7 +285,7 @@ class Job:
     @property
     def _scope(self) -> range:
         """The features asked for."""
-        scope = self._crew.scope or range(self._n_features)
+        scope = range(self._n_features) if self._crew.scope is None else self._crew.scope
         return range(min(scope.start, self._n_features), min(scope.stop, self._n_features))
 
     def _n_open(self) -> int:
@@ -350,22 +324,8 @@ class Job:
     # -- the outcome -------------------------------------------------------------------------------------------------
 
     def _count(self) -> None:
-        """Fill in the summary from the store: it counts the features in scope, earlier runs included."""
-        summary, scope = self._outcome.summary, self._scope
-        alone = self._settings.source == "export"
-        states = self._store.states(self._n_features)
-        summary.total_features = len(scope)
-        summary.successful = sum(states[index] in (State.GOT, State.ORPHAN) for index in scope)
-        gone = {State.MISSING, State.NOT_EXPORTED} if alone else {State.MISSING}
-        summary.missing = sum(states[index] in gone for index in scope)
-        summary.failed = summary.total_features - summary.successful - summary.missing
-        fetched = sum(map(bool, self._fetched[scope.start : scope.stop]))
-        summary.resumed = max(0, summary.successful + summary.missing - fetched)
-        if summary.labels_path and len(scope) == self._n_features:
-            summary.with_descriptions = int(self._store.meta("with_descriptions", 0))
-        else:
-            described = self._store.described(scope.start, scope.stop)
-            summary.with_descriptions = sum(states[index] in (State.GOT, State.ORPHAN) for index in described)
+        summary, alone = self._outcome.summary, self._settings.source == "export"
+        count_features(summary, self._store, self._n_features, self._scope, self._fetched, alone=alone)
         if alone and summary.missing:
             self._note(f"{summary.missing:,} features are not in the export; only the API can tell whether they exist")
 

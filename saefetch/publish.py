@@ -14,7 +14,8 @@ import orjson
 
 from saefetch.atomic import atomic_write
 from saefetch.explanations import Preference
-from saefetch.store import Record, State, Store
+from saefetch.records import Record, State
+from saefetch.store import Store
 
 LABELS_NAME = "feature_labels.json"
 METADATA_NAME = "metadata.json"

@@ -21,7 +21,6 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
 from functools import cache
 from itertools import chain, count, islice
 from operator import itemgetter
@@ -31,28 +30,17 @@ from typing import Any
 import orjson
 
 from saefetch.decode import ExplanationRow, FeatureRow, Rows
-from saefetch.explanations import Explanation
+from saefetch.records import API_ORIGIN, Merge, Record, State, make_record
 from saefetch.schema import check_identity, create, sqlite_errors
 
 FILE_NAME = "labels.sqlite"
-API_ORIGIN = 0
+A_DAY_S = 86_400.0
 GROUP = 64
 """Rows inserted with one statement."""
 _INTO_FEATURES = (
     "INSERT OR REPLACE INTO features (origin, epoch, idx, max_activation, frac_nonzero, positive, negative)"
 )
 _INTO_EXPLANATIONS = "INSERT OR IGNORE INTO explanations (origin, idx, type, model, text)"
-
-
-class State(IntEnum):
-    """What is known of a feature."""
-
-    UNKNOWN = 0  # never asked for, or asked for in a run that did not end
-    GOT = 1
-    ORPHAN = 2  # the export has an explanation of it, but not the feature itself
-    MISSING = 3  # the API says that it does not exist
-    NOT_EXPORTED = 4  # the export does not have it; only the API can tell whether it exists
-    FAILED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +63,6 @@ class Answers:
 
     def __bool__(self) -> bool:
         return bool(self.export_object or self.rows.features or self.missing or self.failed)
-
-
-@dataclass(slots=True)
-class Record:
-    """One feature as stored. `positive` and `negative` are JSON arrays of strings; `error` is set when it is absent."""
-
-    index: int
-    state: State
-    explanations: list[Explanation] = field(default_factory=list)
-    max_activation: float | None = None
-    frac_nonzero: float | None = None
-    positive: bytes = b"[]"
-    negative: bytes = b"[]"
-    error: str | None = None
 
 
 class Store:
@@ -211,10 +185,10 @@ class Store:
             _mark_absent(connection, State.NOT_EXPORTED, 0, ((index, error) for index in indices))
             _changed(connection, downloaded_at)
 
-    def begin_refresh(self) -> None:
-        """Begin to ask the API for everything again, or go on with a refresh that was interrupted."""
-        if not self.meta("refreshing"):
-            self.set_meta(refreshing=1, epoch=int(self.meta("epoch", 0)) + 1)
+    def begin_refresh(self, now: float) -> None:
+        """Begin to ask the API for everything again, or go on with one that was interrupted within the last day."""
+        if now - float(self.meta("refreshing", 0)) > A_DAY_S:
+            self.set_meta(refreshing=now, epoch=int(self.meta("epoch", 0)) + 1)
 
     def keep_objects(self, keys: Iterable[str]) -> None:
         """Forget the export's objects that are not among `keys`, and bury every dead row."""
@@ -272,22 +246,22 @@ class Store:
         """Yield every feature from `start` to `stop`-1 in order, absent ones too, never holding more than one."""
         half = self._half
         live = "idx >= ? AND idx < ? AND origin IN (SELECT id FROM objects)"
-        features = _Merge(
+        features = Merge(
             self.query(
                 "SELECT idx, max_activation, frac_nonzero, positive, negative, origin FROM features"
                 f" WHERE {live} ORDER BY idx, origin",
                 (start, stop),
             )
         )
-        explanations = _Merge(
+        explanations = Merge(
             self.query(f"SELECT idx, text, type, model FROM explanations WHERE {live} ORDER BY idx", (start, stop))
         )
-        absent = _Merge(
+        absent = Merge(
             self.query("SELECT idx, state, error FROM absent WHERE idx >= ? AND idx < ? ORDER BY idx", (start, stop))
         )
         try:
             for index in range(start, stop):
-                yield _record(index, features.take(index), explanations.take(index), absent.take(index), half)
+                yield make_record(index, features.take(index), explanations.take(index), absent.take(index), half)
         finally:
             del features, explanations, absent  # else a traceback keeps their statements open, and `settle` fails
 
@@ -302,56 +276,6 @@ class Store:
 
     def record(self, index: int) -> Record:
         return next(self.records(index, index + 1))
-
-
-def _record(
-    index: int,
-    features: Sequence[tuple[Any, ...]],
-    explanations: Sequence[tuple[Any, ...]],
-    absent: Sequence[tuple[Any, ...]],
-    half: bool,
-) -> Record:
-    if features and not (half and absent and absent[0][1] == State.FAILED):
-        _, max_activation, frac_nonzero, positive, negative, _ = (
-            features[0] if len(features) == 1 else min(features, key=_precedence)
-        )
-        texts = [Explanation(text, kind, model) for _, text, kind, model in explanations]
-        return Record(index, State.GOT, texts, max_activation, frac_nonzero, positive, negative)
-    if absent and (absent[0][1] != State.NOT_EXPORTED or not explanations):
-        return Record(index, State(absent[0][1]), error=absent[0][2])
-    if explanations:
-        return Record(index, State.ORPHAN, [Explanation(text, kind, model) for _, text, kind, model in explanations])
-    return Record(index, State.UNKNOWN, error="not downloaded yet")
-
-
-def _precedence(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Sort the rows of one feature: the API's first; among the export's any order will do that is always the same."""
-    _, max_activation, frac_nonzero, positive, negative, origin = row
-    nulls = max_activation is None, frac_nonzero is None
-    return origin != API_ORIGIN, positive, negative, max_activation or 0, frac_nonzero or 0, nulls
-
-
-_NO_ROW: tuple[Any, ...] = (None,)
-
-
-class _Merge:
-    """Hands out the rows of an ordered query by their first column, for indices asked for in ascending order."""
-
-    def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:
-        self._rows = rows
-        self._next = next(rows, _NO_ROW)
-
-    def take(self, index: int) -> Sequence[tuple[Any, ...]]:
-        if self._next[0] != index:
-            return ()
-        taken = [self._next]
-        for row in self._rows:
-            if row[0] != index:
-                self._next = row
-                return taken
-            taken.append(row)
-        self._next = _NO_ROW
-        return taken
 
 
 def _new_origin(connection: sqlite3.Connection, export_object: ExportObject) -> int:

@@ -13,8 +13,9 @@ from harness import EXPORT_PREFIX, MODEL, RELEASE, SAE_ID, SOURCE
 
 from saefetch.identity import sae_folder
 from saefetch.inventory import check
+from saefetch.records import State
 from saefetch.standin import Standin
-from saefetch.store import State, Store
+from saefetch.store import Store
 
 FILES = {"feature_labels.json", "metadata.json", "labels.sqlite"}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from saefetch.download import run_jobs
 from saefetch.identity import Target
-from saefetch.job import Outcome, Summary
+from saefetch.outcome import Outcome, Summary
 from saefetch.progress import Quiet
 from saefetch.settings import Settings
 from saefetch.standin import Explanation, Feature, Standin, World

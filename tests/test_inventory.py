@@ -14,7 +14,7 @@ import pytest
 from saefetch.download import run_jobs
 from saefetch.identity import Target
 from saefetch.inventory import check, folders, progress
-from saefetch.job import Outcome
+from saefetch.outcome import Outcome
 from saefetch.progress import Quiet
 from saefetch.settings import Settings
 from saefetch.standin import Fault, Respond, Standin, World

@@ -19,7 +19,7 @@ from command import SUMMARY_KEYS, end, saefetch, start, wait_until
 
 from saefetch.download import run_jobs
 from saefetch.identity import Target, resolve
-from saefetch.job import Outcome
+from saefetch.outcome import Outcome
 from saefetch.progress import Quiet
 from saefetch.settings import Settings
 from saefetch.standin import Standin, World
@@ -165,7 +165,7 @@ def standin_elsewhere(folder: Path, n_features: int) -> Iterator[tuple[str, str]
 
 
 def test_memory_does_not_grow_with_the_number_of_jobs(tmp_path: Path) -> None:
-    n_features = 150
+    n_features = 1000  # a job that stays in memory costs about a megabyte
     targets = [replace(target, n_features=n_features) for target in TARGETS]
 
     def peak(n_jobs: int) -> int:
@@ -180,7 +180,7 @@ def test_memory_does_not_grow_with_the_number_of_jobs(tmp_path: Path) -> None:
             few, many = peak(4), peak(26)
         finally:
             tracemalloc.stop()
-    assert many < few * 1.25 + 500_000, f"{few:,} bytes for 4 jobs, {many:,} for 26"
+    assert many < few * 1.5 + 2_000_000, f"{few:,} bytes for 4 jobs, {many:,} for 26"
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")

@@ -23,8 +23,9 @@ from saefetch.decode import ExplanationRow, FeatureRow, Rows
 from saefetch.errors import StoreError
 from saefetch.explanations import Explanation, Preference
 from saefetch.publish import SaeInfo, render
+from saefetch.records import State
 from saefetch.search import build, search
-from saefetch.store import Answers, ExportObject, State, Store
+from saefetch.store import Answers, ExportObject, Store
 
 NOW = "2026-01-02T03:04:05Z"
 N = 6
@@ -217,7 +218,7 @@ class AgainstAModel(RuleBasedStateMachine):
 
     @rule()
     def a_refresh_begins_or_goes_on(self) -> None:
-        self.store.begin_refresh()
+        self.store.begin_refresh(1e9)
         self.epoch += not self.refreshing
         self.refreshing = True
 
@@ -546,3 +547,15 @@ def test_a_folder_without_the_right_to_write_is_refused(tmp_path: Path) -> None:
             Store.open(tmp_path)
     finally:
         tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize(("hours", "goes_on"), [(1, True), (23, True), (25, False)])
+def test_a_refresh_that_was_given_up_long_ago_does_not_count_as_one_that_goes_on(
+    tmp_path: Path, hours: int, goes_on: bool
+) -> None:
+    store = Store.open(tmp_path)
+    store.begin_refresh(1e9)
+    epoch = store.meta("epoch")
+    store.begin_refresh(1e9 + hours * 3600)
+    assert (store.meta("epoch") == epoch) is goes_on
+    store.close()

@@ -15,7 +15,7 @@ from saefetch.cli.output import complain, print_json, remark, same_command
 from saefetch.download import run_jobs
 from saefetch.errors import UsageError
 from saefetch.identity import Target
-from saefetch.job import Outcome, Summary
+from saefetch.outcome import Outcome, Summary
 from saefetch.progress import make_display
 from saefetch.settings import load_settings
 

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from saefetch.decode import FeatureJson, add_explanation, add_feature
 from saefetch.errors import RefusedError
 from saefetch.identity import Target
-from saefetch.store import Answers, State
+from saefetch.records import State
+from saefetch.store import Answers
 
 Chunk = Sequence[int]
 
