@@ -165,7 +165,7 @@ def standin_elsewhere(folder: Path, n_features: int) -> Iterator[tuple[str, str]
 
 
 def test_memory_does_not_grow_with_the_number_of_jobs(tmp_path: Path) -> None:
-    n_features = 1000  # a job that stays in memory costs about a megabyte
+    n_features = 400  # a job that stays in memory costs about 400 KB
     targets = [replace(target, n_features=n_features) for target in TARGETS]
 
     def peak(n_jobs: int) -> int:
