@@ -161,10 +161,10 @@ class Brake:
 
 
 class Host:
-    """All that paces the requests to one origin, and whether it has ever answered in this run."""
+    """All that paces the requests to one origin, the proxy on the way, and whether it ever answered in this run."""
 
-    def __init__(self, limiter: AsyncLimiter, pause: Pause, brake: Brake) -> None:
-        self.limiter, self.pause, self.brake = limiter, pause, brake
+    def __init__(self, limiter: AsyncLimiter, pause: Pause, brake: Brake, proxy: str | None = None) -> None:
+        self.limiter, self.pause, self.brake, self.proxy = limiter, pause, brake, proxy
         self.answered = False
 
     async def admit(self) -> bool:

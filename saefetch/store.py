@@ -140,7 +140,8 @@ class Store:
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         with sqlite_errors(self.path):
-            yield from self.connection.execute(sql, parameters)
+            for row in self.connection.execute(sql, parameters):  # noqa: UP028
+                yield row  # `yield from` would close the cursor, also of a store that was closed meanwhile
 
     # -- meta --------------------------------------------------------------------------------------------------------
 

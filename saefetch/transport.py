@@ -189,7 +189,7 @@ class Transport:
         if origin not in self._hosts:
             pause = Pause(now=self.now, sleep=self.sleep, max_total_s=self.limits.max_wait_s, host=str(origin))
             brake = Brake(now=self.now, sleep=self.sleep)
-            self._hosts[origin] = Host(self._limiter(origin), pause, brake)
+            self._hosts[origin] = Host(self._limiter(origin), pause, brake, _proxy_for(origin))
         return self._hosts[origin]
 
     def _limiter(self, origin: URL) -> AsyncLimiter:
@@ -275,7 +275,12 @@ class Transport:
         self.counters.add(requests=1)
         try:
             async with self._session.request(
-                request.method, url, data=body, headers=headers, allow_redirects=False, proxy=_proxy(url)
+                request.method,
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._host(url.origin()).proxy,
             ) as response:
                 self._note_quota(url, response)
                 if response.status in (301, 302, 303, 307, 308):
@@ -327,12 +332,12 @@ class _Redirect:
     url: URL
 
 
-def _proxy(url: URL) -> str | None:
-    """Return the proxy that the environment names for this address (HTTPS_PROXY, NO_PROXY, ...), never for loopback."""
-    host = url.host or ""
+def _proxy_for(origin: URL) -> str | None:
+    """Return the proxy that the environment names for this origin (HTTPS_PROXY, NO_PROXY, ...), never for loopback."""
+    host = origin.host or ""
     if host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
         return None
-    return getproxies().get(url.scheme)
+    return getproxies().get(origin.scheme)
 
 
 def _error_of(state: RetryCallState) -> RequestError:

@@ -83,17 +83,18 @@ def _report(outcomes: list[Outcome], *, many: bool, as_json: bool, quiet: bool) 
     for outcome in outcomes:
         summary = outcome.summary
         prefix = f"{outcome.target.name}: " if many else ""
-        if not quiet:
+        in_vain = outcome.exit_status == 1 and not summary.labels_path
+        offline |= in_vain
+        if not (quiet or in_vain):  # then the error alone says it
             for note in outcome.notes:
                 remark(f"{prefix}note: {note}")
         if outcome.error:
-            complain(f"{prefix}{outcome.error}")
-            offline |= outcome.exit_status == 1 and not summary.labels_path
+            complain(f"{prefix}{outcome.error}" + (f". {OFFLINE}" if in_vain and not many else ""))
         elif summary.labels_path and not (as_json or quiet or outcome.interrupted):
             print(f"{prefix}{_result(summary)}")
         if summary.labels_path and not (many or as_json or quiet or outcome.interrupted):
             print(summary.labels_path)
-    if offline:
+    if offline and many:
         remark(OFFLINE)
     if many and not quiet:
         remark(_total(outcomes))
