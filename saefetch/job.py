@@ -63,6 +63,7 @@ class Job:
         self._n_done = 0
         self._export_bytes = self._export_bytes_read = 0
         self._n_repaired = self._n_ignored = 0
+        self._interrupted = False
 
     async def run(self) -> Outcome:
         """Do the job. Whatever goes wrong ends up in the outcome, so that it stops no other job."""
@@ -121,14 +122,14 @@ class Job:
                 if not store.generation:
                     raise
                 self._stop(exc)  # what came before it is worth publishing
-        publishing = asyncio.ensure_future(self._in_writer(self._publish))
+        publishing = asyncio.ensure_future(self._in_writer(self._publish_unless_interrupted))
         try:
             await asyncio.shield(publishing)
         except asyncio.CancelledError:
+            self._interrupted = True
             while not publishing.done():  # the files of a million features take a while; the next run writes them
                 store.interrupt()  # again and again, as it hits only what runs at that moment
                 await asyncio.wait([publishing], timeout=0.02)
-            publishing.exception()
             raise
 
     async def _crawl(self) -> None:
@@ -296,6 +297,14 @@ class Job:
         states = self._store.states(self._n_features, api_only=export_open)
         closed = {State.GOT, State.MISSING} | ({State.ORPHAN, State.NOT_EXPORTED} if alone else set())
         return sum(states[index] not in closed for index in self._scope)
+
+    def _publish_unless_interrupted(self) -> None:
+        """Swallow the interruption: a traceback would keep a statement open, and SQLite interrupt later ones too."""
+        try:
+            self._publish()
+        except StoreError:
+            if not self._interrupted:
+                raise
 
     def _publish(self) -> None:
         """Write the files and the search index, unless they are those of the store as it is."""

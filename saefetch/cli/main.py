@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
 from saefetch.cli.output import complain, print_json, same_command
 from saefetch.errors import SaefetchError
 
-INTERRUPTED = 128 + signal.SIGINT
-TERMINATED = 128 + signal.SIGTERM
-
 
 def main() -> NoReturn:
     """Run the command line. Every error is one line on stderr, an exit status, and with --json an object on stdout."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     # pydantic would search all installed packages for plugins: tens of milliseconds in a large environment.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     for name in ("stdout", "stderr"):
@@ -39,13 +38,9 @@ def _run() -> int:
     try:
         from saefetch.cli.app import run_app  # takes a while, in which a signal may come
 
-        status = run_app()
+        return run_app()
     except SaefetchError as exc:
         return _fail(str(exc), exc.exit_status)
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    except _Terminated:
-        status = TERMINATED
     except BrokenPipeError:
         raise
     except Exception as exc:
@@ -53,9 +48,6 @@ def _run() -> int:
 
         traceback.print_exc()
         return _fail(f"this is a bug of saefetch ({type(exc).__name__}); please report the lines above", 1)
-    if status in (INTERRUPTED, TERMINATED):
-        return _fail(f"interrupted; nothing was lost. To run it again: {same_command()}", status)
-    return status
 
 
 def _fail(message: str, status: int) -> int:
@@ -65,9 +57,11 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-class _Terminated(BaseException):
-    pass
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """Leave at once: nothing has begun that could be lost, as a download has handlers of its own.
 
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+    Not by an exception: raised in one of the import system's callbacks, Python would print it and go on.
+    """
+    with suppress(RuntimeError, OSError):  # in the middle of a print, or to a terminal that is gone
+        _fail(f"interrupted; nothing was lost. To run it again: {same_command()}", 128 + number)
+    os._exit(128 + number)
