@@ -38,7 +38,8 @@ class Preference:
 
     def rank(self, explanations: Iterable[Explanation]) -> list[Explanation]:
         """Sort a feature's explanations, the one to publish first; duplicates are dropped."""
-        return sorted(set(explanations), key=self._key)
+        given = list(explanations)
+        return sorted(set(given), key=self._key) if len(given) > 1 else given
 
     def _key(self, e: Explanation) -> tuple[bool, int, int, Explanation]:
         return e.blank, _place(self.types, e.type), _place(self.models, e.model), e

@@ -70,10 +70,9 @@ def resolve(
         return [_overridden(release, sae_id, neuronpedia_id, n_features)]
     release = release or DEFAULT_RELEASE
     sae_id = sae_id or (DEFAULT_SAE_ID if release == DEFAULT_RELEASE else "")
-    if not sae_id:
-        _check(_RELEASE, release, "--sae-release")
-        raise UsageError(f"--sae-release {release} needs --sae-id; `saefetch list {release}` shows its SAEs")
     _check(_RELEASE, release, "--sae-release")
+    if not sae_id:
+        raise UsageError(f"--sae-release {release} needs --sae-id; `saefetch list {release}` shows its SAEs")
     if registry.is_pattern(sae_id):
         saes = registry.match(release, sae_id)
         if not saes:

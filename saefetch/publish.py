@@ -89,7 +89,7 @@ def published(folder: Path) -> bool:
 
 def _entry(record: Record, preference: Preference) -> tuple[bytes, bool]:
     """Render one member of `features`; also say whether it has a description."""
-    ranked = preference.rank(record.explanations) if len(record.explanations) > 1 else record.explanations
+    ranked = preference.rank(record.explanations)
     described = bool(ranked) and not ranked[0].blank
     extra = b""
     if len(ranked) > 1:
@@ -113,5 +113,5 @@ def _entry(record: Record, preference: Preference) -> tuple[bytes, bool]:
 
 def all_texts(record: Record, preference: Preference) -> Iterable[str]:
     """Yield a feature's readable texts, each once, the published one first."""
-    ranked = preference.rank(record.explanations) if len(record.explanations) > 1 else record.explanations
+    ranked = preference.rank(record.explanations)
     return dict.fromkeys(explanation.text for explanation in ranked if not explanation.blank)

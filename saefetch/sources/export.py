@@ -15,6 +15,8 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 from saefetch.body import Inflater
 from saefetch.decode import Decoder, ExplanationJson, FeatureJson, Rows, add_explanation, add_feature, canonical_index
@@ -30,6 +32,7 @@ BLOCK = 1 << 18
 MAX_LINE = 1 << 24
 MAX_OBJECT = 1 << 32
 FOLDERS = ("features", "explanations")
+RowT = TypeVar("RowT", FeatureJson, ExplanationJson)
 
 _FEATURES = Decoder(FeatureJson)
 _EXPLANATIONS = Decoder(ExplanationJson)
@@ -73,7 +76,11 @@ class ExportSource:
 
     async def fetch(self, chunk: ExportObject, answers: Answers) -> None:
         folder = chunk.key[len(self._prefix) :].split("/")[0]
-        read = self._read_features if folder == "features" else self._read_explanations
+        read = (
+            partial(self._read, _FEATURES, add_feature)
+            if folder == "features"
+            else partial(self._read, _EXPLANATIONS, add_explanation)
+        )
         served_etag = ""
 
         def sink(etag: str) -> _Lines:
@@ -98,29 +105,18 @@ class ExportSource:
         answers.rows = rows
         answers.export_object = replace(chunk, etag=served_etag or chunk.etag)
 
-    def _read_features(self, rows: Rows, block: bytes) -> None:
-        documents, rows_repaired, lost = _FEATURES.lines(block)
-        rows.repaired += rows_repaired
+    def _read(self, decoder: Decoder[RowT], add: Callable[[Rows, RowT, int], None], rows: Rows, block: bytes) -> None:
+        """Decode whole lines and append to `rows` those that are rows of this SAE."""
+        documents, repaired, lost = decoder.lines(block)
+        rows.repaired += repaired
         rows.ignored += lost
         rows.lost += lost
-        for feature in documents:
-            index = self._index(feature)
+        for document in documents:
+            index = self._index(document)
             if index is None:
                 rows.ignored += 1
             else:
-                add_feature(rows, feature, index)
-
-    def _read_explanations(self, rows: Rows, block: bytes) -> None:
-        documents, rows_repaired, lost = _EXPLANATIONS.lines(block)
-        rows.repaired += rows_repaired
-        rows.ignored += lost
-        rows.lost += lost
-        for explanation in documents:
-            index = self._index(explanation)
-            if index is None:
-                rows.ignored += 1
-            else:
-                add_explanation(rows, explanation, index)
+                add(rows, document, index)
 
     def _index(self, row: FeatureJson | ExplanationJson) -> int | None:
         if row.layer is not None and row.layer != self._source_id:
