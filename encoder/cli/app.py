@@ -1,0 +1,168 @@
+"""Commands, flags and help. Nothing heavy is imported here: `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from saefetch.errors import SaefetchError
+
+app = typer.Typer(
+    name="sae-encode",
+    help="Activation shards to sparse SAE features: exactly the float64-true active set.",
+    epilog="First time? Run: sae-encode run ACTIVATIONS/ --out features --sae-release R --sae-id ID",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Activation files, or folders of them.")]
+QueueDir = Annotated[Path, typer.Option("--queue", metavar="DIR", help="The queue's folder.")]
+Release = Annotated[str | None, typer.Option("--sae-release", metavar="R", help="SAELens release.")]
+SaeId = Annotated[str | None, typer.Option("--sae-id", metavar="ID", help="SAELens id within the release.")]
+SaePath = Annotated[
+    Path | None, typer.Option("--sae-path", metavar="DIR_OR_NPZ", help="SAELens folder, or params.npz.")
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where to compute.  [default: auto]")
+]
+BatchTokens = Annotated[int | None, typer.Option(metavar="N", help="Rows at a time.  [default: 4096]")]
+ValuesOption = Annotated[str | None, typer.Option("--values", metavar="float32|float16", help="[default: float32]")]
+Select = Annotated[
+    str | None, typer.Option(metavar="...", help="Which tensor: layer=16,component=residual, or a name.")
+]
+Backend = Annotated[
+    str | None, typer.Option(metavar="auto|reference|cpu|triton", help="Which kernel.  [default: auto]")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with defaults.")]
+
+
+@app.command()
+def run(
+    inputs: Inputs,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the features go, one .npz a shard.")],
+    sae_release: Release = None,
+    sae_id: SaeId = None,
+    sae_path: SaePath = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Worker processes.  [default: 1]")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Activations that do not look like the SAE's are an error.")
+    ] = False,
+    device: Device = None,
+    batch_tokens: BatchTokens = None,
+    values: ValuesOption = None,
+    select: Select = None,
+    backend: Backend = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    config: Config = None,
+) -> None:
+    """Encode shards: submit them, work until all are done, say how it went. Run it again to resume."""
+    flags = _flags(device=device, batch_tokens=batch_tokens, values=values, backend=backend, workers=workers)
+    from encoder.cli.work import run as work_off
+
+    work_off(
+        inputs, out, (sae_release, sae_id, sae_path), select, flags | {"strict": strict or None}, config, json, quiet
+    )
+
+
+@app.command()
+def submit(
+    inputs: Inputs,
+    queue: QueueDir,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the features go.  [default: QUEUE/out]")
+    ] = None,
+    sae_release: Release = None,
+    sae_id: SaeId = None,
+    sae_path: SaePath = None,
+    select: Select = None,
+) -> None:
+    """Put shards on a queue; the files themselves are never moved or changed."""
+    from encoder.cli.queue import submit as put
+
+    put(inputs, queue, out, (sae_release, sae_id, sae_path), select)
+
+
+@app.command()
+def work(
+    queue: QueueDir,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on for ever, and take what is dropped into inbox/.")
+    ] = False,
+    device: Device = None,
+    batch_tokens: BatchTokens = None,
+    values: ValuesOption = None,
+    select: Select = None,
+    backend: Backend = None,
+    sae_release: Release = None,
+    sae_id: SaeId = None,
+    sae_path: SaePath = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Activations that do not look like the SAE's are an error.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    config: Config = None,
+) -> None:
+    """Work on a queue, one process. Start as many as you like, here or on machines that share the folder."""
+    flags = _flags(device=device, batch_tokens=batch_tokens, values=values, backend=backend)
+    from encoder.cli.work import work as work_on
+
+    sae = sae_release, sae_id, sae_path
+    work_on(queue, watch, sae, select, flags | {"strict": strict or None}, config, json, quiet)
+
+
+@app.command()
+def status(queue: QueueDir, json: Json = False) -> None:
+    """Show where every job of a queue is."""
+    from encoder.cli.queue import status as show
+
+    show(queue, as_json=json)
+
+
+@app.command()
+def retry(
+    queue: QueueDir,
+    jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB...", help="All if none is named.")] = None,
+) -> None:
+    """Put failed jobs back on the queue."""
+    from encoder.cli.queue import retry as again
+
+    again(queue, jobs)
+
+
+@app.command()
+def stats(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of features.")], json: Json = False
+) -> None:
+    """Show rows, L0, density, dead features and the SAE, per shard and in all."""
+    from encoder.cli.stats import stats as show
+
+    show(folder, as_json=json)
+
+
+def _flags(**flags: Any) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def main() -> None:
+    """Run the command line. Every error of ours is one line on stderr and its own exit status."""
+    try:
+        app()
+    except SaefetchError as exc:
+        print(f"sae-encode: {exc}", file=sys.stderr)
+        sys.exit(exc.exit_status)
+    except OSError as exc:
+        print(f"sae-encode: {exc.filename or ''}: {exc.strerror or exc}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("sae-encode: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,56 @@
+"""`sae-encode submit`, `status` and `retry`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from encoder.errors import InputError
+from encoder.queue import Queue
+from encoder.readers import parse_select
+from encoder.submit import inputs_of, tickets_of
+
+Sae = tuple[str | None, str | None, Path | None]
+
+
+def sae_of(sae: Sae) -> dict[str, Any]:
+    """Return a ticket's `sae`. Raises: InputError unless it is named in exactly one way."""
+    release, sae_id, path = sae
+    if (path is None) == (release is None) or (release is None) != (sae_id is None):
+        raise InputError("name the SAE by --sae-release R --sae-id ID, or by --sae-path DIR_OR_NPZ")
+    if path is not None and not path.exists():
+        raise InputError(f"--sae-path {path}: there is no such file or folder")
+    return {"sae_release": release, "sae_id": sae_id, "sae_path": str(path.absolute()) if path else None}
+
+
+def submit(inputs: list[Path], root: Path, out: Path | None, sae: Sae, select: str | None) -> None:
+    tickets = tickets_of(inputs_of(inputs), out or root / "out", sae_of(sae), parse_select(select))
+    n_new = Queue(root, create=True).submit(tickets)
+    already = f", {len(tickets) - n_new:,} were there already" if n_new < len(tickets) else ""
+    print(f"{n_new:,} shards submitted to {root}{already}. Work on them: sae-encode work --queue {root}")
+
+
+def status(root: Path, *, as_json: bool) -> None:
+    found = Queue(root).status()
+    if as_json:
+        print(json.dumps({"queue": str(root), **asdict(found)}, indent=2))
+        return
+    print(f"ready {len(found.ready):,}, claimed {len(found.claimed):,}, ", end="")
+    print(f"done {len(found.done):,}, failed {len(found.failed):,}")
+    for held in found.claimed:
+        print(f"    {held.job}: attempt {held.attempt} of worker {held.worker}, heard of {held.age_s:.0f} s ago")
+    for job, error in found.failed.items():
+        print(f"    {job}: {error}")
+    if found.failed:
+        print(f"Try them again: sae-encode retry --queue {root}")
+
+
+def retry(root: Path, jobs: list[str] | None) -> None:
+    queue = Queue(root)
+    unknown = sorted(set(jobs or ()) - set(queue.status().failed))
+    if unknown:
+        raise InputError(f"{unknown[0]}: no failed job of that name in {root}; `sae-encode status` shows them")
+    moved = queue.retry(jobs or None)
+    print(f"{len(moved):,} jobs are ready again. Work on them: sae-encode work --queue {root}")

@@ -1,0 +1,38 @@
+"""Everything that can go wrong in the encoder, as one tree. The class says what to do next.
+
+SaefetchError
+`-- EncoderError            a plain message for a person
+    |-- InputError          exit 2: a flag, an SAE, a queue that cannot be used            -> stop before any work
+    |-- ShardError          one shard is no good: truncated, hostile, wrong width, NaN     -> fail this shard, go on
+    |   `-- AmbiguousError  the file holds several tensors; the message names them for --select
+    |-- FencedError         the lease ran out and another worker has the job               -> drop the work, go on
+    `-- MismatchError       labels, features or settings of different SAEs                 -> stop
+"""
+
+from __future__ import annotations
+
+from saefetch.errors import SaefetchError
+
+
+class EncoderError(SaefetchError):
+    """Base of all errors that the encoder raises on purpose."""
+
+
+class InputError(EncoderError):
+    exit_status = 2
+
+
+class ShardError(EncoderError):
+    """One shard cannot be encoded; the message says which, what was expected, what was found."""
+
+
+class AmbiguousError(ShardError):
+    """The file holds several things that could be meant; the message lists them and how to choose with --select."""
+
+
+class FencedError(EncoderError):
+    """Another worker has taken over this job; what this one made of it is not published."""
+
+
+class MismatchError(EncoderError):
+    exit_status = 2

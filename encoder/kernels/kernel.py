@@ -1,0 +1,26 @@
+"""The seam between a worker and the arithmetic: rows in, CSR out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from encoder.csr import Csr
+
+
+class Kernel(ABC):
+    """Turns rows into features. A kernel knows one SAE and one device; `name` is what the command line calls it."""
+
+    name: str
+    device: torch.device
+
+    @abstractmethod
+    def encode(self, x: torch.Tensor) -> Csr:
+        """Encode x [T, D] as read from the shard, on the CPU, any float dtype -> CSR [T, F] with float32 values."""
+
+    def stage(self, x: torch.Tensor) -> Callable[[], Csr]:
+        """Start to bring x [T, D] to the device; return the call that encodes it. May run in another thread."""
+        return partial(self.encode, x)

@@ -1,0 +1,59 @@
+"""What a run is made of: which SAE, where to compute, what to write. Read once in the command line, then passed on."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from encoder.errors import InputError
+
+DEFAULT_CONFIG = Path("config/encoder.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Every setting, with its built-in value; `config/encoder.toml` holds the same."""
+
+    device: str = "auto"
+    backend: str = "auto"
+    batch_tokens: int = 4096  # rows read, encoded and written at a time; memory grows with it, results do not change
+    values: str = "float32"  # or float16
+    workers: int = 1
+    lease_s: float = 60.0  # a job whose worker has not been heard of for so long goes to another
+    max_attempts: int = 3
+    stable_s: float = 5.0  # how long a file in the inbox must not have changed
+    strict: bool = False  # activations that do not look like the SAE's are an error, not a warning
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("values", ("float32", "float16")), ("backend", ("auto", "reference", "cpu", "triton"))):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"--{name} {getattr(self, name)}: expected {', '.join(allowed)}")
+        for name, least in (("batch_tokens", 1), ("workers", 1), ("max_attempts", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise InputError(f"--{name.replace('_', '-')} {value}: expected a whole number from {least}")
+        for name in ("lease_s", "stable_s"):
+            if not 0 < float(getattr(self, name)) < 1e9:
+                raise InputError(f"{name} {getattr(self, name)}: expected a number of seconds")
+
+
+def load_options(flags: dict[str, Any], config: Path | None) -> Options:
+    """Flags over the TOML file over built-in. Raises: InputError that names the key and the closest known one."""
+    path = config or DEFAULT_CONFIG
+    values: dict[str, Any] = {}
+    if config is not None or path.is_file():
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as exc:
+            raise InputError(f"--config {path}: {exc}") from exc
+    known = [field.name for field in fields(Options)]
+    for key in values:
+        if key not in known:
+            raise InputError(
+                f"{path}: unknown key {key!r}; the closest known one is "
+                f"{difflib.get_close_matches(key, known, n=1, cutoff=0)[0]!r}"
+            )
+    return Options(**values | {name: value for name, value in flags.items() if value is not None})

@@ -1,0 +1,90 @@
+"""Is it the right SAE? A sample of rows is decoded from its sparse features and compared with what went in.
+
+Activations of another layer, hook or model, or normalised differently, cannot be rebuilt: explained variance then is
+near or below zero. The sample is spread evenly over the shard and scored in one piece at the end, so that the figures
+do not depend on the batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+from encoder.csr import Csr
+from encoder.sae import LoadedSae
+
+N_SAMPLE = 512
+"""Rows at most. 512 x 65,536 features are 128 MB when dense."""
+POOR = 0.3
+"""Explained variance below which something is wrong: trained SAEs reach 0.6 to 0.99 on their own activations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """`explained_variance` is 1 - sum |x - x'|^2 / sum |x - mean|^2, `cosine` the mean over rows, of `n_sampled` rows.
+
+    Both are None where the SAE does not rebuild its input (a transcoder) or nothing can be said (fewer than 2 rows).
+    """
+
+    n_sampled: int
+    mean_l0: float
+    explained_variance: float | None = None
+    cosine: float | None = None
+
+    def document(self) -> dict[str, float | int | None]:
+        return asdict(self)
+
+    def warning(self, expected_l0: float | None) -> str | None:
+        """Say in plain words what looks wrong; None if nothing does."""
+        if self.explained_variance is not None and self.explained_variance < POOR:
+            return (
+                "this does not look like the right SAE for these activations: it explains"
+                f" {self.explained_variance:.0%} of their variance, where 60 % to 99 % is usual."
+                " Another layer, hook or model, or another normalisation?"
+            )
+        if expected_l0 and self.n_sampled >= 100 and not expected_l0 / 4 <= self.mean_l0 <= expected_l0 * 4:
+            return f"{self.mean_l0:.0f} features a token are active, where this SAE was trained for {expected_l0:.0f}"
+        return None
+
+
+class Sample:
+    """Collects every n-th row of a shard of `n_rows`, as batches go by, and scores them at the end."""
+
+    def __init__(self, sae: LoadedSae, n_rows: int) -> None:
+        self._sae = sae
+        self._step = max(1, -(-n_rows // N_SAMPLE))
+        self._rows: list[torch.Tensor] = []
+        self._features: list[torch.Tensor] = []
+        self._n_rows = self._nnz = 0
+
+    def add(self, x: torch.Tensor, features: Csr) -> None:
+        """Take this batch's share: x [T, D] as read, features its CSR."""
+        first = -self._n_rows % self._step
+        for t in range(first, len(x), self._step):
+            at = slice(features.indptr[t], features.indptr[t + 1])
+            dense = torch.zeros(self._sae.d_sae)
+            dense[torch.from_numpy(features.indices[at].astype(np.int64))] = torch.from_numpy(
+                features.data[at].astype(np.float32)
+            )
+            self._rows.append(x[t].clone())
+            self._features.append(dense.to_sparse())
+        self._n_rows += len(x)
+        self._nnz += len(features.indices)
+
+    def score(self) -> Quality:
+        mean_l0 = round(self._nnz / self._n_rows, 4) if self._n_rows else 0.0
+        if len(self._rows) < 2 or "transcoder" in self._sae.architecture:
+            return Quality(len(self._rows), mean_l0)
+        x = torch.stack(self._rows)
+        self._sae.prepare(x.to(self._sae.module.W_dec.device))  # SAELens keeps the norms for the way back
+        features = torch.stack([row.to_dense() for row in self._features])
+        with torch.no_grad():
+            rebuilt = self._sae.module.decode(features.to(self._sae.module.W_dec.device)).double().cpu()
+        rebuilt, truth = rebuilt.reshape(len(x), -1), x.double().reshape(len(x), -1)
+        spread = (truth - truth.mean(dim=0)).square().sum()
+        explained = 1 - (truth - rebuilt).square().sum() / spread if spread > 0 else torch.tensor(torch.nan)
+        cosine = torch.nn.functional.cosine_similarity(truth, rebuilt, dim=1).mean()
+        # Four places: the last bits of a matrix product depend on the number of threads.
+        return Quality(len(x), mean_l0, *(round(float(v), 4) if v.isfinite() else None for v in (explained, cosine)))

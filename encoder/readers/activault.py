@@ -1,0 +1,66 @@
+"""activault: <run>/<hook>/metadata.json and <uuid>--<n>_<job>.saved.pt = {"states": [b, s, d], "input_ids": [b, s]}.
+
+`metadata.json` gives "dtype" as a string such as "torch.float16" (activault evaluates it; here it is compared), "d_in",
+and "shape": that of one batch at first, that of a whole file (batches_per_file batches) once one is uploaded.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from encoder.errors import ShardError
+from encoder.readers.arrays import Array
+from encoder.readers.assemble import shard_of
+from encoder.readers.select import check_rows
+from encoder.readers.source import Source, count, read_json
+from encoder.shard import Shard
+
+NAME = "activault"
+METADATA = "metadata.json"
+_FILE = re.compile(r"(.+)--([0-9]+)(?:_([0-9]+))?(?:\.saved)?\.pt")
+
+
+def claims(source: Source) -> bool:
+    return source.has_arrays("states", "input_ids")
+
+
+def open_shard(source: Source) -> Shard:
+    source.allow_select()
+    rows = source.contents["states"]
+    check_rows(rows, "'states'", source)
+    metadata = source.path.parent / METADATA
+    hook_name = ""
+    if metadata.is_file():
+        _check_against(read_json(metadata), metadata, rows, source)
+        hook_name = source.path.parent.name
+    return shard_of(source, rows, ids=source.contents["input_ids"], hook_name=hook_name)
+
+
+def data_files(folder: Path) -> list[Path] | None:
+    """List the uploads by their number, then by job and id; None if this is not such a folder."""
+    if not (folder / METADATA).is_file():
+        return None
+    found = [(match, path) for path in folder.iterdir() if (match := _FILE.fullmatch(path.name))]
+    found.sort(key=lambda item: (int(item[0][2]), int(item[0][3] or 0), item[1].name))
+    return [path for _, path in found] or None
+
+
+def _check_against(metadata: dict[str, Any], path: Path, rows: Array, source: Source) -> None:
+    dtype = str(metadata.get("dtype", rows.dtype)).removeprefix("torch.")
+    d_in = metadata.get("d_in", rows.width)
+    if dtype != rows.dtype or d_in != rows.width:
+        raise ShardError(
+            f"{source.path}: holds {rows.describe()}, but {path.name} says {dtype[:40]} of width {str(d_in)[:40]};"
+            f" files of different runs in one folder?"
+        )
+    shape = metadata.get("shape")
+    if isinstance(shape, list) and shape:
+        n_first = count(shape[0], "shape", path)
+        n_batches = count(metadata.get("batches_per_file", 1), "batches_per_file", path)
+        if shape[1:] != list(rows.shape[1:]) or rows.shape[0] not in (n_first, n_first * n_batches):
+            raise ShardError(
+                f"{source.path}: holds {rows.describe()}, but {path.name} says {str(shape)[:80]} with {n_batches}"
+                f" batches in a file: truncated, or another run's"
+            )

@@ -1,0 +1,141 @@
+"""An array inside a file: where its bytes are, not the bytes.
+
+    file   |....offset|<-- shape, strides, dtype -->|....|
+
+Every format but Arrow comes down to this. Contiguous rows are read with one pread into fresh memory, so a file that is
+cut while it is read gives an error, not SIGBUS, and resident memory is the batch's; other strides are gathered through
+a read-only map (a private one, as `torch.load(mmap=True)` makes, is refused by Linux for files larger than memory).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from encoder.errors import ShardError
+
+MAX_DIMS = 8
+FLOATS = {"bfloat16": "<i2", "float16": "<f2", "float32": "<f4", "float64": "<f8"}
+INTEGERS = {"int64": "<i8", "int32": "<i4", "int16": "<i2", "int8": "i1", "uint8": "u1", "uint16": "<u2", "bool": "u1"}
+ON_DISK = {name: np.dtype(code) for name, code in {**FLOATS, **INTEGERS}.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A [..., D] array in a file. Rows are flattened in C order; `row_dims` trailing dimensions make up a row.
+
+    `strides` count elements. Made by `array_in_file`, which has checked it against the file.
+    """
+
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: str
+    row_dims: int = 1
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        return self.shape[: len(self.shape) - self.row_dims]
+
+    @property
+    def width(self) -> int:
+        return math.prod(self.shape[len(self.shape) - self.row_dims :])
+
+    @property
+    def n_rows(self) -> int:
+        return math.prod(self.lead)
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in FLOATS
+
+    def describe(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
+    def read(self, start: int, stop: int) -> torch.Tensor:
+        """Read rows [start, stop) as [stop - start, width], in the dtype on disk, into memory of its own."""
+        disk = ON_DISK[self.dtype]
+        n_rows = stop - start
+        try:
+            if n_rows == 0 or self._is_contiguous():
+                n_items = n_rows * self.width
+                skip = self.offset + start * self.width * disk.itemsize
+                flat = np.fromfile(self.path, disk, n_items, offset=skip)
+                if flat.size != n_items:
+                    raise ShardError(f"{self.path}: rows {start} to {stop} are gone: the file was cut")
+                rows = flat.reshape(n_rows, self.width)
+            else:
+                rows = self._gather(start, stop).reshape(n_rows, self.width)
+        except OSError as exc:
+            raise ShardError(f"{self.path}: rows {start} to {stop} cannot be read: {exc}") from exc
+        tensor = torch.from_numpy(rows)
+        return tensor.view(torch.bfloat16) if self.dtype == "bfloat16" else tensor
+
+    def integers(self, start: int = 0, stop: int | None = None) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Read elements [start, stop) of the flattened array as int64."""
+        items = replace(self, shape=(*self.shape, 1), strides=(*self.strides, 1), row_dims=1)
+        return items.read(start, items.n_rows if stop is None else stop).numpy()[:, 0].astype(np.int64)
+
+    def _is_contiguous(self) -> bool:
+        wanted = c_strides(self.shape)
+        return all(n == 1 or got == want for n, got, want in zip(self.shape, self.strides, wanted, strict=True))
+
+    def _gather(self, start: int, stop: int) -> np.ndarray[Any, np.dtype[Any]]:
+        disk = ON_DISK[self.dtype]
+        try:
+            held = np.memmap(self.path, np.uint8, "r")
+            byte_strides = [stride * disk.itemsize for stride in self.strides]
+            view: np.ndarray[Any, Any] = np.ndarray(self.shape, disk, held.data, self.offset, byte_strides)
+        except (ValueError, TypeError) as exc:
+            raise ShardError(f"{self.path}: rows {start} to {stop} are gone: the file was cut") from exc
+        return np.ascontiguousarray(view[np.unravel_index(np.arange(start, stop), self.lead)])
+
+
+def c_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Give the strides, in elements, of a C-contiguous array."""
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+
+
+def array_in_file(
+    path: Path,
+    space: tuple[int, int],
+    shape: Sequence[object],
+    dtype: str,
+    strides: Sequence[int] | None = None,
+    *,
+    what: str,
+    skip: int = 0,
+) -> Array:
+    """Check a header's claim against the bytes [begin, end) that it has, `space`, before anything is read.
+
+    `skip` elements precede the first one. Raises ShardError for a shape, dtype or extent that the space does not hold.
+    """
+    begin, end = space
+    if dtype not in ON_DISK:
+        raise ShardError(f"{path}: {what} has dtype {dtype[:40]!r}; expected one of {', '.join(FLOATS)}")
+    if len(shape) > MAX_DIMS or any(type(n) is not int or not 0 <= n <= 1 << 62 for n in shape):
+        raise ShardError(f"{path}: {what} has shape {str(list(shape))[:80]}, expected at most {MAX_DIMS} sizes from 0")
+    sizes = tuple(n for n in shape if isinstance(n, int))
+    steps = c_strides(sizes) if strides is None else tuple(strides)
+    itemsize = ON_DISK[dtype].itemsize
+    n_items = math.prod(sizes)
+    last = skip + sum((n - 1) * step for n, step in zip(sizes, steps, strict=True)) if n_items else 0
+    negative = skip < 0 or any(step < 0 for step in steps)
+    if negative or (n_items and (last + 1) * itemsize > end - begin):
+        raise ShardError(
+            f"{path}: {what} claims {dtype}{list(sizes)}, {n_items * itemsize} bytes, but the file has"
+            f" {end - begin} bytes for it: truncated, or a false header; copy or write the file again"
+        )
+    if n_items * itemsize > end - begin:
+        raise ShardError(
+            f"{path}: {what} repeats {end - begin} bytes on disk to look like {list(sizes)} (an expanded view);"
+            f" save `tensor.contiguous()` instead"
+        )
+    return Array(path, begin + skip * itemsize, sizes, steps, dtype)

@@ -1,0 +1,107 @@
+"""From checked arrays to a Shard: the tail that all formats share."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+
+from encoder.errors import ShardError
+from encoder.readers.arrays import Array
+from encoder.readers.source import Source
+from encoder.shard import Shard, Tokens
+
+Read = Callable[[int, int], torch.Tensor]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def shard_of(
+    source: Source, rows: Array, *, ids: Array | None = None, mask: Array | None = None, hook_name: str = ""
+) -> Shard:
+    """Make a Shard of one array; `ids` and `mask`, if given, have one entry per row, checked by `match`.
+
+    [b, s, d] gives document b and position s; [n, d] does not say.
+    """
+
+    def tokens() -> Tokens:
+        document, position = structure(rows.lead)
+        return Tokens(
+            token_ids=None if ids is None else ids.integers(),
+            row_document=document,
+            row_position=position,
+            row_mask=None if mask is None else mask.integers() != 0,
+        )
+
+    match(source, rows, ids, "token ids")
+    match(source, rows, mask, "mask")
+    return finished(source, rows.n_rows, rows.width, rows.dtype, rows.read, tokens, hook_name)
+
+
+def finished(
+    source: Source,
+    n_rows: int,
+    d_in: int,
+    dtype: str,
+    read: Read,
+    tokens: Callable[[], Tokens] = Tokens,
+    hook_name: str = "",
+    notes: tuple[str, ...] = (),
+) -> Shard:
+    """Make the Shard: float64 becomes float32, and only rows that exist can be asked for."""
+
+    def checked(start: int, stop: int) -> torch.Tensor:
+        if not 0 <= start <= stop <= n_rows:
+            raise IndexError(f"rows {start} to {stop} of {n_rows}")
+        batch = read(start, stop)
+        return batch.to(torch.float32) if dtype == "float64" else batch
+
+    if dtype == "float64":
+        notes = (*notes, "float64 on disk, rounded to float32")
+    return Shard(source.path, n_rows, d_in, dtype, checked, tokens, hook_name, notes)
+
+
+def structure(lead: Sequence[int]) -> tuple[IntArray | None, IntArray | None]:
+    """Give each row's document and position from the dimensions before the last; a single one does not say."""
+    if len(lead) < 2:
+        return None, None
+    index = np.arange(math.prod(lead), dtype=np.int64)
+    return index // max(lead[-1], 1), index % max(lead[-1], 1)
+
+
+def match(source: Source, rows: Array, companion: Array | None, what: str) -> None:
+    """Refuse token ids or a mask that are not integers of the rows' own shape; dimensions of 1 do not count."""
+    if companion is None:
+        return
+    if companion.is_float:
+        raise ShardError(f"{source.path}: the {what} are {companion.describe()}, expected integers")
+    if _squeezed(companion.shape) != _squeezed(rows.lead):
+        raise ShardError(
+            f"{source.path}: the {what} are {companion.describe()} but the activations are {rows.describe()}:"
+            f" {math.prod(companion.shape)} for {rows.n_rows} rows; written from different runs?"
+        )
+
+
+def _squeezed(shape: Sequence[int]) -> list[int]:
+    return [n for n in shape if n != 1]
+
+
+def joined(pieces: Sequence[tuple[int, Read]]) -> Read:
+    """Read one piece after the other, each (n_rows, read), as one; there is at least one piece."""
+    ends = list(accumulate(n_rows for n_rows, _ in pieces))
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        i = min(bisect_right(ends, start), len(pieces) - 1)
+        parts = []
+        while True:
+            first = ends[i] - pieces[i][0]
+            parts.append(pieces[i][1](start - first, min(stop, ends[i]) - first))
+            if stop <= ends[i]:
+                return parts[0] if len(parts) == 1 else torch.cat(parts)
+            start, i = ends[i], i + 1
+
+    return read

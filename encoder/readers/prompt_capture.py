@@ -1,0 +1,128 @@
+"""Prompt captures: one prompt and its response, with activations of some layers.
+
+    {"prompt":   {"text", "tokens": [str], "token_ids": [int], "activations": {layer: {component: [n, d]}}},
+     "response": {same}}
+
+A section whose activations are empty has no rows, and then its tokens have none either: each section's tokens are
+aligned with its own rows. Positions count from the prompt's first token all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from encoder.errors import ShardError
+from encoder.readers.arrays import Array
+from encoder.readers.assemble import finished, joined
+from encoder.readers.select import check_rows, choose_label, declared
+from encoder.readers.source import Source
+from encoder.shard import Shard, Tokens
+
+NAME = "prompt captures"
+SECTIONS = ("prompt", "response")
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    name: str
+    position: int  # of its first token in prompt + response
+    texts: list[str] | None
+    ids: list[int] | Array | None
+    by_layer: dict[Any, Any]
+
+
+def claims(source: Source) -> bool:
+    contents = source.contents
+    return isinstance(contents, dict) and any(
+        isinstance(section := contents.get(name), dict) and isinstance(section.get("activations"), dict)
+        for name in SECTIONS
+    )
+
+
+def open_shard(source: Source) -> Shard:
+    source.allow_select("layer", "component")
+    sections = [section for section in _sections(source) if section.by_layer]
+    if not sections:
+        raise ShardError(f"{source.path}: neither the prompt nor the response has activations: nothing was captured")
+    layer = choose_label(dict.fromkeys(key for section in sections for key in section.by_layer), "layer", source)
+    components = [_mapping(source, section, section.by_layer.get(layer), f"layer {layer}") for section in sections]
+    component = choose_label(dict.fromkeys(key for each in components for key in each), "component", source)
+    where = f"layer={layer},component={component}"
+    rows = [
+        _rows(source, section, each.get(component), where) for section, each in zip(sections, components, strict=True)
+    ]
+    if len({(array.dtype, array.width) for array in rows}) > 1:
+        shown = " and ".join(array.describe() for array in rows)
+        raise ShardError(f"{source.path}: {where} is {shown} in its sections; expected one dtype and one width")
+    n_rows = [array.n_rows for array in rows]
+    return finished(
+        source, sum(n_rows), rows[0].width, rows[0].dtype, joined([(array.n_rows, array.read) for array in rows]),
+        lambda: _tokens(sections, n_rows), where,
+    )  # fmt: skip
+
+
+def _sections(source: Source) -> list[_Section]:
+    sections, position = [], 0
+    for name in SECTIONS:
+        section = source.contents.get(name)
+        if isinstance(section, dict):
+            texts, ids = section.get("tokens"), section.get("token_ids")
+            if texts is not None and not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+                raise ShardError(f"{source.path}: {name}.tokens is {type(texts).__name__}, expected a list of strings")
+            if isinstance(ids, list) and not all(type(i) is int and -(2**63) <= i < 2**63 for i in ids):
+                raise ShardError(f"{source.path}: {name}.token_ids has entries that are not 64-bit integers")
+            if not (ids is None or isinstance(ids, list) or (isinstance(ids, Array) and not ids.is_float)):
+                raise ShardError(f"{source.path}: {name}.token_ids is {type(ids).__name__}, expected integers")
+            by_layer = section.get("activations")
+            if not isinstance(by_layer, dict):
+                raise ShardError(f"{source.path}: {name}.activations is {type(by_layer).__name__}, expected a mapping")
+            sections.append(_Section(name, position, texts, ids, by_layer))
+            position += len(texts) if texts is not None else _length(ids)
+    return sections
+
+
+def _mapping(source: Source, section: _Section, value: Any, what: str) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise ShardError(f"{source.path}: {section.name} has no {what}, though another section has; capture it again")
+    return value
+
+
+def _rows(source: Source, section: _Section, value: Any, where: str) -> Array:
+    what = f"{section.name} {where}"
+    if not isinstance(value, Array):
+        raise ShardError(f"{source.path}: {what} is {type(value).__name__}, expected a tensor [n, d]")
+    rows = declared(value, source)
+    check_rows(rows, what, source)
+    for name, tokens in (("tokens", section.texts), ("token_ids", section.ids)):
+        if tokens is not None and (got := _length(tokens)) != rows.n_rows:
+            raise ShardError(
+                f"{source.path}: {section.name} has {got} {name} but {rows.n_rows} rows at {where}; they cannot be"
+                f" aligned: capture it again, or cut the tokens to the rows"
+            )
+    return rows
+
+
+def _length(ids: list[Any] | Array | None) -> int:
+    if isinstance(ids, Array):
+        return int(np.prod(ids.shape))
+    return 0 if ids is None else len(ids)
+
+
+def _tokens(sections: list[_Section], n_rows: list[int]) -> Tokens:
+    texts: list[str] | None = [text for section in sections for text in section.texts or ()]
+    ids = [s.ids.integers() if isinstance(s.ids, Array) else np.array(s.ids or (), np.int64) for s in sections]
+    parts, start = {}, 0
+    for section, n in zip(sections, n_rows, strict=True):
+        parts[section.name] = (start, start + n)
+        start += n
+    positions = [np.arange(s.position, s.position + n, dtype=np.int64) for s, n in zip(sections, n_rows, strict=True)]
+    return Tokens(
+        token_ids=None if any(section.ids is None for section in sections) else np.concatenate(ids),
+        texts=None if any(section.texts is None for section in sections) else texts,
+        row_document=np.zeros(start, np.int64),
+        row_position=np.concatenate(positions),
+        sections=parts,
+    )

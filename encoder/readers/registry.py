@@ -1,0 +1,87 @@
+"""The readers, and which of them takes a file. A new format is a module and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from encoder.errors import ShardError
+from encoder.readers import (
+    activault,
+    dictionary_learning,
+    language_model_saes,
+    numpy_array,
+    prompt_capture,
+    sae_bench,
+    sae_lens_dataset,
+    saev,
+    tensors,
+)
+from encoder.readers.source import Source
+from encoder.readers.torch_archive import RESAVE
+from encoder.shard import Shard
+
+
+class Reader(Protocol):
+    """What a format's module offers. `claims` looks at the content and at what lies beside the file."""
+
+    @property
+    def NAME(self) -> str: ...
+    def claims(self, source: Source, /) -> bool: ...
+    def open_shard(self, source: Source, /) -> Shard: ...
+
+
+class FolderReader(Reader, Protocol):
+    """A format that owns folders: `data_files` lists one's data files in order, or gives None for a foreign folder."""
+
+    def data_files(self, folder: Path, /) -> list[Path] | None: ...
+
+
+FOLDER_READERS: tuple[FolderReader, ...] = (
+    saev,
+    dictionary_learning,
+    sae_lens_dataset,
+    activault,
+    language_model_saes,
+)
+# The first that claims a file has it, so what is more particular stands first.
+READERS: tuple[Reader, ...] = (*FOLDER_READERS, sae_bench, prompt_capture, numpy_array, tensors)
+
+_LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+
+
+def open_shards(path: Path, *, d_in: int | None, select: Mapping[str, str], root: Path | None = None) -> list[Shard]:
+    """Open one data file: one Shard, in a list.
+
+    `d_in` is the width that the SAE takes, None if any will do. `root` is the folder the user named; side files of a
+    store are looked for in the parent and up to there. Raises ShardError, AmbiguousError where --select is needed.
+    """
+    try:
+        source = Source.of(path, d_in, select, root)
+        for reader in READERS:
+            if reader.claims(source):
+                return [reader.open_shard(source)]
+    except OSError as exc:
+        raise ShardError(f"{path}: cannot be read: {exc}") from exc
+    raise ShardError(f"{path}: {_why_unknown(source)}")
+
+
+def _why_unknown(source: Source) -> str:
+    head = source.head
+    if source.size == 0:
+        return "the file is empty; copy or write it again"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the data; run `git lfs pull`"
+    if head.startswith(_LEGACY_TORCH):
+        return f"a torch file of before 1.6, which needs pickle; {RESAVE}"
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return f"a bare pickle, which can run code, so it is not loaded; {RESAVE}"
+    if head.startswith(b"PK"):
+        return "a zip file that is not torch's; an npz has to be saved as npy: np.save(path, np.load(npz)[name])"
+    if head.startswith(b"ARROW1"):
+        return "an Arrow file; expected an Arrow stream, which is what datasets' save_to_disk writes"
+    if source.path.suffix == ".memmap":
+        return f"a memmap without its header; expected {source.path.with_suffix('.meta').name} beside it"
+    names = ", ".join(reader.NAME for reader in READERS)
+    return f"no reader knows these first bytes: {head[:16].hex(' ')}; known are {names}"

@@ -1,0 +1,21 @@
+"""SAEBench: activations_<i>_of_<n>.pt = {"activations": [S, L, D], "tokens": [S, L]}; i counts from 1."""
+
+from __future__ import annotations
+
+from encoder.readers.assemble import shard_of
+from encoder.readers.select import check_rows
+from encoder.readers.source import Source
+from encoder.shard import Shard
+
+NAME = "SAEBench"
+
+
+def claims(source: Source) -> bool:
+    return source.has_arrays("activations", "tokens")
+
+
+def open_shard(source: Source) -> Shard:
+    source.allow_select()
+    rows = source.contents["activations"]
+    check_rows(rows, "'activations'", source)
+    return shard_of(source, rows, ids=source.contents["tokens"])

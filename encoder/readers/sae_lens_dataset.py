@@ -1,0 +1,165 @@
+"""SAELens' CacheActivationsRunner: a `datasets` folder, read with pyarrow alone.
+
+    <folder>/state.json  {"_data_files": [{"filename"}]}, in order    dataset_info.json    cache-*.arrow (not data)
+    <folder>/data-*.arrow  Arrow IPC *stream*: schema | record batch | ... | end mark
+        <hook_name>: list<list<float>> [ctx, d], an extension type over it    token_ids: list<int32> [ctx]
+
+A row of the table is a context, so it gives ctx rows. Batches are slices of a memory map; a batch that would have to be
+decompressed into memory of its own is refused. Nothing of the extension type is needed: its storage is the data.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from encoder.errors import AmbiguousError, ShardError
+from encoder.readers.arrow_stream import (
+    CONTINUATION,
+    arrow_errors,
+    flat_values,
+    is_list,
+    list_lengths,
+    read_batches,
+    storage,
+)
+from encoder.readers.assemble import Read, finished, joined
+from encoder.readers.source import Source, read_json
+from encoder.shard import Shard, Tokens
+
+NAME = "SAELens / datasets Arrow"
+TOKEN_IDS = "token_ids"
+_PLAIN = re.compile(r"[^/\\\0]+\.arrow")
+_FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
+
+
+def claims(source: Source) -> bool:
+    return source.head.startswith(CONTINUATION)
+
+
+def data_files(folder: Path) -> list[Path] | None:
+    """List the Arrow files of a saved dataset in the order of its state.json; None if this is not one."""
+    if not ((state := folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()):
+        return None
+    entries = read_json(state).get("_data_files")
+    if not isinstance(entries, list):
+        raise ShardError(f"{state}: _data_files is {type(entries).__name__}, expected a list; not a saved dataset")
+    names = [entry.get("filename") if isinstance(entry, dict) else None for entry in entries]
+    for name in names:
+        if not isinstance(name, str) or not _PLAIN.fullmatch(name):
+            raise ShardError(f"{state}: names {str(name)[:80]!r}, expected an .arrow file in this folder")
+    return [folder / str(name) for name in names]
+
+
+def open_shard(source: Source) -> Shard:
+    source.allow_select("key")
+    with arrow_errors(source.path):
+        schema, batches = read_batches(source.path)
+        hook_name = _hook(source, schema)
+        columns = [_Column(source, hook_name, storage(batch, hook_name)) for batch in batches]
+        d = next((column.width for column in columns if column.n_rows), source.d_in)
+        if d is None:
+            raise ShardError(f"{source.path}: holds no rows, so their width is not known")
+        for column in columns:
+            column.check(d)
+        dtype = columns[0].dtype if columns else "float32"
+        if TOKEN_IDS in schema.names:
+            ids = [storage(batch, TOKEN_IDS) for batch in batches]
+            for column, column_ids in zip(columns, ids, strict=True):
+                _check_ids(source, column, column_ids)
+        else:
+            ids = None
+    pieces: list[tuple[int, Read]] = [(column.n_rows, column.read) for column in columns]
+    read = joined(pieces) if pieces else lambda start, stop: torch.empty(0, d)
+    n_rows = sum(column.n_rows for column in columns)
+    return finished(source, n_rows, d, dtype, read, lambda: _tokens(source, columns, ids), hook_name)
+
+
+def _hook(source: Source, schema: Any) -> str:
+    """Choose the column of matrices: the only one, or the one that --select names."""
+    import pyarrow as pa
+
+    names = [
+        field.name
+        for field in schema
+        if field.name != TOKEN_IDS and (isinstance(field.type, pa.BaseExtensionType) or is_list(field.type))
+    ]
+    wanted = source.select.get("key")
+    shown = ", ".join(name[:80] for name in names[:20]) or "none"
+    if wanted is None and len(names) > 1:
+        raise AmbiguousError(f"{source.path}: columns of several hooks: {shown}; choose with --select {names[0]}")
+    if not names or (wanted is not None and wanted not in names) or len(set(schema.names)) != len(schema.names):
+        raise ShardError(f"{source.path}: no column {wanted or 'of activations'!r}; columns of lists: {shown}")
+    return wanted or names[0]
+
+
+class _Column:
+    """The contexts of one record batch: list<list<float>>, as offsets into one flat array of floats."""
+
+    def __init__(self, source: Source, name: str, contexts: Any) -> None:
+        self.source, self.contexts = source, contexts
+        if not is_list(contexts.type) or not is_list(contexts.type.value_type):
+            raise ShardError(f"{source.path}: column {name!r} is {str(contexts.type)[:80]}, expected lists [ctx, d]")
+        self.dtype = _FLOATS.get(str(contexts.type.value_type.value_type), "")
+        if not self.dtype:
+            leaf = str(contexts.type.value_type.value_type)[:80]
+            raise ShardError(f"{source.path}: column {name!r} holds {leaf}, expected float16, float32 or float64")
+        rows = flat_values(source.path, contexts)
+        self.row_lengths = rows
+        self.flat = flat_values(source.path, rows)
+        self.n_rows = len(rows)
+        self.width = len(self.flat) // self.n_rows if self.n_rows else 0
+        self.checked = False
+
+    def check(self, d: int) -> None:
+        """Compare the width with the SAE's and with the other batches'; each row's own is checked when it is read."""
+        if len(self.flat) != self.n_rows * d:
+            raise ShardError(f"{self.source.path}: {len(self.flat)} values in {self.n_rows} rows, expected {d} in each")
+        if self.n_rows and self.source.d_in not in (None, d):
+            raise ShardError(
+                f"{self.source.path}: rows of {d}, but the SAE takes {self.source.d_in}; these come from another model"
+                f" or hook"
+            )
+        self.width = d
+
+    def read(self, start: int, stop: int) -> torch.Tensor:
+        if not self.checked:
+            lengths = list_lengths(self.row_lengths)
+            if np.any(lengths != self.width):
+                row = int(np.argmax(lengths != self.width))
+                raise ShardError(f"{self.source.path}: a row has {lengths[row]} values, the others {self.width}")
+            self.checked = True
+        piece = self.flat.slice(start * self.width, (stop - start) * self.width)
+        return torch.from_numpy(piece.to_numpy(zero_copy_only=True).copy().reshape(stop - start, self.width))
+
+
+def _check_ids(source: Source, column: _Column, ids: Any) -> None:
+    import pyarrow as pa
+
+    if not is_list(ids.type) or not pa.types.is_integer(ids.type.value_type):
+        raise ShardError(f"{source.path}: {TOKEN_IDS} is {str(ids.type)[:80]}, expected lists of integers")
+    if len(flat := flat_values(source.path, ids)) != column.n_rows:
+        raise ShardError(f"{source.path}: {len(flat)} token ids for {column.n_rows} rows in a record batch")
+
+
+def _tokens(source: Source, columns: list[_Column], ids: list[Any] | None) -> Tokens:
+    lengths = np.concatenate([np.zeros(0, np.int64), *(list_lengths(column.contexts) for column in columns)])
+    if np.any(lengths < 0) or lengths.sum() != sum(column.n_rows for column in columns):
+        raise ShardError(f"{source.path}: the contexts' offsets do not ascend: a false header")
+    starts = np.cumsum(lengths) - lengths
+    token_ids = None
+    if ids is not None:
+        of_ids = np.concatenate([np.zeros(0, np.int64), *(list_lengths(batch) for batch in ids)])
+        if not np.array_equal(of_ids, lengths):
+            raise ShardError(f"{source.path}: a context's token ids and rows differ in number")
+        flat = [np.zeros(0, np.int64), *(a.flatten().to_numpy(zero_copy_only=True) for a in ids)]
+        token_ids = np.concatenate(flat).astype(np.int64)
+    return Tokens(
+        token_ids=token_ids,
+        row_document=np.repeat(np.arange(lengths.size, dtype=np.int64), lengths),
+        row_position=np.arange(lengths.sum(), dtype=np.int64) - np.repeat(starts, lengths),
+    )

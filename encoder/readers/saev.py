@@ -1,0 +1,97 @@
+"""saev: <hash>/metadata.json, shards.json [{"name", "n_examples"}] and acts%06d.bin.
+
+A .bin is raw C-order float32 [example, layer, token, d] and has no header. saev makes every file as large as a full
+shard, so the last one goes on after its `n_examples`; other tools cut it. `metadata.json` may embed a pickle of the
+dataset ("data"): it is never looked at. Protocol 1 called things patches, with no shards.json.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from encoder.errors import ShardError
+from encoder.readers.arrays import array_in_file
+from encoder.readers.assemble import shard_of
+from encoder.readers.select import check_rows, choose_label
+from encoder.readers.source import Source, count, read_json, read_json_list
+from encoder.shard import Shard
+
+NAME = "saev"
+_FILE = re.compile(r"acts([0-9]+)\.bin")
+
+
+def claims(source: Source) -> bool:
+    return _FILE.fullmatch(source.path.name) is not None and (source.path.parent / "metadata.json").is_file()
+
+
+def open_shard(source: Source) -> Shard:
+    source.allow_select("layer")
+    path = source.path.parent / "metadata.json"
+    metadata = read_json(path)
+    layers = metadata.get("layers")
+    if not isinstance(layers, list) or any(type(layer) is not int for layer in layers):
+        raise ShardError(f"{path}: layers is {str(layers)[:80]}, expected a list of integers")
+    if (dtype := metadata.get("dtype", "float32")) != "float32":
+        raise ShardError(f"{path}: dtype is {str(dtype)[:40]!r}, expected 'float32', the only one that saev writes")
+    layer = choose_label(layers, "layer", source)
+    d = count(_first(metadata, path, "d_model", "d_vit"), "d_model", path)
+    n_content = _first(metadata, path, "content_tokens_per_example", "patches_per_ex", "n_patches_per_img")
+    n_tokens = count(n_content, "tokens per example", path) + bool(metadata.get("cls_token", False))
+    n_examples, full = _n_examples(source.path, metadata, path, n_tokens * len(layers))
+    example = len(layers) * n_tokens * d
+    if source.size not in (n_examples * example * 4, full * example * 4):
+        raise ShardError(
+            f"{source.path}: {source.size} bytes, but {n_examples} examples of float32[{len(layers)}, {n_tokens}, {d}]"
+            f" need {n_examples * example * 4}, a full shard {full * example * 4}: truncated, or another run's metadata"
+        )
+    rows = array_in_file(
+        source.path, (0, source.size), (n_examples, n_tokens, d), "float32", (example, d, 1),
+        what=f"layer {layer}", skip=layers.index(layer) * n_tokens * d if n_examples else 0,
+    )  # fmt: skip
+    check_rows(rows, f"layer {layer}", source)
+    return shard_of(source, rows, hook_name=f"layer={layer}")
+
+
+def data_files(folder: Path) -> list[Path] | None:
+    """List the shards that shards.json names, in its order; the .bin files there are, where it is missing."""
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _FILE.fullmatch(path.name))]
+    if not found or not (folder / "metadata.json").is_file():
+        return None
+    index = _index(folder)
+    return [path for _, path in sorted(found)] if index is None else [folder / name for name in index]
+
+
+def _index(folder: Path) -> dict[str, int] | None:
+    path = folder / "shards.json"
+    if not path.is_file():
+        return None
+    index = {}
+    for entry in read_json_list(path):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not _FILE.fullmatch(name):
+            raise ShardError(f"{path}: names {str(name)[:80]!r}, expected acts000000.bin and so on, in this folder")
+        index[name] = count(entry.get("n_examples"), "n_examples", path)
+    return index
+
+
+def _n_examples(acts: Path, metadata: dict[str, Any], path: Path, n_vectors: int) -> tuple[int, int]:
+    """Give how many examples this file holds, and how many a full one holds."""
+    budget = _first(metadata, path, "max_tokens_per_shard", "patches_per_shard", "max_patches_per_shard")
+    full = count(budget, "max_tokens_per_shard", path) // max(n_vectors, 1)
+    index = _index(acts.parent)
+    if index is not None:
+        if acts.name not in index:
+            raise ShardError(f"{acts}: not in shards.json, so how many examples it holds is not known")
+        return index[acts.name], full
+    match = _FILE.fullmatch(acts.name)
+    n_all = count(_first(metadata, path, "n_examples", "n_imgs"), "n_examples", path)
+    return max(0, min(full, n_all - full * int(match[1] if match else 0))), full
+
+
+def _first(metadata: dict[str, Any], path: Path, *names: str) -> Any:
+    for name in names:
+        if name in metadata:
+            return metadata[name]
+    raise ShardError(f"{path}: has no {names[0]!r}; not saev's metadata, or of a version that is not known")

@@ -1,0 +1,57 @@
+"""safetensors, and torch .pt: one tensor, or names -> tensors (a TransformerLens cache, {hook_name: [b, s, d]}).
+
+With several tensors the only one whose rows fit the SAE is taken, else --select names it; nested names join with dots.
+Token ids and a mask of the same file come along where their names say what they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from encoder.errors import ShardError
+from encoder.readers import safetensors_header, torch_archive
+from encoder.readers.arrays import Array
+from encoder.readers.assemble import shard_of
+from encoder.readers.select import check_rows, choose, declared
+from encoder.readers.source import Source
+from encoder.shard import Shard
+
+NAME = "safetensors, torch .pt"
+TOKEN_NAMES = ("token_ids", "tokens", "input_ids")
+MASK_NAMES = ("mask", "attention_mask")
+
+
+def claims(source: Source) -> bool:
+    return torch_archive.looks_like(source.head) or safetensors_header.looks_like(source.head, source.size)
+
+
+def open_shard(source: Source) -> Shard:
+    contents = source.contents
+    if isinstance(contents, Array):
+        source.allow_select()
+        rows = declared(contents, source)
+        check_rows(rows, "the tensor", source)
+        return shard_of(source, rows)
+    source.allow_select("key")
+    named: dict[str, Array] = {}
+    _flatten(contents, "", named)
+    if not named:
+        raise ShardError(f"{source.path}: holds no dense tensors of a dtype that can be read")
+    name, rows = choose(named, source)
+    ids, mask = _companion(named, TOKEN_NAMES, name), _companion(named, MASK_NAMES, name)
+    return shard_of(source, rows, ids=ids, mask=mask, hook_name=name)
+
+
+def _flatten(value: Any, name: str, named: dict[str, Array]) -> None:
+    if isinstance(value, Array):
+        named[name] = value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _flatten(item, f"{name}.{key}" if name else str(key), named)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _flatten(item, f"{name}.{i}" if name else str(i), named)
+
+
+def _companion(named: dict[str, Array], names: tuple[str, ...], chosen: str) -> Array | None:
+    return next((named[name] for name in names if name in named and name != chosen), None)

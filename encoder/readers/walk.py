@@ -1,0 +1,76 @@
+"""From a file or folder to data files: folder formats list theirs, the rest is walked in natural order.
+
+In a folder that a format owns (an Arrow dataset, a memmap store, saev, Language-Model-SAEs chunks, activault) exactly
+its data files count; side files such as `labels.bin` or `mean.pt` do not. Hidden files and folders are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from encoder.errors import InputError, ShardError
+from encoder.readers import dictionary_learning, numpy_array, torch_archive
+from encoder.readers.registry import FOLDER_READERS
+from encoder.readers.source import HEAD_BYTES
+
+SUFFIXES = {".npy", ".safetensors", ".pt", ".pth", ".arrow", ".memmap"}
+
+
+def find_inputs(path: Path) -> list[Path]:
+    """List the data files at `path`; a file gives itself, a folder without any gives none.
+
+    Raises InputError if there is nothing there, or if a folder's index names a file that is missing.
+    """
+    if path.is_dir():
+        return _walk(path, set())
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder")
+    return [path]
+
+
+def _walk(folder: Path, seen: set[Path]) -> list[Path]:
+    if folder.resolve() in seen:
+        return []
+    seen.add(folder.resolve())
+    owned = _owned(folder)
+    found = [] if owned is None else owned
+    entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=_natural)
+    below = {entry: _walk(entry, seen) for entry in entries if entry.is_dir()}
+    has_store = any(file.suffix == dictionary_learning.SUFFIX for files in below.values() for file in files)
+    for entry in entries:
+        if entry in below:
+            found += below[entry]
+        elif owned is None and _is_data(entry) and not (has_store and entry.name in dictionary_learning.SIDE_FILES):
+            found.append(entry)
+    return found
+
+
+def _owned(folder: Path) -> list[Path] | None:
+    try:
+        owned = next((files for reader in FOLDER_READERS if (files := reader.data_files(folder)) is not None), None)
+    except ShardError as exc:
+        raise InputError(str(exc)) from exc
+    for file in owned or ():
+        if not file.is_file():
+            raise InputError(f"{file}: named by the folder's index but missing; the copy is incomplete")
+    return owned
+
+
+def _is_data(entry: Path) -> bool:
+    if entry.suffix in SUFFIXES:
+        return True
+    if not entry.is_file():
+        return False
+    try:
+        with entry.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    return torch_archive.looks_like(head) or head.startswith(numpy_array.MAGIC)
+
+
+def _natural(entry: Path) -> list[tuple[int, str]]:
+    """Order `a_2` before `a_10`; the name itself breaks ties such as `a_2` and `a_02`."""
+    parts = re.split(r"([0-9]+)", entry.name)
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)] + [(0, entry.name)]

@@ -1,0 +1,89 @@
+"""From what the user names to jobs: which data files, what each result is called, which are finished already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encoder.errors import EncoderError, InputError, MismatchError
+from encoder.feature_file import open_file
+from encoder.readers import find_inputs
+from encoder.ticket import Ticket
+
+SAME = ("sae_release", "sae_id", "sae_path")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One data file, the folder that the user named it by, and the name of its result (without .npz)."""
+
+    path: Path
+    root: Path
+    name: str
+
+
+def inputs_of(paths: Iterable[Path]) -> list[Input]:
+    """List the data files below `paths`. A result is named by the file's path below its INPUT, with `__` for `/`.
+
+    Raises: InputError if there is none, or if two results would have one name.
+    """
+    found: dict[str, Input] = {}
+    for path in paths:
+        root = path if path.is_dir() else path.parent
+        files = find_inputs(path)
+        if not files:
+            raise InputError(f"{path}: no activation files below it; formats are named in README.md")
+        for file in files:
+            name = "__".join(file.relative_to(root).with_suffix("").parts)
+            other = found.get(name)
+            if other is not None and other.path.resolve() != file.resolve():
+                raise InputError(f"{other.path} and {file} would both become {name}.npz; submit them to two folders")
+            found[name] = Input(file, root, name)
+    return list(found.values())
+
+
+def tickets_of(inputs: Iterable[Input], out: Path, sae: dict[str, Any], select: dict[str, str]) -> list[Ticket]:
+    return [
+        Ticket(
+            job=item.name,
+            shard=str(item.path.absolute()),
+            out=str(out.absolute() / f"{item.name}.npz"),
+            sae=sae,
+            select=select,
+            extra={"root": str(item.root.absolute())},
+        )
+        for item in inputs
+    ]
+
+
+def finished(ticket: Ticket, settings: dict[str, Any]) -> bool:
+    """Say whether the ticket's result is there already, of the same shard and the same settings.
+
+    The shard is the same if size and mtime are, or size and hash. `settings` are members of `meta` to be compared.
+
+    Raises: MismatchError if the result there was made with other settings, with what differs.
+    """
+    out, shard = Path(ticket.out), Path(ticket.shard)
+    if not out.is_file():
+        return False
+    try:
+        meta = open_file(out).meta
+    except EncoderError:
+        return False  # damaged: it is encoded again
+    for key, wanted in settings.items():
+        if key in meta and meta[key] != wanted:
+            raise MismatchError(
+                f"{out} was made with {key} {meta[key]!r}, now it is {wanted!r}; choose another --out, or remove it"
+            )
+    status = shard.stat()
+    if meta.get("shard_path") != str(shard) or meta.get("shard_size") != status.st_size:
+        return False
+    return meta.get("shard_mtime_ns") == status.st_mtime_ns or meta.get("shard_sha256") == sha256_of(shard)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

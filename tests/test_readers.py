@@ -1,0 +1,324 @@
+"""Every format gives the rows that were written, in any split, however large the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shards
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from shards import NPY, entry, npy_bytes, open_one, safetensors_bytes, same_bits, whole
+
+from encoder.errors import AmbiguousError, InputError, ShardError
+from encoder.readers import find_inputs, parse_select
+
+DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+BY_NAME = {maker.__name__: maker for maker in shards.MAKERS}
+
+
+def listed(array: np.ndarray[Any, Any] | None) -> list[Any] | None:
+    return None if array is None else array.tolist()
+
+
+def check(made: shards.Made, cuts: list[int]) -> None:
+    shard = open_one(made.path, made.rows.shape[1], made.select)
+    assert (shard.n_rows, shard.d_in) == tuple(made.rows.shape)
+    assert shard.hook_name == made.hook_name
+    edges = sorted({0, shard.n_rows, *(min(cut, shard.n_rows) for cut in cuts)})
+    parts = [shard.read(a, b) for a, b in pairwise(edges)]
+    assert same_bits(torch.cat(parts), made.rows)
+    assert shard.read(shard.n_rows, shard.n_rows).shape == (0, shard.d_in)
+    tokens = shard.tokens()
+    for name in ("token_ids", "row_document", "row_position", "row_mask"):
+        assert listed(getattr(tokens, name)) == getattr(made, name), name
+    assert (tokens.texts, tokens.sections) == (made.texts, made.sections)
+
+
+@pytest.mark.parametrize("maker", BY_NAME)
+@settings(max_examples=12, deadline=None)
+@given(
+    shape=st.tuples(st.integers(2, 4), st.integers(2, 5), st.integers(2, 9)),
+    dtype=st.sampled_from(DTYPES),
+    cuts=st.lists(st.integers(0, 20), max_size=4),
+    seed=st.integers(0, 99),
+)
+def test_a_format_read_in_any_split_equals_what_was_written(
+    maker: str, shape: tuple[int, int, int], dtype: torch.dtype, cuts: list[int], seed: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        check(BY_NAME[maker](Path(folder), shards.random(shape, dtype, seed)), cuts)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (1, 1), (2, 3, 4, 5), (0, 7)])
+@pytest.mark.parametrize("maker", ["npy", "npy_fortran", "safetensors", "torch_tensor", "torch_transposed"])
+def test_other_shapes_are_flattened_in_c_order(tmp_path: Path, maker: str, shape: tuple[int, ...]) -> None:
+    acts = shards.random(shape, torch.float32)
+    made = BY_NAME[maker](tmp_path, acts if len(shape) > 2 else acts[None])
+    if len(shape) == 2 and maker == "npy":
+        np.save(made.path, acts.numpy())
+        made.row_document = made.row_position = None
+    shard = open_one(made.path, shape[-1])
+    assert same_bits(whole(shard), made.rows)
+    assert listed(shard.tokens().row_document) == made.row_document
+
+
+@pytest.mark.parametrize("maker", BY_NAME)
+def test_without_a_width_the_only_float_tensor_is_taken(tmp_path: Path, maker: str) -> None:
+    made = BY_NAME[maker](tmp_path, shards.random((2, 3, 4), torch.float32))
+    if maker in ("safetensors",):
+        with pytest.raises(AmbiguousError, match=r"resid.*other|other.*resid"):
+            open_one(made.path)
+    else:
+        assert same_bits(whole(open_one(made.path, None, made.select)), made.rows)
+
+
+@pytest.mark.parametrize("maker", BY_NAME)
+def test_the_wrong_width_is_refused_with_both_widths(tmp_path: Path, maker: str) -> None:
+    made = BY_NAME[maker](tmp_path, shards.random((2, 3, 4), torch.float32))
+    with pytest.raises(ShardError, match="777"):
+        open_one(made.path, 777, made.select)
+
+
+def test_float64_is_rounded_and_says_so(tmp_path: Path) -> None:
+    made = shards.npy(tmp_path, shards.random((2, 3, 4), torch.float64))
+    shard = open_one(made.path, 4)
+    assert shard.dtype == "float64" and "rounded" in shard.notes[0]
+    assert whole(shard).dtype == torch.float32
+
+
+def test_rows_outside_the_shard_are_an_error(tmp_path: Path) -> None:
+    shard = open_one(shards.npy(tmp_path, shards.random((2, 3, 4), torch.float32)).path)
+    for start, stop in ((-1, 2), (0, 7), (3, 2)):
+        with pytest.raises(IndexError):
+            shard.read(start, stop)
+
+
+def test_a_file_cut_after_it_was_opened_is_an_error_not_a_crash(tmp_path: Path) -> None:
+    for maker in (shards.npy, shards.npy_fortran):
+        made = maker(tmp_path, shards.random((40, 50, 4), torch.float32))
+        shard = open_one(made.path)
+        os.truncate(made.path, 1000)
+        with pytest.raises(ShardError, match="cut"):
+            shard.read(1900, 2000)
+
+
+def test_saev_of_protocol_1_is_read_without_shards_json(tmp_path: Path) -> None:
+    made = shards.saev(tmp_path, shards.random((2, 3, 4), torch.float32))
+    (made.path.parent / "shards.json").unlink()
+    path = made.path.parent / "metadata.json"
+    old = {"content_tokens_per_example": "n_patches_per_img", "d_model": "d_vit", "n_examples": "n_imgs",
+           "max_tokens_per_shard": "max_patches_per_shard"}  # fmt: skip
+    path.write_text(json.dumps({old.get(key, key): value for key, value in json.loads(path.read_text()).items()}))
+    check(made, [2])
+    assert find_inputs(made.path.parent) == [made.path]
+
+
+def test_sae_lens_runner_with_a_tiny_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real CacheActivationsRunner, with a random model in the place of one from the hub."""
+    import sae_lens.cache_activations_runner as runner_module
+    from datasets import Dataset, disable_progress_bars
+    from sae_lens import CacheActivationsRunner, CacheActivationsRunnerConfig
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+    class Tokenizer:
+        bos_token_id, eos_token_id, pad_token_id, padding_side, name_or_path = 0, 1, 1, "right", "tiny"
+
+    disable_progress_bars()
+    size = {"n_layers": 1, "d_model": 8, "n_ctx": 16, "d_head": 4, "n_heads": 2, "d_vocab": 50, "d_mlp": 8}
+    model = HookedTransformer(HookedTransformerConfig(**size, act_fn="relu", device="cpu", seed=0))
+    model.tokenizer = Tokenizer()
+    monkeypatch.setattr(runner_module, "load_model", lambda **_: model)
+    texts = Dataset.from_dict({"input_ids": torch.randint(2, 50, (64, 16)).tolist()})
+    config = CacheActivationsRunnerConfig(
+        dataset_path="none", model_name="tiny", model_batch_size=4, hook_name="blocks.0.hook_resid_post", d_in=8,
+        training_tokens=16 * 24, context_size=16, new_cached_activations_path=str(tmp_path / "acts"), shuffle=False,
+        prepend_bos=False, streaming=False, buffer_size_gb=8 * 16 * 8 * 4 / 1e9,
+    )  # fmt: skip
+    written = CacheActivationsRunner(config, override_dataset=texts).run().with_format("torch")
+    acts = torch.stack(list(written["blocks.0.hook_resid_post"]))
+    ids = torch.stack(list(written["token_ids"]))
+    files = find_inputs(tmp_path / "acts")
+    opened = [open_one(file, 8) for file in files]
+    assert len(files) == 3
+    assert same_bits(torch.cat([whole(shard) for shard in opened]), acts.reshape(-1, 8))
+    assert [i for shard in opened for i in shard.tokens().token_ids] == ids.flatten().tolist()
+    assert opened[0].hook_name == "blocks.0.hook_resid_post"
+    want = model.run_with_cache(ids[:8])[1]["blocks.0.hook_resid_post"].reshape(-1, 8)
+    assert torch.allclose(whole(opened[0]), want, atol=1e-5)
+
+
+def names(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in find_inputs(folder)]
+
+
+def test_a_folder_is_walked_in_natural_order_without_hidden_and_foreign_files(tmp_path: Path) -> None:
+    acts = np.zeros((2, 3), np.float32)
+    for name in ("a_10.npy", "a_2.npy", "sub/b.npy", ".hidden/c.npy", "sub/.d.npy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.save(tmp_path / name, acts)
+    torch.save(torch.zeros(2, 3), tmp_path / "odd-name.acts")
+    for name in ("README.md", "config.json", "sub/x.npz", "x.bin"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 text")
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert names(tmp_path) == ["a_2.npy", "a_10.npy", "odd-name.acts", "sub/b.npy"]
+    assert find_inputs(tmp_path / "README.md") == [tmp_path / "README.md"]
+    (tmp_path / "empty").mkdir()
+    assert find_inputs(tmp_path / "empty") == []
+    with pytest.raises(InputError, match="no such file"):
+        find_inputs(tmp_path / "nothing")
+
+
+def test_folder_formats_list_their_own_files_in_their_own_order(tmp_path: Path) -> None:
+    acts = shards.random((2, 3, 4), torch.float32)
+    shards.memmap(tmp_path, acts)
+    store = tmp_path / "store" / "model.layers.3_out"
+    for suffix in ("memmap", "meta"):
+        (store / f"shard_10.{suffix}").write_bytes((store / f"shard_1.{suffix}").read_bytes())
+    assert names(tmp_path / "store") == [f"model.layers.3_out/shard_{i}.memmap" for i in (0, 1, 10)]
+
+    hook = shards.language_model_saes(tmp_path, acts).path.parent
+    for name in ("shard-10-chunk-00000000", "shard-2-chunk-00000001", "chunk-00000002"):
+        (hook / f"{name}.safetensors").write_bytes((hook / "shard-1-chunk-00000012.safetensors").read_bytes())
+    (hook / "other.safetensors").write_bytes(b"")
+    order = ["chunk-00000002", "shard-1-chunk-00000012", "shard-2-chunk-00000001", "shard-10-chunk-00000000"]
+    assert names(hook) == [f"{name}.safetensors" for name in order]
+
+    upload = shards.activault(tmp_path, acts).path
+    (upload.parent / f"{shards.UUID}--12_0.saved.pt").write_bytes(upload.read_bytes())
+    (upload.parent / "mean.pt").write_bytes(b"")
+    assert names(upload.parent) == [f"{shards.UUID}--3_0.saved.pt", f"{shards.UUID}--12_0.saved.pt"]
+
+    saev = shards.saev(tmp_path, acts).path.parent
+    (saev / "acts000001.bin").write_bytes(b"")
+    index = [{"name": "acts000001.bin", "n_examples": 0}, {"name": "acts000000.bin", "n_examples": 2}]
+    (saev / "shards.json").write_text(json.dumps(index))
+    assert names(saev) == ["acts000001.bin", "acts000000.bin"]
+
+    dataset = shards.arrow(tmp_path, acts).path.parent
+    (dataset / "cache-0123.arrow").write_bytes((dataset / "data-00000-of-00001.arrow").read_bytes())
+    assert names(dataset) == ["data-00000-of-00001.arrow"]
+    assert len(names(tmp_path)) == 3 + 4 + 2 + 2 + 1
+
+
+@pytest.mark.parametrize("listed_name", ["data-00009.arrow", "../secret.arrow", "/etc/passwd", 7])
+def test_an_index_that_names_a_missing_or_foreign_file_is_refused(tmp_path: Path, listed_name: object) -> None:
+    (tmp_path / "secret.arrow").write_bytes(b"")
+    dataset = shards.arrow(tmp_path, shards.random((2, 3, 4), torch.float32)).path.parent
+    (dataset / "state.json").write_text(json.dumps({"_data_files": [{"filename": listed_name}]}))
+    with pytest.raises(InputError, match=r"missing|expected an \.arrow file in this folder"):
+        find_inputs(dataset)
+    saev = shards.saev(tmp_path, shards.random((2, 3, 4), torch.float32)).path.parent
+    (saev / "shards.json").write_text(json.dumps([{"name": listed_name, "n_examples": 1}]))
+    with pytest.raises(InputError, match=r"expected acts000000\.bin"):
+        find_inputs(saev)
+
+
+def test_select_is_parsed_or_refused_with_the_closest_key() -> None:
+    assert parse_select(None) == parse_select("") == {}
+    assert parse_select("layer=16, component=residual") == {"layer": "16", "component": "residual"}
+    assert parse_select("blocks.3.hook_resid_post") == {"key": "blocks.3.hook_resid_post"}
+    assert parse_select("resid,dtype=bfloat16") == {"key": "resid", "dtype": "bfloat16"}
+    with pytest.raises(InputError, match="did you mean 'layer'"):
+        parse_select("laier=16")
+    for text in ("layer=", "a,b", "dtype=int8"):
+        with pytest.raises(InputError):
+            parse_select(text)
+
+
+def test_several_tensors_that_fit_are_listed_and_a_wrong_name_too(tmp_path: Path) -> None:
+    made = shards.torch_mapping(tmp_path, shards.random((2, 3, 4), torch.float32))
+    with pytest.raises(AmbiguousError, match=r"blocks\.3.*blocks\.4.*--select blocks\.3"):
+        open_one(made.path, 4)
+    with pytest.raises(ShardError, match=r"no tensor 'resid'.*blocks\.3"):
+        open_one(made.path, 4, {"key": "resid"})
+
+
+def test_several_layers_are_listed_and_a_select_without_use_is_refused(tmp_path: Path) -> None:
+    acts = shards.random((2, 3, 4), torch.float32)
+    for made, keys in ((shards.capture(tmp_path, acts), "8, 16"), (shards.saev(tmp_path, acts), "13, 23")):
+        with pytest.raises(AmbiguousError, match=f"several layers: {keys}"):
+            open_one(made.path, 4)
+        with pytest.raises(ShardError, match="no layer '99'"):
+            open_one(made.path, 4, {**made.select, "layer": "99"})
+    with pytest.raises(ShardError, match="nothing to choose"):
+        open_one(shards.npy(tmp_path, acts).path, 4, {"layer": "16"})
+
+
+def test_tokens_of_a_submodule_with_slashes_are_found_up_to_the_root(tmp_path: Path) -> None:
+    made = shards.memmap(tmp_path, shards.random((2, 3, 4), torch.float32))
+    store = tmp_path / "store"
+    (store / "deep").mkdir()
+    made.path.parent.rename(store / "deep" / "3_out")
+    path = store / "deep" / "3_out" / made.path.name
+    assert listed(open_one(path, 4, root=store).tokens().token_ids) == made.token_ids
+    assert open_one(path, 4, root=store).hook_name == "deep/3_out"
+    assert open_one(path, 4).tokens().token_ids is None
+
+
+PEAK = """
+import json, sys
+from pathlib import Path
+from encoder.readers import open_shards
+def peak(name):
+    return int(next(l for l in open('/proc/self/status') if l.startswith(name)).split()[1]) // 1024
+grown = {}
+for path in map(Path, sys.argv[1:]):
+    (shard,) = open_shards(path, d_in=2304, select={})
+    shard.read(0, 16)
+    open('/proc/self/clear_refs', 'w').write('5')
+    before, n = peak('VmRSS'), shard.n_rows
+    for start in [*range(0, 8 * 4096, 4096), *range(4096, n - 4096, n // 10), n - 4096]:
+        shard.read(start, start + 4096)
+    grown[path.suffix] = n, peak('VmHWM') - before
+print(json.dumps(grown), 'pyarrow' in sys.modules, 'datasets' in sys.modules)
+"""
+
+
+def sparse(path: Path, header: bytes, n_bytes: int) -> None:
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + n_bytes)
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """20 GB each, sparse on disk; a batch is 19 MB in bfloat16 and 38 MB in float32."""
+    d, paths = 2304, [tmp_path / name for name in ("x.npy", "shard_0.memmap", "x.safetensors", "x.pt")]
+    n = (20 << 30) // (2 * d)
+    sparse(paths[0], npy_bytes(NPY.format("<f4", False, (n // 2, d))), n // 2 * d * 4)
+    sparse(paths[1], b"", n * d * 2)
+    paths[1].with_suffix(".meta").write_text(json.dumps({"shape": [n, d], "dtype": "torch.bfloat16"}))
+    sparse(paths[2], safetensors_bytes({"a": entry(0, n * d * 2, [n, d], "BF16")}), n * d * 2)
+    with torch.serialization.skip_data():  # torch wants the tensor, untouched, while it is saved: 2 GB are enough
+        torch.save({"a": torch.empty(n // 10, d, dtype=torch.bfloat16)}, paths[3])
+    assert all(path.stat().st_blocks * 512 < 1 << 20 for path in paths)
+    done = subprocess.run([sys.executable, "-c", PEAK, *paths], capture_output=True, text=True, check=True)
+    grown, imported = done.stdout.strip().split("}")
+    by_suffix = json.loads(grown + "}")
+    assert {suffix: rows for suffix, (rows, _) in by_suffix.items()} == {
+        ".npy": n // 2, ".memmap": n, ".safetensors": n, ".pt": n // 10,
+    }  # fmt: skip
+    assert max(mb for _, mb in by_suffix.values()) < 100
+    assert imported.split() == ["False", "False"]
+
+
+def test_a_safetensors_file_of_the_library_has_all_dtypes_read_alike(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    tensors = {str(dtype): shards.random((3, 4), dtype) for dtype in DTYPES}
+    save_file(
+        {**tensors, "i": torch.zeros(2, 4, dtype=torch.int8), "f8": torch.zeros(2, 4).to(torch.float8_e4m3fn)}, path
+    )
+    for name, tensor in tensors.items():
+        assert same_bits(whole(open_one(path, 4, {"key": name})), shards.flat(tensor))
+    with pytest.raises(ShardError, match="not integers"):
+        open_one(path, 4, {"key": "i"})
