@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from encoder.errors import EncoderError, InputError, MismatchError
 from encoder.feature_file import open_file
+from encoder.queue import Queue
 from encoder.readers import find_inputs
 from encoder.ticket import Ticket
-
-SAME = ("sae_release", "sae_id", "sae_path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class Input:
     name: str
 
 
-def inputs_of(paths: Iterable[Path]) -> list[Input]:
+def inputs_of(paths: Iterable[Path], below: Path | None = None) -> list[Input]:
     """List the data files below `paths`. A result is named by the file's path below its INPUT, with `__` for `/`.
 
-    Raises: InputError if there is none, or if two results would have one name.
+    `below` is a folder that stands for INPUT. Raises: InputError if there is none, or two results would have one name.
     """
     found: dict[str, Input] = {}
     for path in paths:
-        root = path if path.is_dir() else path.parent
+        root = below or (path if path.is_dir() else path.parent)
         files = find_inputs(path)
         if not files:
             raise InputError(f"{path}: no activation files below it; formats are named in README.md")
@@ -59,6 +59,41 @@ def tickets_of(inputs: Iterable[Input], out: Path, sae: dict[str, Any], select: 
     ]
 
 
+def check_resumes(queue: Queue, tickets: Iterable[Ticket]) -> None:
+    """Refuse what would mix two runs in one queue: a job that is there, but of another shard, SAE or output.
+
+    Raises: MismatchError with what differs.
+    """
+    states = queue.states()
+    for ticket in tickets:
+        state = states.get(ticket.job)
+        with suppress(InputError):  # a malformed ticket is nobody's; it is replaced or shown by `status`
+            there = queue.ticket(state, ticket.job) if state else None
+            for name in ("shard", "out", "sae", "select") if there else ():
+                old, new = getattr(there, name), getattr(ticket, name)
+                if old != new:
+                    raise MismatchError(
+                        f"{queue.root} has a job {ticket.job} already, with {name} {old}; now it is {new};"
+                        " choose another queue or output folder"
+                    )
+
+
+def check_folder(out: Path, settings: dict[str, Any]) -> None:
+    """Refuse a folder that holds results of other settings. Raises: MismatchError with what differs."""
+    for path in sorted(out.glob("*.npz")):
+        with suppress(EncoderError, OSError):
+            check_settings(path, open_file(path).meta, settings)
+
+
+def check_settings(path: Path, meta: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Raises: MismatchError if the result at `path` was made with other settings."""
+    for key, wanted in settings.items():
+        if key in meta and meta[key] != wanted:
+            raise MismatchError(
+                f"{path} was made with {key} {meta[key]!r}, now it is {wanted!r}; choose another --out, or remove it"
+            )
+
+
 def finished(ticket: Ticket, settings: dict[str, Any]) -> bool:
     """Say whether the ticket's result is there already, of the same shard and the same settings.
 
@@ -73,11 +108,7 @@ def finished(ticket: Ticket, settings: dict[str, Any]) -> bool:
         meta = open_file(out).meta
     except EncoderError:
         return False  # damaged: it is encoded again
-    for key, wanted in settings.items():
-        if key in meta and meta[key] != wanted:
-            raise MismatchError(
-                f"{out} was made with {key} {meta[key]!r}, now it is {wanted!r}; choose another --out, or remove it"
-            )
+    check_settings(out, meta, settings)
     status = shard.stat()
     if meta.get("shard_path") != str(shard) or meta.get("shard_size") != status.st_size:
         return False

@@ -1,6 +1,10 @@
 """One worker process: claim a job, encode its shard, publish the result; again until there is nothing left.
 
-What goes wrong with a shard fails its job and no other. The one broad `except` of the package stands here.
+    claim -> finished before? -> open the shard -> encode, renewing the lease -> done
+      `- stop: put back   `- fenced: drop it   `- anything else: fail, with the traceback in the ticket
+
+What goes wrong with a shard fails its job and no other. The one broad `except` of the package stands here. A worker
+whose own settings do not fit the results that are there puts the job back and ends: it would fail them all.
 """
 
 from __future__ import annotations
@@ -10,31 +14,33 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from encoder.claim import Claim
 from encoder.csr import CsrWriter
+from encoder.devices import pick_device
 from encoder.encode import Progress, Stopped, encode_shard
-from encoder.errors import FencedError, InputError, ShardError
-from encoder.inbox import Inbox
+from encoder.errors import FencedError, MismatchError, ShardError
 from encoder.kernels import Kernel, make_kernel
+from encoder.load import load_named
 from encoder.options import Options
 from encoder.queue import Queue
 from encoder.readers import open_shards
-from encoder.sae import LoadedSae, load_sae
-from encoder.submit import finished, inputs_of, tickets_of
+from encoder.sae import LoadedSae
+from encoder.submit import check_folder, finished
 from encoder.ticket import Ticket
+from encoder.watch import Watch
 
 POLL_S = 0.2
 
 
 class Display(Protocol):
-    """Hears what a worker does."""
+    """Hears what a worker does. `overall` counts the queue's jobs: those that have ended, and all."""
+
+    def overall(self, ended: int, total: int) -> None: ...
 
     def begin(self, job: str, n_rows: int) -> None: ...
 
@@ -47,7 +53,7 @@ class Display(Protocol):
 
 @dataclass(slots=True)
 class Totals:
-    """What this worker did. `skipped` were finished before."""
+    """What this worker did. `skipped` were finished before, `failed` counts attempts; seconds are by stage."""
 
     done: int = 0
     skipped: int = 0
@@ -56,6 +62,13 @@ class Totals:
     nnz: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    def add(self, other: Totals) -> None:
+        for name in ("done", "skipped", "failed", "rows", "nnz"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for stage, seconds in other.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        self.warnings += other.warnings
 
 
 class Worker:
@@ -66,6 +79,7 @@ class Worker:
         self._stop = threading.Event()
         self._loaded: dict[str, tuple[LoadedSae, Kernel]] = {}
         self._given = sae
+        self._checked: set[tuple[Path, str]] = set()
         self.totals = Totals()
 
     def stop(self) -> None:
@@ -77,17 +91,24 @@ class Worker:
         return self._stop.is_set()
 
     def run(self, watch: Watch | None = None) -> None:
+        """Raises: MismatchError if these options are not those of the results that are there."""
         while not self.stopped:
             if watch is not None:
-                watch.submit_what_came(self._queue, self._display)
+                for line in watch.submit_what_came(self._queue):
+                    self._display.say(line)
             self._queue.reclaim_expired()
             claim = self._queue.claim()
             if claim is not None:
                 self._work(claim)
+                self._count()
             elif watch is None and self._queue.status().is_finished:
                 return
             else:
                 self._stop.wait(POLL_S)
+
+    def _count(self) -> None:
+        states = self._queue.states()
+        self._display.overall(sum(state in ("done", "failed") for state in states.values()), len(states))
 
     def _work(self, claim: Claim) -> None:
         job = claim.ticket.job
@@ -95,30 +116,37 @@ class Worker:
             with _heartbeat(claim, self._options.lease_s) as lost:
                 line = self._encode(claim, lost)
             self._display.end(job, line)
-        except Stopped:
-            with suppress(FencedError):
-                claim.put_back()
+        except (Stopped, MismatchError) as exc:
+            self._give_up(claim, claim.put_back)
+            if isinstance(exc, MismatchError):
+                raise
             self._display.end(job, "put back")
         except FencedError as exc:
             self._display.end(job, str(exc))
         except Exception as exc:
             self.totals.failed += 1
-            self._display.end(job, f"failed in attempt {claim.ticket.attempts}: {exc}")
-            with suppress(FencedError):
-                claim.fail(str(exc) or type(exc).__name__, traceback.format_exc())
+            error, trace = str(exc) or type(exc).__name__, traceback.format_exc()
+            self._display.end(job, f"failed in attempt {claim.ticket.attempts}: {error}")
+            self._give_up(claim, lambda: claim.fail(error, trace))
+
+    def _give_up(self, claim: Claim, move: Any) -> None:
+        """Move the job; where that is not possible its lease runs out, and it goes back by itself."""
+        try:
+            move()
+        except (FencedError, OSError) as exc:
+            self._display.say(f"{claim.ticket.job}: {exc}")
 
     def _encode(self, claim: Claim, lost: threading.Event) -> str:
         ticket, options, began = claim.ticket, self._options, time.perf_counter()
         sae, kernel = self._sae_of(ticket)
         select = {str(key): str(value) for key, value in ticket.select.items()}
-        settings = {"weights_sha256": sae.identity["weights_sha256"], "values": options.values, "select": select}
-        if finished(ticket, settings):
-            claim.done()
+        settings = {"values": options.values, "select": select}
+        if self._is_finished(claim, sae, settings):
+            claim.done({"skipped": True}, is_published=True)
             self.totals.skipped += 1
             return "finished before"
-        (shard,) = open_shards(
-            claim.shard, d_in=sae.d_in, select=select, root=Path(str(ticket.extra.get("root", claim.shard.parent)))
-        )
+        root = Path(str(ticket.extra.get("root", claim.shard.parent)))
+        (shard,) = open_shards(claim.shard, d_in=sae.d_in, select=select, root=root)
         self._display.begin(ticket.job, shard.n_rows)
         claim.out.parent.mkdir(parents=True, exist_ok=True)
         suffix = claim.temporary.name.removeprefix(f"{claim.out.name}.").removesuffix(".tmp")
@@ -129,44 +157,54 @@ class Worker:
             last = progress
             self._display.advance(ticket.job, progress)
 
-        with CsrWriter(claim.out, sae.d_sae, values=options.values, suffix=suffix) as writer:  # type: ignore[arg-type]
+        with CsrWriter(claim.out, sae.d_sae, values=options.values, suffix=suffix) as writer:
             quality = encode_shard(
                 shard,
                 sae,
                 kernel,
                 writer,
                 batch_tokens=options.batch_tokens,
-                select=select,
-                values=options.values,
+                settings=settings,
                 stopping=lambda: self.stopped or lost.is_set(),
                 watch=watch,
             )
             warning = quality.warning(sae.expected_l0)
             if warning is not None:
-                self.totals.warnings.append(f"{claim.shard}: {warning}")
                 if options.strict:
                     raise ShardError(f"{claim.shard}: {warning}")
+                self.totals.warnings.append(f"{claim.shard}: {warning}")
                 self._display.say(f"warning: {claim.shard.name}: {warning}")
             seconds = time.perf_counter() - began
             claim.done({"rows": shard.n_rows, "nnz": writer.nnz, "seconds": round(seconds, 3), "warning": warning})
-        self._tally(shard.n_rows, writer.nnz, last)
+        self.totals.add(Totals(done=1, rows=shard.n_rows, nnz=writer.nnz, seconds=last.seconds))
+        explained = quality.explained_variance
+        says = "" if explained is None else f", explains {explained:.1%} of the variance"
         l0 = writer.nnz / max(1, shard.n_rows)
-        return f"{shard.n_rows:,} tokens, L0 {l0:.1f}, {shard.n_rows / max(seconds, 1e-9):,.0f} tokens/s"
+        return f"{shard.n_rows:,} tokens, L0 {l0:.1f}{says}, {shard.n_rows / max(seconds, 1e-9):,.0f} tokens/s"
 
-    def _tally(self, n_rows: int, nnz: int, progress: Progress) -> None:
-        totals = self.totals
-        totals.done, totals.rows, totals.nnz = totals.done + 1, totals.rows + n_rows, totals.nnz + nnz
-        for stage, seconds in progress.seconds.items():
-            totals.seconds[stage] = totals.seconds.get(stage, 0.0) + seconds
+    def _is_finished(self, claim: Claim, sae: LoadedSae, settings: dict[str, Any]) -> bool:
+        """Look at what is there already.
+
+        Raises: MismatchError if it was made with other options than this worker's, ShardError if with another SAE or
+        selection than the ticket's.
+        """
+        folder, weights = claim.out.parent, {"weights_sha256": sae.identity["weights_sha256"]}
+        is_new = (folder, str(weights)) not in self._checked
+        if is_new:
+            check_folder(folder, {"values": settings["values"]})
+        try:
+            if is_new:
+                check_folder(folder, weights)
+                self._checked.add((folder, str(weights)))
+            return finished(claim.ticket, {**weights, **settings})
+        except MismatchError as exc:
+            raise ShardError(str(exc)) from exc
 
     def _sae_of(self, ticket: Ticket) -> tuple[LoadedSae, Kernel]:
         """Return the ticket's SAE and a kernel for it; the last one used stays loaded."""
         key = json.dumps(dict(ticket.sae), sort_keys=True)
         if key not in self._loaded:
-            path = ticket.sae.get("sae_path")
-            sae = self._given or load_sae(
-                ticket.sae.get("sae_release"), ticket.sae.get("sae_id"), Path(path) if path else None
-            )
+            sae = self._given or load_named(ticket.sae)
             kernel = make_kernel(sae, pick_device(self._options.device), self._options.backend)
             for note in sae.notes:
                 self._display.say(f"note: {note}")
@@ -175,21 +213,6 @@ class Worker:
             )
             self._loaded = {key: (sae, kernel)}
         return self._loaded[key]
-
-
-class Watch:
-    """Submits what is dropped into the queue's inbox, once it has come to rest."""
-
-    def __init__(self, queue: Queue, out: Path, sae: dict[str, Any], select: dict[str, str], stable_s: float) -> None:
-        self._inbox = Inbox(queue.root / "inbox", stable_s)
-        self._out, self._sae, self._select = out, sae, select
-
-    def submit_what_came(self, queue: Queue, display: Display) -> None:
-        for path in self._inbox.take():
-            try:
-                queue.submit(tickets_of(inputs_of([path]), self._out, self._sae, self._select), again=True)
-            except InputError as exc:
-                display.say(f"inbox: {exc}")
 
 
 @contextmanager
@@ -214,20 +237,3 @@ def _heartbeat(claim: Claim, lease_s: float) -> Iterator[threading.Event]:
     finally:
         over.set()
         thread.join()
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device that is named; `auto` is cuda, then mps, then cpu. Raises: InputError if it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as exc:
-        raise InputError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps") from exc
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise InputError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("--device mps: not available here; use --device cpu")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps")
-    return device

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from encoder.options import load_options
 from saefetch.errors import SaefetchError
 
 app = typer.Typer(
@@ -65,12 +66,19 @@ def run(
     config: Config = None,
 ) -> None:
     """Encode shards: submit them, work until all are done, say how it went. Run it again to resume."""
-    flags = _flags(device=device, batch_tokens=batch_tokens, values=values, backend=backend, workers=workers)
-    from encoder.cli.work import run as work_off
-
-    work_off(
-        inputs, out, (sae_release, sae_id, sae_path), select, flags | {"strict": strict or None}, config, json, quiet
+    options = load_options(
+        config,
+        device=device,
+        batch_tokens=batch_tokens,
+        values=values,
+        backend=backend,
+        workers=workers,
+        strict=strict or None,
     )
+    sae = options.name_sae(sae_release, sae_id, sae_path)
+    from encoder.cli.run import run as work_off
+
+    work_off(inputs, out, options, config, sae, select, as_json=json, quiet=quiet)
 
 
 @app.command()
@@ -84,11 +92,12 @@ def submit(
     sae_id: SaeId = None,
     sae_path: SaePath = None,
     select: Select = None,
+    config: Config = None,
 ) -> None:
     """Put shards on a queue; the files themselves are never moved or changed."""
     from encoder.cli.queue import submit as put
 
-    put(inputs, queue, out, (sae_release, sae_id, sae_path), select)
+    put(inputs, queue, out, load_options(config).name_sae(sae_release, sae_id, sae_path), select)
 
 
 @app.command()
@@ -110,14 +119,17 @@ def work(
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
+    report: Annotated[bool, typer.Option("--report", hidden=True)] = False,
     config: Config = None,
 ) -> None:
     """Work on a queue, one process. Start as many as you like, here or on machines that share the folder."""
-    flags = _flags(device=device, batch_tokens=batch_tokens, values=values, backend=backend)
+    options = load_options(
+        config, device=device, batch_tokens=batch_tokens, values=values, backend=backend, strict=strict or None
+    )
+    named = options.name_sae(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
     from encoder.cli.work import work as work_on
 
-    sae = sae_release, sae_id, sae_path
-    work_on(queue, watch, sae, select, flags | {"strict": strict or None}, config, json, quiet)
+    work_on(queue, options, named, select, watching=watch, as_json=json, quiet=quiet, report=report)
 
 
 @app.command()
@@ -147,10 +159,6 @@ def stats(
     from encoder.cli.stats import stats as show
 
     show(folder, as_json=json)
-
-
-def _flags(**flags: Any) -> dict[str, Any]:
-    return {name: value for name, value in flags.items() if value is not None}
 
 
 def main() -> None:

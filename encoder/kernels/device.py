@@ -34,7 +34,7 @@ class DeviceKernel(Kernel):
         norms = column_norms(sae.rule.W_enc)
         self._largest_norm = float(norms.max()) if sae.d_sae else 0.0
         limit = sae.rule.threshold.double() - sae.rule.b_enc.double() - UNDERFLOW * max(1, sae.d_in)
-        # Rounded so that float32 arithmetic on the device can only let more through: 2^-20 is 16 units in the last place.
+        # Rounded so that float32 arithmetic on the device can only let more through: 2^-20 is 16 units of the last one.
         self._limit = (limit - limit.abs() * 2.0**-20).float().to(device)
         self._slack = (norms * gamma(sae.d_in) * (1 + 2.0**-20)).float().to(device)
         self._W_enc = sae.rule.W_enc.to(device)
