@@ -137,8 +137,9 @@ class Worker:
             self._display.say(f"{claim.ticket.job}: {exc}")
 
     def _encode(self, claim: Claim, lost: threading.Event) -> str:
-        ticket, options, began = claim.ticket, self._options, time.perf_counter()
+        ticket, options = claim.ticket, self._options
         sae, kernel = self._sae_of(ticket)
+        began = time.perf_counter()
         select = {str(key): str(value) for key, value in ticket.select.items()}
         settings = {"values": options.values, "select": select}
         if self._is_finished(claim, sae, settings):

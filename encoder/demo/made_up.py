@@ -47,18 +47,15 @@ def write_params(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
 def write_shards(folder: Path, decoder: tuple[torch.Tensor, torch.Tensor], labels: Labels, n_tokens: int) -> None:
     """Write shards of three formats, of `n_tokens` rows each; the captured prompt has tokens as well."""
     folder.mkdir(parents=True)
-    W_dec, b_dec = decoder
+    W_dec, _ = decoder
     random = torch.Generator().manual_seed(1)
     words = TEXT.split()
     named = {word: [hit.index for hit in labels.search(word, limit=4)] for word in set(words) if len(word) > 3}
 
     def rows(tokens: list[str]) -> torch.Tensor:
-        x = b_dec + torch.randn(len(tokens), D, generator=random) * 0.5
+        x = random_rows(decoder, len(tokens), random)
         for t, token in enumerate(tokens):
-            features = torch.cat([torch.tensor(named.get(token, []), dtype=torch.int64), _some(random)])
-            values = WEAK + (STRONG - WEAK) * torch.rand(len(features), generator=random) ** 3
-            values[: len(named.get(token, []))] += STRONG  # what the token is about is what is strongest
-            x[t] += values @ W_dec[features]
+            x[t] += 2 * STRONG * W_dec[named.get(token, [])].sum(dim=0)  # so these are the strongest
         return x
 
     def tokens(n: int) -> list[str]:
@@ -78,5 +75,12 @@ def write_shards(folder: Path, decoder: tuple[torch.Tensor, torch.Tensor], label
     torch.save(capture, folder / "capture.pt")
 
 
-def _some(random: torch.Generator) -> torch.Tensor:
-    return torch.randint(F, (N_RANDOM,), generator=random)
+def random_rows(
+    decoder: tuple[torch.Tensor, torch.Tensor], n_tokens: int, random: torch.Generator, n_active: int = N_RANDOM
+) -> torch.Tensor:
+    """Compose rows [T, D] of `n_active` features each, drawn at random, and noise."""
+    W_dec, b_dec = decoder
+    features = torch.randint(len(W_dec), (n_tokens, n_active), generator=random)
+    values = WEAK + (STRONG - WEAK) * torch.rand(features.shape, generator=random) ** 3
+    sums = torch.nn.functional.embedding_bag(features, W_dec, mode="sum", per_sample_weights=values)
+    return sums + b_dec + torch.randn(sums.shape, generator=random) * 0.5
