@@ -68,7 +68,7 @@ def features(out: Path) -> None:
 
 
 def _work(queue_folder: Path, environment: dict[str, str]) -> None:
-    """Start two workers; kill the first while it has a job; wait for the second."""
+    """Start two workers; when one shard is done, kill one in the middle of another; wait for the other."""
     queue = Queue(queue_folder)
     work = shown("sae-encode", ["work", "--queue", str(queue_folder)])
     shown("sae-encode", ["work", "--queue", str(queue_folder)])
@@ -76,17 +76,19 @@ def _work(queue_folder: Path, environment: dict[str, str]) -> None:
 
     held: list[Held] = []
 
-    def has_a_job() -> bool:
-        held.extend(claim for claim in queue.status().claimed if f"-{workers[0].pid}-" in claim.worker)
-        return bool(held)
+    def is_half_way() -> bool:
+        status = queue.status()
+        held[:] = [claim for claim in status.claimed if not claim.to]
+        return bool(status.done and held) or status.is_finished
 
     try:
-        wait_until(lambda: has_a_job() or workers[0].poll() is not None)
-        expect("the first worker has a job", bool(held))
-        workers[0].send_signal(signal.SIGKILL)
-        print(f"(the worker that has {held[0].job} is killed: kill -9)", flush=True)
-        workers[0].wait()
-        expect("the other worker does the rest", workers[1].wait(LONGEST_S) == 0)
+        wait_until(lambda: is_half_way() or any(worker.poll() is not None for worker in workers))
+        expect("a worker is in the middle of a shard", bool(held))
+        victim, other = sorted(workers, key=lambda worker: f"-{worker.pid}-" not in held[0].worker)
+        victim.send_signal(signal.SIGKILL)
+        print(f"(the worker in the middle of {held[0].job} is killed: kill -9 {victim.pid})", flush=True)
+        victim.wait()
+        expect("the other worker does the rest", other.wait(LONGEST_S) == 0)
     finally:
         for worker in workers:
             worker.kill()
