@@ -9,11 +9,12 @@ from typing import Any
 
 from encoder.errors import InputError
 from encoder.queue import Queue
-from encoder.readers import parse_select
-from encoder.submit import check_resumes, inputs_of, tickets_of
 
 
 def submit(inputs: list[Path], root: Path, out: Path | None, sae: dict[str, Any], select: str | None) -> None:
+    from encoder.readers import parse_select  # takes torch along
+    from encoder.submit import check_resumes, inputs_of, tickets_of
+
     tickets = tickets_of(inputs_of(inputs), out or root / "out", sae, parse_select(select))
     queue = Queue(root, create=True)
     check_resumes(queue, tickets)
