@@ -99,6 +99,7 @@ class Worker:
             self._queue.reclaim_expired()
             claim = self._queue.claim()
             if claim is not None:
+                self._count()
                 self._work(claim)
                 self._count()
             elif watch is None and self._queue.status().is_finished:
