@@ -95,6 +95,8 @@ class Array:
             view: np.ndarray[Any, Any] = np.ndarray(self.shape, disk, held.data, self.offset, byte_strides)
         except (ValueError, TypeError) as exc:
             raise ShardError(f"{self.path}: rows {start} to {stop} are gone: the file was cut") from exc
+        if len(self.lead) == 1:
+            return np.ascontiguousarray(view[start:stop])
         return np.ascontiguousarray(view[np.unravel_index(np.arange(start, stop), self.lead)])
 
 
@@ -121,7 +123,10 @@ def array_in_file(
     if dtype not in ON_DISK:
         raise ShardError(f"{path}: {what} has dtype {dtype[:40]!r}; expected one of {', '.join(FLOATS)}")
     if len(shape) > MAX_DIMS or any(type(n) is not int or not 0 <= n <= 1 << 62 for n in shape):
-        raise ShardError(f"{path}: {what} has shape {str(list(shape))[:80]}, expected at most {MAX_DIMS} sizes from 0")
+        raise ShardError(
+            f"{path}: {what} has shape {str(list(shape))[:80]}, expected at most {MAX_DIMS} sizes from 0 to"
+            f" 2^62: a false header; copy or write the file again"
+        )
     sizes = tuple(n for n in shape if isinstance(n, int))
     steps = c_strides(sizes) if strides is None else tuple(strides)
     itemsize = ON_DISK[dtype].itemsize
