@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import OrderedDict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,55 @@ def test_float64_is_rounded_and_says_so(tmp_path: Path) -> None:
     assert whole(shard).dtype == torch.float32
 
 
+def test_float64_beyond_float32_is_refused_and_not_made_infinity(tmp_path: Path) -> None:
+    acts = np.zeros((5, 4))
+    acts[3, 2] = -1e300
+    np.save(tmp_path / "x.npy", acts)
+    shard = open_one(tmp_path / "x.npy", 4)
+    with pytest.raises(ShardError, match=r"row 3 holds 1e\+300, infinity in float32"):
+        shard.read(2, 5)
+    acts[3, 2] = np.inf  # what was infinite is the encoder's to refuse
+    np.save(tmp_path / "x.npy", acts)
+    assert open_one(tmp_path / "x.npy", 4).read(3, 4)[0, 2] == torch.inf
+
+
+@pytest.mark.filterwarnings("error")  # numpy's and torch's say when rows still lie in the map
+@pytest.mark.parametrize(
+    ("view", "shape"),
+    [
+        (lambda acts: acts[:, 1:], (3, 4, 6)),  # without the first token
+        (lambda acts: acts[1:, ::2], (2, 3, 6)),
+        (lambda acts: acts[..., ::3], (3, 5, 2)),
+        (lambda acts: acts.transpose(0, 1), (5, 3, 6)),
+        (lambda acts: acts[1], (5, 6)),
+        (lambda acts: acts[:, 2], (3, 6)),
+        (lambda acts: acts[:0], (0, 5, 6)),
+        (lambda acts: torch.nn.Parameter(acts), (3, 5, 6)),
+    ],
+)
+def test_a_view_that_torch_saved_is_read_as_torch_loads_it(tmp_path: Path, view: Any, shape: tuple[int, ...]) -> None:
+    torch.save({"x": view(shards.random((3, 5, 6), torch.bfloat16)), "rest": [torch.zeros(2)]}, tmp_path / "x.pt")
+    loaded = torch.load(tmp_path / "x.pt", weights_only=True)["x"].detach()
+    assert tuple(loaded.shape) == shape
+    shard = open_one(tmp_path / "x.pt", shape[-1])
+    parts = [shard.read(i, i + 1) for i in range(shard.n_rows)]
+    assert same_bits(torch.cat([torch.zeros(0, shape[-1]).bfloat16(), *parts]), shards.flat(loaded))
+
+
+def test_what_torch_saves_beside_tensors_does_not_matter(tmp_path: Path) -> None:
+    acts = shards.random((3, 4), torch.float32)
+    others = {
+        "set": {1, 2}, "complex": 1j, "bytes": b"x", "device": torch.device("cpu"), "dtype": torch.float16, "x": None,
+        "size": torch.Size([2, 3]), "sparse": torch.eye(3).to_sparse(), "meta": torch.zeros(2, 4, device="meta"),
+        "f8": torch.zeros(2, 4).to(torch.float8_e4m3fn), "u16": torch.zeros(2, dtype=torch.uint16), ("a", 1): 2.5,
+        "ordered": OrderedDict(a=1), "negative": torch.zeros(3, 4, dtype=torch.complex64).conj().imag, "big": 1 << 80,
+    }  # fmt: skip
+    torch.save({**others, "acts": acts}, tmp_path / "x.pt")
+    assert same_bits(whole(open_one(tmp_path / "x.pt", 4)), acts)
+    torch.save(OrderedDict(acts=acts), tmp_path / "x.pt", pickle_protocol=4)
+    assert same_bits(whole(open_one(tmp_path / "x.pt", 4)), acts)
+
+
 def test_rows_outside_the_shard_are_an_error(tmp_path: Path) -> None:
     shard = open_one(shards.npy(tmp_path, shards.random((2, 3, 4), torch.float32)).path)
     for start, stop in ((-1, 2), (0, 7), (3, 2)):
@@ -113,15 +163,107 @@ def test_a_file_cut_after_it_was_opened_is_an_error_not_a_crash(tmp_path: Path) 
             shard.read(1900, 2000)
 
 
-def test_saev_of_protocol_1_is_read_without_shards_json(tmp_path: Path) -> None:
+SAEV_NAMES = {
+    "0.1.0": ("n_patches_per_img", "d_vit", "n_imgs", "n_patches_per_shard", None),
+    "1": ("n_patches_per_img", "d_vit", "n_imgs", "max_patches_per_shard", None),
+    "1.1": ("n_patches_per_img", "d_vit", "n_imgs", "max_patches_per_shard", "n_imgs"),
+    "2.0": ("patches_per_ex", "d_model", "n_ex", "patches_per_shard", "n_ex"),
+}
+
+
+@pytest.mark.parametrize("version", SAEV_NAMES)
+def test_saev_of_all_protocols_is_read(tmp_path: Path, version: str) -> None:
     made = shards.saev(tmp_path, shards.random((2, 3, 4), torch.float32))
-    (made.path.parent / "shards.json").unlink()
-    path = made.path.parent / "metadata.json"
-    old = {"content_tokens_per_example": "n_patches_per_img", "d_model": "d_vit", "n_examples": "n_imgs",
-           "max_tokens_per_shard": "max_patches_per_shard"}  # fmt: skip
+    path, index = made.path.parent / "metadata.json", made.path.parent / "shards.json"
+    *names, of_index = SAEV_NAMES[version]
+    new = ("content_tokens_per_example", "d_model", "n_examples", "max_tokens_per_shard")
+    old = dict(zip(new, names, strict=True))
     path.write_text(json.dumps({old.get(key, key): value for key, value in json.loads(path.read_text()).items()}))
+    if of_index is None:
+        index.unlink()
+    else:
+        index.write_text(json.dumps([{"name": made.path.name, of_index: 2}]))
     check(made, [2])
     assert find_inputs(made.path.parent) == [made.path]
+
+
+def test_a_shard_that_saev_opened_and_did_not_fill_is_empty(tmp_path: Path) -> None:
+    """It opens the next file as soon as one is full, with the size of a full one."""
+    made = shards.saev(tmp_path, shards.random((2, 3, 4), torch.float32))
+    path = made.path.with_name("acts000001.bin")
+    path.write_bytes(made.path.read_bytes())
+    index = [{"name": made.path.name, "n_examples": 4}, {"name": path.name, "n_examples": 0}]
+    (path.parent / "shards.json").write_text(json.dumps(index))
+    assert [open_one(file, 4, made.select).n_rows for file in find_inputs(path.parent)] == [12, 0]
+
+
+def test_activault_files_of_other_numbers_of_batches_are_read(tmp_path: Path) -> None:
+    """metadata.json has the shape of one batch at first; the last file on disk may have fewer than the others."""
+    made = shards.activault(tmp_path, shards.random((2, 3, 4), torch.float32))
+    metadata = made.path.parent / "metadata.json"
+    for shape in ([1, 3, 4], [2, 3, 4], [64, 3, 4]):
+        metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"shape": shape, "batch_size": 1}))
+        check(made, [2])
+
+
+@pytest.mark.parametrize("empty", [{}, {8: {}, 16: {}}])
+def test_a_prompt_without_activations_has_no_rows_and_says_so(tmp_path: Path, empty: dict[int, Any]) -> None:
+    made = shards.capture_response_only(tmp_path, shards.random((3, 2, 4), torch.float32))
+    contents = torch.load(made.path)
+    contents["prompt"]["activations"] = empty
+    torch.save(contents, made.path)
+    check(made, [1])
+    assert open_one(made.path, 4, made.select).notes == (
+        "the prompt has 2 tokens but no activations, so it has no rows",
+    )
+
+
+def test_layers_of_a_capture_may_be_strings(tmp_path: Path) -> None:
+    made = shards.capture(tmp_path, shards.random((3, 2, 4), torch.float32))
+    contents = torch.load(made.path)
+    section = contents["response"]
+    section["activations"] = {str(layer): parts for layer, parts in section["activations"].items()}
+    torch.save(contents, made.path)
+    check(made, [1])
+
+
+def test_a_response_without_tokens_has_no_rows(tmp_path: Path) -> None:
+    """A conversation that the producer captures whole is all prompt."""
+    made = shards.capture(tmp_path, shards.random((3, 2, 4), torch.float32))
+    contents = torch.load(made.path)
+    contents["response"] |= {"tokens": [], "token_ids": [], "text": ""}
+    for parts in contents["response"]["activations"].values():
+        parts.update({name: rows[:0] for name, rows in parts.items()})
+    torch.save(contents, made.path)
+    made.rows, made.sections = made.rows[:2], {"prompt": (0, 2), "response": (2, 2)}
+    made.token_ids, made.texts, made.row_document, made.row_position = [0, 1], [" t0", " t1"], [0, 0], [0, 1]
+    check(made, [1])
+
+
+def test_tokens_of_a_shuffled_store_are_left_alone(tmp_path: Path) -> None:
+    made = shards.memmap(tmp_path, shards.random((2, 3, 4), torch.float32))
+    config = made.path.parent / "config.json"
+
+    def set_config(**changes: object) -> None:
+        config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+
+    set_config(store_sequence_ranges=False)
+    tokens = open_one(made.path, 4).tokens()
+    assert (listed(tokens.token_ids), tokens.row_document) == (made.token_ids, None)
+    set_config(shuffle_shards=True)
+    assert open_one(made.path, 4).tokens().token_ids is None
+
+
+def test_a_store_of_the_original_is_float32_and_its_config_misses_the_last_shard(tmp_path: Path) -> None:
+    made = shards.memmap(tmp_path, shards.random((2, 3, 4), torch.float32))
+    for name in ("tokens.pt", "sequence_ranges.pt"):
+        (made.path.parent.parent / name).unlink()
+    for i in (0, 1):
+        meta = made.path.with_name(f"shard_{i}.meta")
+        meta.write_text(json.dumps({"shape": json.loads(meta.read_text())["shape"]}))
+    made.token_ids = made.row_document = made.row_position = None
+    assert find_inputs(made.path.parent)[-1] == made.path
+    check(made, [2])
 
 
 def test_sae_lens_runner_with_a_tiny_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,12 +313,40 @@ def test_a_folder_is_walked_in_natural_order_without_hidden_and_foreign_files(tm
     for name in ("README.md", "config.json", "sub/x.npz", "x.bin"):
         (tmp_path / name).write_bytes(b"PK\x03\x04 text")
     (tmp_path / "sub" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "sub" / "self").symlink_to(tmp_path / "sub" / "self")
+    os.mkfifo(tmp_path / "sub" / "fifo")
     assert names(tmp_path) == ["a_2.npy", "a_10.npy", "odd-name.acts", "sub/b.npy"]
+    unread: list[Path] = []
+    find_inputs(tmp_path, unread=unread.append)
+    assert unread == [tmp_path / "sub" / "x.npz", tmp_path / "x.bin"]
     assert find_inputs(tmp_path / "README.md") == [tmp_path / "README.md"]
     (tmp_path / "empty").mkdir()
     assert find_inputs(tmp_path / "empty") == []
     with pytest.raises(InputError, match="no such file"):
         find_inputs(tmp_path / "nothing")
+    (tmp_path / "d").joinpath(*"e" * 100).mkdir(parents=True)
+    with pytest.raises(InputError, match="over 64 folders deep"):
+        find_inputs(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["data file", "metadata", "meta"])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path, place: str) -> None:
+    acts = shards.random((2, 3, 4), torch.float32)
+    made = shards.saev(tmp_path, acts) if place == "metadata" else shards.memmap(tmp_path, acts)
+    pipe = made.path
+    if place != "data file":
+        pipe = made.path.parent / ("metadata.json" if place == "metadata" else "shard_0.meta")
+    pipe.unlink()
+    os.mkfifo(pipe)
+    with pytest.raises(ShardError, match=r"not a regular file|no reader knows"):
+        open_one(made.path, 4, made.select)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list any folder")
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(InputError, match="closed: cannot be listed"):
+        find_inputs(tmp_path)
 
 
 def test_folder_formats_list_their_own_files_in_their_own_order(tmp_path: Path) -> None:
@@ -242,6 +412,44 @@ def test_several_tensors_that_fit_are_listed_and_a_wrong_name_too(tmp_path: Path
         open_one(made.path, 4)
     with pytest.raises(ShardError, match=r"no tensor 'resid'.*blocks\.3"):
         open_one(made.path, 4, {"key": "resid"})
+
+
+def test_attention_of_the_same_width_does_not_stand_beside_activations(tmp_path: Path) -> None:
+    cache = {"blocks.0.attn.hook_pattern": torch.zeros(2, 3, 4, 4), "blocks.0.hook_resid_post": torch.ones(2, 4, 4)}
+    torch.save(cache, tmp_path / "x.pt")
+    assert open_one(tmp_path / "x.pt", 4).hook_name == "blocks.0.hook_resid_post"
+    torch.save({"pattern": cache["blocks.0.attn.hook_pattern"]}, tmp_path / "x.pt")
+    assert open_one(tmp_path / "x.pt", 4).n_rows == 24
+
+
+def test_a_name_cannot_break_a_line_of_a_message(tmp_path: Path) -> None:
+    acts = torch.zeros(2, 4)
+    torch.save({"a\nb\x1b[31m": acts, "c": acts}, tmp_path / "x.pt")
+    with pytest.raises(AmbiguousError) as caught:
+        open_one(tmp_path / "x.pt", 4)
+    assert str(caught.value).isprintable()
+    torch.save({"a.b": acts, "a": {"b": acts}}, tmp_path / "x.pt")
+    with pytest.raises(ShardError, match=r"two tensors are called a\.b"):
+        open_one(tmp_path / "x.pt", 4)
+
+
+def test_a_mask_and_flat_token_ids_are_taken_where_they_fit(tmp_path: Path) -> None:
+    acts, ids = torch.ones(2, 3, 4), torch.arange(6)
+    torch.save({"acts": acts, "input_ids": ids, "mask": ids.reshape(2, 3) < 5}, tmp_path / "x.pt")
+    tokens = open_one(tmp_path / "x.pt", 4).tokens()
+    assert (listed(tokens.token_ids), listed(tokens.row_mask)) == ([*range(6)], [True] * 5 + [False])
+    torch.save({"acts": acts, "mask": torch.ones(3, 3).tril()}, tmp_path / "x.pt")
+    shard = open_one(tmp_path / "x.pt", 4)
+    assert shard.tokens().row_mask is None
+    assert shard.notes == ("the mask is float32[3, 3], not one entry for each row, and is not used",)
+
+
+def test_a_declared_dtype_is_for_integers_only(tmp_path: Path) -> None:
+    made = shards.npy(tmp_path, shards.random((2, 3, 4), torch.float16))
+    with pytest.raises(ShardError, match=r"float16\[2, 3, 4\]; --select dtype=bfloat16 .* leave it out"):
+        open_one(made.path, 4, {"dtype": "bfloat16"})
+    made = shards.npy(tmp_path, shards.random((2, 3, 4), torch.bfloat16))
+    assert open_one(made.path, 4, {"dtype": "bfloat16"}).dtype == "bfloat16"
 
 
 def test_several_layers_are_listed_and_a_select_without_use_is_refused(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ class Array:
         except (ValueError, TypeError) as exc:
             raise ShardError(f"{self.path}: rows {start} to {stop} are gone: the file was cut") from exc
         if len(self.lead) == 1:
-            return np.ascontiguousarray(view[start:stop])
+            return np.array(view[start:stop], order="C")
         return np.ascontiguousarray(view[np.unravel_index(np.arange(start, stop), self.lead)])
 
 

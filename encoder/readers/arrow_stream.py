@@ -30,7 +30,8 @@ def arrow_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError) as exc:
-        raise ShardError(f"{path}: Arrow cannot read it ({str(exc)[:200]}); truncated? copy it again") from exc
+        what = (str(exc).splitlines() or [type(exc).__name__])[0][:200]
+        raise ShardError(f"{path}: Arrow cannot read it ({what}); truncated? copy it again") from exc
 
 
 def read_batches(path: Path) -> tuple[Any, list[Any]]:

@@ -21,7 +21,13 @@ IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def shard_of(
-    source: Source, rows: Array, *, ids: Array | None = None, mask: Array | None = None, hook_name: str = ""
+    source: Source,
+    rows: Array,
+    *,
+    ids: Array | None = None,
+    mask: Array | None = None,
+    hook_name: str = "",
+    notes: tuple[str, ...] = (),
 ) -> Shard:
     """Make a Shard of one array; `ids` and `mask`, if given, have one entry per row, checked by `match`.
 
@@ -39,7 +45,7 @@ def shard_of(
 
     match(source, rows, ids, "token ids")
     match(source, rows, mask, "mask")
-    return finished(source, rows.n_rows, rows.width, rows.dtype, rows.read, tokens, hook_name)
+    return finished(source, rows.n_rows, rows.width, rows.dtype, rows.read, tokens, hook_name, notes)
 
 
 def finished(
@@ -58,11 +64,21 @@ def finished(
         if not 0 <= start <= stop <= n_rows:
             raise IndexError(f"rows {start} to {stop} of {n_rows}")
         batch = read(start, stop)
-        return batch.to(torch.float32) if dtype == "float64" else batch
+        return _rounded(source, batch, start) if dtype == "float64" else batch
 
     if dtype == "float64":
         notes = (*notes, "float64 on disk, rounded to float32")
     return Shard(source.path, n_rows, d_in, dtype, checked, tokens, hook_name, notes)
+
+
+def _rounded(source: Source, batch: torch.Tensor, start: int) -> torch.Tensor:
+    rounded = batch.to(torch.float32)
+    beyond = (rounded.isinf() & batch.isfinite()).any(dim=1)
+    if beyond.any():
+        row = int(beyond.nonzero()[0])
+        largest = float(batch[row].abs().max())
+        raise ShardError(f"{source.path}: row {start + row:,} holds {largest:.3g}, infinity in float32; scale it down")
+    return rounded
 
 
 def structure(lead: Sequence[int]) -> tuple[IntArray | None, IntArray | None]:
@@ -74,16 +90,23 @@ def structure(lead: Sequence[int]) -> tuple[IntArray | None, IntArray | None]:
 
 
 def match(source: Source, rows: Array, companion: Array | None, what: str) -> None:
-    """Refuse token ids or a mask that are not integers of the rows' own shape; dimensions of 1 do not count."""
+    """Refuse token ids or a mask that are not integers, one for each row."""
     if companion is None:
         return
     if companion.is_float:
         raise ShardError(f"{source.path}: the {what} are {companion.describe()}, expected integers")
-    if _squeezed(companion.shape) != _squeezed(rows.lead):
+    if not fits(rows, companion):
         raise ShardError(
             f"{source.path}: the {what} are {companion.describe()} but the activations are {rows.describe()}:"
             f" {math.prod(companion.shape)} for {rows.n_rows} rows; written from different runs?"
         )
+
+
+def fits(rows: Array, companion: Array) -> bool:
+    """Say whether these are integers of the rows' own shape; dimensions of 1 do not count, and either may be flat."""
+    shapes = _squeezed(companion.shape), _squeezed(rows.lead)
+    is_flat = math.prod(companion.shape) == rows.n_rows and min(map(len, shapes)) < 2
+    return not companion.is_float and (is_flat or shapes[0] == shapes[1])
 
 
 def _squeezed(shape: Sequence[int]) -> list[int]:
