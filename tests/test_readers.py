@@ -266,20 +266,50 @@ def test_a_store_of_the_original_is_float32_and_its_config_misses_the_last_shard
     check(made, [2])
 
 
-def test_sae_lens_runner_with_a_tiny_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Tokenizer:
+    bos_token_id, eos_token_id, pad_token_id, padding_side, name_or_path = 0, 1, 1, "right", "tiny"
+
+
+def tiny_model() -> Any:
+    """A HookedTransformer of random weights; importing TransformerLens takes seconds, so it is used in one test."""
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+    size = {"n_layers": 2, "d_model": 8, "n_ctx": 16, "d_head": 4, "n_heads": 2, "d_vocab": 50, "d_mlp": 12}
+    model = HookedTransformer(HookedTransformerConfig(**size, act_fn="relu", device="cpu", seed=0))
+    model.tokenizer = Tokenizer()
+    return model
+
+
+def check_transformer_lens_caches(model: Any, folder: Path) -> None:
+    """What users save of run_with_cache: the cache's dict; a cache itself needs pickle."""
+    ids = torch.arange(12).reshape(2, 6)
+    _, cache = model.run_with_cache(ids)
+    path, hook = folder / "cache.pt", "blocks.1.hook_resid_post"
+    torch.save(cache.cache_dict, path)
+    shard = open_one(path, 8, {"key": hook})
+    assert same_bits(whole(shard), cache[hook].reshape(-1, 8))
+    assert shard.hook_name == hook and listed(shard.tokens().row_position) == [*range(6)] * 2
+    heads = open_one(path, 8, {"key": "blocks.0.attn.hook_z"})  # [b, s, heads, d_head], one row a token
+    assert same_bits(whole(heads), cache["blocks.0.attn.hook_z"].reshape(-1, 8))
+    with pytest.raises(AmbiguousError, match=r"several tensors fit: hook_embed float32\[2, 6, 8\]"):
+        open_one(path, 8)
+    assert open_one(path, 12, {"key": "blocks.0.mlp.hook_post"}).n_rows == 12
+    torch.save(model.run_with_cache(ids[0], remove_batch_dim=True, names_filter=hook)[1].cache_dict, path)
+    assert same_bits(whole(open_one(path, 8)), cache[hook][0])
+    torch.save(cache, path)
+    with pytest.raises(ShardError, match=r"needs pickle.*transformer_lens.*save only tensors"):
+        open_one(path, 8)
+
+
+def test_the_real_writers_of_transformer_lens_and_sae_lens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real CacheActivationsRunner, with a random model in the place of one from the hub."""
     import sae_lens.cache_activations_runner as runner_module
     from datasets import Dataset, disable_progress_bars
     from sae_lens import CacheActivationsRunner, CacheActivationsRunnerConfig
-    from transformer_lens import HookedTransformer, HookedTransformerConfig
-
-    class Tokenizer:
-        bos_token_id, eos_token_id, pad_token_id, padding_side, name_or_path = 0, 1, 1, "right", "tiny"
 
     disable_progress_bars()
-    size = {"n_layers": 1, "d_model": 8, "n_ctx": 16, "d_head": 4, "n_heads": 2, "d_vocab": 50, "d_mlp": 8}
-    model = HookedTransformer(HookedTransformerConfig(**size, act_fn="relu", device="cpu", seed=0))
-    model.tokenizer = Tokenizer()
+    model = tiny_model()
+    check_transformer_lens_caches(model, tmp_path)
     monkeypatch.setattr(runner_module, "load_model", lambda **_: model)
     texts = Dataset.from_dict({"input_ids": torch.randint(2, 50, (64, 16)).tolist()})
     config = CacheActivationsRunnerConfig(
@@ -295,9 +325,15 @@ def test_sae_lens_runner_with_a_tiny_model(tmp_path: Path, monkeypatch: pytest.M
     assert len(files) == 3
     assert same_bits(torch.cat([whole(shard) for shard in opened]), acts.reshape(-1, 8))
     assert [i for shard in opened for i in shard.tokens().token_ids] == ids.flatten().tolist()
+    assert listed(opened[1].tokens().row_position) == [*range(16)] * 8
+    assert listed(opened[1].tokens().row_document) == [i for i in range(8) for _ in range(16)]
     assert opened[0].hook_name == "blocks.0.hook_resid_post"
     want = model.run_with_cache(ids[:8])[1]["blocks.0.hook_resid_post"].reshape(-1, 8)
     assert torch.allclose(whole(opened[0]), want, atol=1e-5)
+    state = json.loads((tmp_path / "acts" / "state.json").read_text())
+    state["_data_files"].reverse()
+    (tmp_path / "acts" / "state.json").write_text(json.dumps(state))
+    assert find_inputs(tmp_path / "acts") == files[::-1]
 
 
 def names(folder: Path) -> list[str]:
@@ -480,44 +516,83 @@ from pathlib import Path
 from encoder.readers import open_shards
 def peak(name):
     return int(next(l for l in open('/proc/self/status') if l.startswith(name)).split()[1]) // 1024
-grown = {}
 for path in map(Path, sys.argv[1:]):
-    (shard,) = open_shards(path, d_in=2304, select={})
-    shard.read(0, 16)
+    before = peak('VmRSS')
     open('/proc/self/clear_refs', 'w').write('5')
-    before, n = peak('VmRSS'), shard.n_rows
-    for start in [*range(0, 8 * 4096, 4096), *range(4096, n - 4096, n // 10), n - 4096]:
+    (shard,) = open_shards(path, d_in=2304, select={'layer': '23'} if path.suffix == '.bin' else {})
+    n = shard.n_rows
+    for start in [*range(0, 4 * 4096, 4096), *range(4096, n - 4096, n // 5), n - 4096]:
         shard.read(start, start + 4096)
-    grown[path.suffix] = n, peak('VmHWM') - before
-print(json.dumps(grown), 'pyarrow' in sys.modules, 'datasets' in sys.modules)
+    print(json.dumps([path.suffix, n, peak('VmHWM') - before, 'pyarrow' in sys.modules]))
 """
 
 
-def sparse(path: Path, header: bytes, n_bytes: int) -> None:
+def sparse(path: Path, header: bytes, n_bytes: int) -> Path:
     with path.open("wb") as file:
         file.write(header)
         file.truncate(len(header) + n_bytes)
+    return path
+
+
+def sparse_arrow(path: Path, d: int, n_batches: int) -> int:
+    """Write record batches of 8,192 rows, zeros in float16, that take no room."""
+    import pyarrow as pa
+
+    n = 64 * 128
+    values = pa.Array.from_buffers(pa.float16(), n * d, [None, pa.py_buffer(np.zeros(n * d, np.float16))])
+    rows = pa.ListArray.from_arrays(pa.array(np.arange(0, n * d + 1, d, dtype=np.int32)), values)
+    contexts = pa.ListArray.from_arrays(pa.array(np.arange(0, n + 1, 128, dtype=np.int32)), rows)
+    batch = pa.record_batch({"hook": contexts})
+
+    def stream(*batches: Any) -> memoryview:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            for each in batches:
+                writer.write_batch(each)
+        return memoryview(sink.getvalue())
+
+    n_schema, written = len(stream()) - 8, stream(batch)
+    schema, message, end = written[:n_schema], written[n_schema:-8], written[-8:]
+    n_head = len(bytes(message[: 1 << 20]).rstrip(b"\0"))  # the metadata and the offsets; all after them is zeros
+    with path.open("wb") as file:
+        file.write(schema)
+        for _ in range(n_batches):
+            file.write(message[:n_head])
+            file.seek(len(message) - n_head, os.SEEK_CUR)
+        file.write(end)
+    return n * n_batches
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """20 GB each, sparse on disk; a batch is 19 MB in bfloat16 and 38 MB in float32."""
-    d, paths = 2304, [tmp_path / name for name in ("x.npy", "shard_0.memmap", "x.safetensors", "x.pt")]
+    d = 2304
     n = (20 << 30) // (2 * d)
-    sparse(paths[0], npy_bytes(NPY.format("<f4", False, (n // 2, d))), n // 2 * d * 4)
-    sparse(paths[1], b"", n * d * 2)
-    paths[1].with_suffix(".meta").write_text(json.dumps({"shape": [n, d], "dtype": "torch.bfloat16"}))
-    sparse(paths[2], safetensors_bytes({"a": entry(0, n * d * 2, [n, d], "BF16")}), n * d * 2)
+    npy = sparse(tmp_path / "x.npy", npy_bytes(NPY.format("<f4", False, (n // 2, d))), n // 2 * d * 4)
+    memmap = sparse(tmp_path / "shard_0.memmap", b"", n * d * 2)
+    memmap.with_suffix(".meta").write_text(json.dumps({"shape": [n, d], "dtype": "torch.bfloat16"}))
+    tensors = sparse(
+        tmp_path / "x.safetensors", safetensors_bytes({"a": entry(0, n * d * 2, [n, d], "BF16")}), n * d * 2
+    )
+    archive = tmp_path / "x.pt"
     with torch.serialization.skip_data():  # torch wants the tensor, untouched, while it is saved: 2 GB are enough
-        torch.save({"a": torch.empty(n // 10, d, dtype=torch.bfloat16)}, paths[3])
-    assert all(path.stat().st_blocks * 512 < 1 << 20 for path in paths)
+        torch.save({"a": torch.empty(n // 10, d, dtype=torch.bfloat16)}, archive)
+    (tmp_path / "saev").mkdir()
+    examples = sparse(tmp_path / "saev" / "acts000000.bin", b"", 2000 * 2 * 197 * d * 4)
+    metadata = {"layers": [13, 23], "content_tokens_per_example": 196, "cls_token": True, "d_model": d,
+                "n_examples": 2000, "max_tokens_per_shard": 2000 * 2 * 197}  # fmt: skip
+    (tmp_path / "saev" / "metadata.json").write_text(json.dumps(metadata))
+    arrow = tmp_path / "x.arrow"
+    n_arrow = sparse_arrow(arrow, d, n_batches=550)
+    paths = [npy, memmap, tensors, archive, examples, arrow]  # the last one imports pyarrow
+    assert all(path.stat().st_blocks * 512 < 32 << 20 for path in paths)
     done = subprocess.run([sys.executable, "-c", PEAK, *paths], capture_output=True, text=True, check=True)
-    grown, imported = done.stdout.strip().split("}")
-    by_suffix = json.loads(grown + "}")
-    assert {suffix: rows for suffix, (rows, _) in by_suffix.items()} == {
-        ".npy": n // 2, ".memmap": n, ".safetensors": n, ".pt": n // 10,
-    }  # fmt: skip
-    assert max(mb for _, mb in by_suffix.values()) < 100
-    assert imported.split() == ["False", "False"]
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(suffix, rows) for suffix, rows, *_ in results] == [
+        (".npy", n // 2), (".memmap", n), (".safetensors", n), (".pt", n // 10), (".bin", 2000 * 197),
+        (".arrow", n_arrow),
+    ]  # fmt: skip
+    assert max(grown for _, _, grown, _ in results) < 150
+    assert [imported for *_, imported in results] == [False] * 5 + [True]
 
 
 def test_a_safetensors_file_of_the_library_has_all_dtypes_read_alike(tmp_path: Path) -> None:

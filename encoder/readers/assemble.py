@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from encoder.errors import ShardError
-from encoder.readers.arrays import Array
+from encoder.readers.arrays import ON_DISK, Array, tensor_of
 from encoder.readers.source import Source
 from encoder.shard import Shard, Tokens
 
@@ -73,8 +73,8 @@ def finished(
 
 def _rounded(source: Source, batch: torch.Tensor, start: int) -> torch.Tensor:
     rounded = batch.to(torch.float32)
-    beyond = (rounded.isinf() & batch.isfinite()).any(dim=1)
-    if beyond.any():
+    infinite = rounded.isinf()
+    if infinite.any() and (beyond := (infinite & batch.isfinite()).any(dim=1)).any():
         row = int(beyond.nonzero()[0])
         largest = float(batch[row].abs().max())
         raise ShardError(f"{source.path}: row {start + row:,} holds {largest:.3g}, infinity in float32; scale it down")
@@ -113,18 +113,18 @@ def _squeezed(shape: Sequence[int]) -> list[int]:
     return [n for n in shape if n != 1]
 
 
-def joined(pieces: Sequence[tuple[int, Read]]) -> Read:
-    """Read one piece after the other, each (n_rows, read), as one; there is at least one piece."""
-    ends = list(accumulate(n_rows for n_rows, _ in pieces))
+def joined(arrays: Sequence[Array]) -> Read:
+    """Read one array's rows after the other's as one; there is at least one, and all have one dtype and one width."""
+    ends = list(accumulate(array.n_rows for array in arrays))
+    dtype, width = arrays[0].dtype, arrays[0].width
 
     def read(start: int, stop: int) -> torch.Tensor:
-        i = min(bisect_right(ends, start), len(pieces) - 1)
-        parts = []
-        while True:
-            first = ends[i] - pieces[i][0]
-            parts.append(pieces[i][1](start - first, min(stop, ends[i]) - first))
-            if stop <= ends[i]:
-                return parts[0] if len(parts) == 1 else torch.cat(parts)
-            start, i = ends[i], i + 1
+        rows = np.empty((stop - start, width), ON_DISK[dtype])
+        i, at = bisect_right(ends, start), start
+        while at < stop:
+            until = min(stop, ends[i])
+            arrays[i].read_into(rows[at - start : until - start], at - ends[i] + arrays[i].n_rows)
+            i, at = i + 1, until
+        return tensor_of(rows, dtype)
 
     return read

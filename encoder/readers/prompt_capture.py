@@ -70,7 +70,7 @@ def open_shard(source: Source) -> Shard:
         if section.n_tokens and not section.by_layer
     )
     return finished(
-        source, sum(n_rows), rows[0].width, rows[0].dtype, joined([(array.n_rows, array.read) for array in rows]),
+        source, sum(n_rows), rows[0].width, rows[0].dtype, joined(rows),
         lambda: _tokens(sections, n_rows), where, notes,
     )  # fmt: skip
 
