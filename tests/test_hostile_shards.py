@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -487,3 +489,10 @@ def test_any_damage_is_a_shard_error_or_harmless(maker: str, data: st.DataObject
         shard.tokens()
     except ShardError as exc:
         assert str(made.path) in str(exc)
+
+
+def test_damage_anywhere_is_refused_in_one_line_without_much_memory_or_time(tmp_path: Path) -> None:
+    """In a process of its own, with a limit on memory; more rounds by hand: python tests/damage.py."""
+    script = Path(__file__).with_name("damage.py")
+    done = subprocess.run([sys.executable, script, tmp_path, "1500", "0"], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr[-2000:]

@@ -85,8 +85,8 @@ def structure(lead: Sequence[int]) -> tuple[IntArray | None, IntArray | None]:
     """Give each row's document and position from the dimensions before the last; a single one does not say."""
     if len(lead) < 2:
         return None, None
-    index = np.arange(math.prod(lead), dtype=np.int64)
-    return index // max(lead[-1], 1), index % max(lead[-1], 1)
+    n_documents, length = math.prod(lead[:-1]), lead[-1]
+    return np.repeat(np.arange(n_documents, dtype=np.int64), length), np.tile(np.arange(length), n_documents)
 
 
 def match(source: Source, rows: Array, companion: Array | None, what: str) -> None:
