@@ -3,7 +3,7 @@
     python damage.py FOLDER COUNT SEED     prints one line for each thing that is not a plain refusal
 
 A damaged file may be read (a flipped bit of a value is no damage that shows) or refused with an error of ours, whose
-message is one line and names a file. Anything else, and taking longer than two seconds, is a fault.
+message is one line and names a file. Anything else, and computing for longer than two seconds, is a fault.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def read_all(made: shards.Made, folder: Path) -> None:
 
 def fault_of(made: shards.Made, folder: Path) -> str | None:
     """Say what is wrong with how the damage was taken."""
-    began = time.monotonic()
+    began = time.process_time()
     try:
         read_all(made, folder)
     except (ShardError, InputError) as exc:
@@ -72,7 +72,7 @@ def fault_of(made: shards.Made, folder: Path) -> str | None:
             return f"a message of more than a line, or without a path: {str(exc)[:200]!r}"
     except BaseException as exc:
         return f"{type(exc).__name__}: {str(exc)[:200]!r}"
-    seconds = time.monotonic() - began
+    seconds = time.process_time() - began
     return f"{seconds:.1f} s" if seconds > MAX_SECONDS else None
 
 

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -195,6 +196,16 @@ def test_a_zip_bomb_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
         open_one(path, 4)
 
 
+def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Which of the two a program sees would depend on the program."""
+    path = tmp_path / "x.pt"
+    torch.save(torch.zeros(10, 4), path)
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings(action="ignore"):
+        archive.writestr(next(name for name in archive.namelist() if name.endswith("data/0")), bytes(160))
+    with pytest.raises(ShardError, match="two entries are called"):
+        open_one(path, 4)
+
+
 def test_a_zip_directory_that_claims_gigabytes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     torch.save(torch.zeros(1000, 4), path)
@@ -261,7 +272,7 @@ def test_a_small_pickle_takes_neither_memory_nor_time(tmp_path: Path, bomb: str)
     torch.save(torch.zeros(2, 4), path)
     rezip(path, lambda name, content: b"\x80\x02" + BOMBS[bomb] + b"." if name == "data.pkl" else content)
     began = time.monotonic()
-    with pytest.raises(ShardError) as caught:
+    with pytest.raises(ShardError, match="over 1,000,000 containers" if bomb == "a million lists" else "") as caught:
         open_one(path, 4)
     assert len(str(caught.value)) < 1000
     assert time.monotonic() - began < 10
@@ -494,5 +505,5 @@ def test_any_damage_is_a_shard_error_or_harmless(maker: str, data: st.DataObject
 def test_damage_anywhere_is_refused_in_one_line_without_much_memory_or_time(tmp_path: Path) -> None:
     """In a process of its own, with a limit on memory; more rounds by hand: python tests/damage.py."""
     script = Path(__file__).with_name("damage.py")
-    done = subprocess.run([sys.executable, script, tmp_path, "1500", "0"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, script, tmp_path, "900", "0"], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("", 0), done.stderr[-2000:]

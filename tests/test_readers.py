@@ -23,6 +23,7 @@ from shards import NPY, entry, npy_bytes, open_one, safetensors_bytes, same_bits
 
 from encoder.errors import AmbiguousError, InputError, ShardError
 from encoder.readers import find_inputs, parse_select
+from encoder.readers.arrow_stream import place, read_batches, storage
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 BY_NAME = {maker.__name__: maker for maker in shards.MAKERS}
@@ -129,8 +130,9 @@ def test_a_view_that_torch_saved_is_read_as_torch_loads_it(tmp_path: Path, view:
     loaded = torch.load(tmp_path / "x.pt", weights_only=True)["x"].detach()
     assert tuple(loaded.shape) == shape
     shard = open_one(tmp_path / "x.pt", shape[-1])
-    parts = [shard.read(i, i + 1) for i in range(shard.n_rows)]
-    assert same_bits(torch.cat([torch.zeros(0, shape[-1]).bfloat16(), *parts]), shards.flat(loaded))
+    for step in (1, 4, 99):
+        parts = [shard.read(i, min(i + step, shard.n_rows)) for i in range(0, shard.n_rows, step)]
+        assert same_bits(torch.cat([torch.zeros(0, shape[-1]).bfloat16(), *parts]), shards.flat(loaded))
 
 
 def test_what_torch_saves_beside_tensors_does_not_matter(tmp_path: Path) -> None:
@@ -334,6 +336,14 @@ def test_the_real_writers_of_transformer_lens_and_sae_lens(tmp_path: Path, monke
     state["_data_files"].reverse()
     (tmp_path / "acts" / "state.json").write_text(json.dumps(state))
     assert find_inputs(tmp_path / "acts") == files[::-1]
+
+
+def test_arrow_values_are_found_in_the_file_where_a_slice_begins(tmp_path: Path) -> None:
+    made = shards.arrow(tmp_path, shards.random((2, 3, 4), torch.float16))
+    stream = read_batches(made.path)
+    values = storage(stream.batches[0], "blocks.0.hook").flatten().flatten()
+    placed = place(stream, values.slice(5, 7), "the slice").read(0, 1)
+    assert same_bits(placed[0], made.rows.flatten()[5:12])
 
 
 def names(folder: Path) -> list[str]:
