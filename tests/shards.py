@@ -54,6 +54,10 @@ def whole(shard: Shard) -> torch.Tensor:
     return shard.read(0, shard.n_rows)
 
 
+def listed(array: np.ndarray[Any, Any] | None) -> list[Any] | None:
+    return None if array is None else array.tolist()
+
+
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     return (
         a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.view(torch.uint8), b.contiguous().view(torch.uint8))

@@ -19,18 +19,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from shards import NPY, entry, npy_bytes, open_one, safetensors_bytes, same_bits, whole
+from shards import NPY, entry, listed, npy_bytes, open_one, safetensors_bytes, same_bits, whole
 
-from encoder.errors import AmbiguousError, InputError, ShardError
-from encoder.readers import find_inputs, parse_select
+from encoder.errors import AmbiguousError, ShardError
+from encoder.readers import find_inputs
 from encoder.readers.arrow_stream import place, read_batches, storage
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 BY_NAME = {maker.__name__: maker for maker in shards.MAKERS}
-
-
-def listed(array: np.ndarray[Any, Any] | None) -> list[Any] | None:
-    return None if array is None else array.tolist()
 
 
 def check(made: shards.Made, cuts: list[int]) -> None:
@@ -346,35 +342,6 @@ def test_arrow_values_are_found_in_the_file_where_a_slice_begins(tmp_path: Path)
     assert same_bits(placed[0], made.rows.flatten()[5:12])
 
 
-def names(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in find_inputs(folder)]
-
-
-def test_a_folder_is_walked_in_natural_order_without_hidden_and_foreign_files(tmp_path: Path) -> None:
-    acts = np.zeros((2, 3), np.float32)
-    for name in ("a_10.npy", "a_2.npy", "sub/b.npy", ".hidden/c.npy", "sub/.d.npy"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        np.save(tmp_path / name, acts)
-    torch.save(torch.zeros(2, 3), tmp_path / "odd-name.acts")
-    for name in ("README.md", "config.json", "sub/x.npz", "x.bin"):
-        (tmp_path / name).write_bytes(b"PK\x03\x04 text")
-    (tmp_path / "sub" / "loop").symlink_to(tmp_path, target_is_directory=True)
-    (tmp_path / "sub" / "self").symlink_to(tmp_path / "sub" / "self")
-    os.mkfifo(tmp_path / "sub" / "fifo")
-    assert names(tmp_path) == ["a_2.npy", "a_10.npy", "odd-name.acts", "sub/b.npy"]
-    unread: list[Path] = []
-    find_inputs(tmp_path, unread=unread.append)
-    assert unread == [tmp_path / "sub" / "x.npz", tmp_path / "x.bin"]
-    assert find_inputs(tmp_path / "README.md") == [tmp_path / "README.md"]
-    (tmp_path / "empty").mkdir()
-    assert find_inputs(tmp_path / "empty") == []
-    with pytest.raises(InputError, match="no such file"):
-        find_inputs(tmp_path / "nothing")
-    (tmp_path / "d").joinpath(*"e" * 100).mkdir(parents=True)
-    with pytest.raises(InputError, match="over 64 folders deep"):
-        find_inputs(tmp_path)
-
-
 @pytest.mark.parametrize("place", ["data file", "metadata", "meta"])
 def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path, place: str) -> None:
     acts = shards.random((2, 3, 4), torch.float32)
@@ -386,127 +353,6 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path: P
     os.mkfifo(pipe)
     with pytest.raises(ShardError, match=r"not a regular file|no reader knows"):
         open_one(made.path, 4, made.select)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may list any folder")
-def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0)
-    with pytest.raises(InputError, match="closed: cannot be listed"):
-        find_inputs(tmp_path)
-
-
-def test_folder_formats_list_their_own_files_in_their_own_order(tmp_path: Path) -> None:
-    acts = shards.random((2, 3, 4), torch.float32)
-    shards.memmap(tmp_path, acts)
-    store = tmp_path / "store" / "model.layers.3_out"
-    for suffix in ("memmap", "meta"):
-        (store / f"shard_10.{suffix}").write_bytes((store / f"shard_1.{suffix}").read_bytes())
-    assert names(tmp_path / "store") == [f"model.layers.3_out/shard_{i}.memmap" for i in (0, 1, 10)]
-
-    hook = shards.language_model_saes(tmp_path, acts).path.parent
-    for name in ("shard-10-chunk-00000000", "shard-2-chunk-00000001", "chunk-00000002"):
-        (hook / f"{name}.safetensors").write_bytes((hook / "shard-1-chunk-00000012.safetensors").read_bytes())
-    (hook / "other.safetensors").write_bytes(b"")
-    order = ["chunk-00000002", "shard-1-chunk-00000012", "shard-2-chunk-00000001", "shard-10-chunk-00000000"]
-    assert names(hook) == [f"{name}.safetensors" for name in order]
-
-    upload = shards.activault(tmp_path, acts).path
-    (upload.parent / f"{shards.UUID}--12_0.saved.pt").write_bytes(upload.read_bytes())
-    (upload.parent / "mean.pt").write_bytes(b"")
-    assert names(upload.parent) == [f"{shards.UUID}--3_0.saved.pt", f"{shards.UUID}--12_0.saved.pt"]
-
-    saev = shards.saev(tmp_path, acts).path.parent
-    (saev / "acts000001.bin").write_bytes(b"")
-    index = [{"name": "acts000001.bin", "n_examples": 0}, {"name": "acts000000.bin", "n_examples": 2}]
-    (saev / "shards.json").write_text(json.dumps(index))
-    assert names(saev) == ["acts000001.bin", "acts000000.bin"]
-
-    dataset = shards.arrow(tmp_path, acts).path.parent
-    (dataset / "cache-0123.arrow").write_bytes((dataset / "data-00000-of-00001.arrow").read_bytes())
-    assert names(dataset) == ["data-00000-of-00001.arrow"]
-    assert len(names(tmp_path)) == 3 + 4 + 2 + 2 + 1
-
-
-@pytest.mark.parametrize("listed_name", ["data-00009.arrow", "../secret.arrow", "/etc/passwd", 7])
-def test_an_index_that_names_a_missing_or_foreign_file_is_refused(tmp_path: Path, listed_name: object) -> None:
-    (tmp_path / "secret.arrow").write_bytes(b"")
-    dataset = shards.arrow(tmp_path, shards.random((2, 3, 4), torch.float32)).path.parent
-    (dataset / "state.json").write_text(json.dumps({"_data_files": [{"filename": listed_name}]}))
-    with pytest.raises(InputError, match=r"missing|expected an \.arrow file in this folder"):
-        find_inputs(dataset)
-    saev = shards.saev(tmp_path, shards.random((2, 3, 4), torch.float32)).path.parent
-    (saev / "shards.json").write_text(json.dumps([{"name": listed_name, "n_examples": 1}]))
-    with pytest.raises(InputError, match=r"expected acts000000\.bin"):
-        find_inputs(saev)
-
-
-def test_select_is_parsed_or_refused_with_the_closest_key() -> None:
-    assert parse_select(None) == parse_select("") == {}
-    assert parse_select("layer=16, component=residual") == {"layer": "16", "component": "residual"}
-    assert parse_select("blocks.3.hook_resid_post") == {"key": "blocks.3.hook_resid_post"}
-    assert parse_select("resid,dtype=bfloat16") == {"key": "resid", "dtype": "bfloat16"}
-    with pytest.raises(InputError, match="did you mean 'layer'"):
-        parse_select("laier=16")
-    for text in ("layer=", "a,b", "dtype=int8"):
-        with pytest.raises(InputError):
-            parse_select(text)
-
-
-def test_several_tensors_that_fit_are_listed_and_a_wrong_name_too(tmp_path: Path) -> None:
-    made = shards.torch_mapping(tmp_path, shards.random((2, 3, 4), torch.float32))
-    with pytest.raises(AmbiguousError, match=r"blocks\.3.*blocks\.4.*--select blocks\.3"):
-        open_one(made.path, 4)
-    with pytest.raises(ShardError, match=r"no tensor 'resid'.*blocks\.3"):
-        open_one(made.path, 4, {"key": "resid"})
-
-
-def test_attention_of_the_same_width_does_not_stand_beside_activations(tmp_path: Path) -> None:
-    cache = {"blocks.0.attn.hook_pattern": torch.zeros(2, 3, 4, 4), "blocks.0.hook_resid_post": torch.ones(2, 4, 4)}
-    torch.save(cache, tmp_path / "x.pt")
-    assert open_one(tmp_path / "x.pt", 4).hook_name == "blocks.0.hook_resid_post"
-    torch.save({"pattern": cache["blocks.0.attn.hook_pattern"]}, tmp_path / "x.pt")
-    assert open_one(tmp_path / "x.pt", 4).n_rows == 24
-
-
-def test_a_name_cannot_break_a_line_of_a_message(tmp_path: Path) -> None:
-    acts = torch.zeros(2, 4)
-    torch.save({"a\nb\x1b[31m": acts, "c": acts}, tmp_path / "x.pt")
-    with pytest.raises(AmbiguousError) as caught:
-        open_one(tmp_path / "x.pt", 4)
-    assert str(caught.value).isprintable()
-    torch.save({"a.b": acts, "a": {"b": acts}}, tmp_path / "x.pt")
-    with pytest.raises(ShardError, match=r"two tensors are called a\.b"):
-        open_one(tmp_path / "x.pt", 4)
-
-
-def test_a_mask_and_flat_token_ids_are_taken_where_they_fit(tmp_path: Path) -> None:
-    acts, ids = torch.ones(2, 3, 4), torch.arange(6)
-    torch.save({"acts": acts, "input_ids": ids, "mask": ids.reshape(2, 3) < 5}, tmp_path / "x.pt")
-    tokens = open_one(tmp_path / "x.pt", 4).tokens()
-    assert (listed(tokens.token_ids), listed(tokens.row_mask)) == ([*range(6)], [True] * 5 + [False])
-    torch.save({"acts": acts, "mask": torch.ones(3, 3).tril()}, tmp_path / "x.pt")
-    shard = open_one(tmp_path / "x.pt", 4)
-    assert shard.tokens().row_mask is None
-    assert shard.notes == ("the mask is float32[3, 3], not one entry for each row, and is not used",)
-
-
-def test_a_declared_dtype_is_for_integers_only(tmp_path: Path) -> None:
-    made = shards.npy(tmp_path, shards.random((2, 3, 4), torch.float16))
-    with pytest.raises(ShardError, match=r"float16\[2, 3, 4\]; --select dtype=bfloat16 .* leave it out"):
-        open_one(made.path, 4, {"dtype": "bfloat16"})
-    made = shards.npy(tmp_path, shards.random((2, 3, 4), torch.bfloat16))
-    assert open_one(made.path, 4, {"dtype": "bfloat16"}).dtype == "bfloat16"
-
-
-def test_several_layers_are_listed_and_a_select_without_use_is_refused(tmp_path: Path) -> None:
-    acts = shards.random((2, 3, 4), torch.float32)
-    for made, keys in ((shards.capture(tmp_path, acts), "8, 16"), (shards.saev(tmp_path, acts), "13, 23")):
-        with pytest.raises(AmbiguousError, match=f"several layers: {keys}"):
-            open_one(made.path, 4)
-        with pytest.raises(ShardError, match="no layer '99'"):
-            open_one(made.path, 4, {**made.select, "layer": "99"})
-    with pytest.raises(ShardError, match="nothing to choose"):
-        open_one(shards.npy(tmp_path, acts).path, 4, {"layer": "16"})
 
 
 def test_tokens_of_a_submodule_with_slashes_are_found_up_to_the_root(tmp_path: Path) -> None:
