@@ -156,9 +156,12 @@ def download(
         "max_attempts": max_attempts,
         "max_wait_s": max_wait_s,
     }
+    from saefetch import parser
+
+    child = parser.start()  # before the imports that follow, so that it is small, and ready when they are done
     from saefetch.cli.download import run
 
-    run(flags, features=features, refresh=refresh, config=config, as_json=json, quiet=quiet)
+    run(flags, features=features, refresh=refresh, config=config, as_json=json, quiet=quiet, child=child)
 
 
 @app.command(short_help="What is here, and what resuming would do.", epilog=STATUS_EXAMPLES)
