@@ -40,8 +40,9 @@ async def run_jobs(
         settings.limits, settings.api_url, api_key=api_key, user_agent=f"saefetch/{saefetch.__version__}"
     )
     few = asyncio.Semaphore(OPEN_JOBS)
+    lost = partial(display.say, CHILD_LOST)
     try:
-        async with transport, Unpacker(child, partial(display.say, CHILD_LOST)) as unpacker:
+        async with transport, Unpacker(child, lost, len(targets)) as unpacker:
             crew = Crew(settings, transport, Slots(settings.concurrency), unpacker, display, scope, refresh)
 
             async def run(target: Target, priority: int) -> Outcome:

@@ -123,6 +123,7 @@ class Job:
                 if not store.generation:
                     raise
                 self._stop(exc)  # what came before it is worth publishing
+        self._crew.unpacker.leave()
         publishing = asyncio.ensure_future(self._in_writer(self._publish_unless_interrupted))
         try:
             await asyncio.shield(publishing)

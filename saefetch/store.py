@@ -35,8 +35,8 @@ from saefetch.schema import check_identity, create, sqlite_errors
 
 FILE_NAME = "labels.sqlite"
 A_DAY_S = 86_400.0
-LIVE = "origin IN (SELECT id FROM objects)"
-"""Holds for the rows that are not dead."""
+LIVE = "+origin IN (SELECT id FROM objects)"
+"""Holds for the rows that are not dead. With the plus SQLite does not look up every feature under every origin."""
 GROUP = 64
 """Rows inserted with one statement."""
 _INTO_FEATURES = (
@@ -87,7 +87,7 @@ class Store:
         with sqlite_errors(path):
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
             try:
-                connection.execute("PRAGMA cache_size = -16000")
+                connection.execute("PRAGMA cache_size = -4000")
                 if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
                     create(connection)
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -108,7 +108,7 @@ class Store:
                 f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
             )
             try:
-                connection.execute("PRAGMA cache_size = -16000")
+                connection.execute("PRAGMA cache_size = -4000")
                 connection.execute("SELECT 1 FROM meta")  # says now what it would say later
             except BaseException:
                 connection.close()

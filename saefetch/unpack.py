@@ -38,10 +38,13 @@ class Reader(Protocol):
 
 
 class Unpacker:
-    """Opens a reader for each object. Use as an async context manager; it ends `child`, and calls `lost` if it dies."""
+    """Opens a reader for each object. Use as an async context manager; it ends `child`, and calls `lost` if it dies.
 
-    def __init__(self, child: Child | None, lost: Callable[[], None]) -> None:
-        self._child, self._lost = child, lost
+    The child is ended when all `n_users` have left: publishing, which comes then, can do with its memory.
+    """
+
+    def __init__(self, child: Child | None, lost: Callable[[], None], n_users: int = 1) -> None:
+        self._child, self._lost, self._n_users = child, lost, n_users
         self._threads = ThreadPoolExecutor(N_THREADS, thread_name_prefix="unpack")
         self._line: _Line | None = None
 
@@ -54,11 +57,21 @@ class Unpacker:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._end_child()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def leave(self) -> None:
+        """Say that one user opens no more readers. Those that never say so are waited for until the end."""
+        self._n_users -= 1
+        if not self._n_users:
+            self._end_child()
+
+    def _end_child(self) -> None:
+        child, self._child = self._child, None
         if self._line is not None:
             self._line.close()
-        if self._child is not None:
-            self._child.end()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        if child is not None:
+            child.end()
 
     def open(self, spec: Spec) -> Reader:
         if self._line is not None and self._line.up:

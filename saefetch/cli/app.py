@@ -104,6 +104,7 @@ def root(
 
 @app.command(short_help="Get an SAE's labels; run it again to resume.", epilog=DOWNLOAD_EXAMPLES)
 def download(
+    context: typer.Context,
     sae_release: Release = None,
     sae_id: Annotated[
         str | None, typer.Option(metavar="ID", help="SAELens id; a pattern in quotes for many SAEs.")
@@ -156,12 +157,9 @@ def download(
         "max_attempts": max_attempts,
         "max_wait_s": max_wait_s,
     }
-    from saefetch import parser
-
-    child = parser.start()  # before the imports that follow, so that it is small, and ready when they are done
     from saefetch.cli.download import run
 
-    run(flags, features=features, refresh=refresh, config=config, as_json=json, quiet=quiet, child=child)
+    run(flags, features=features, refresh=refresh, config=config, as_json=json, quiet=quiet, child=context.obj)
 
 
 @app.command(short_help="What is here, and what resuming would do.", epilog=STATUS_EXAMPLES)
@@ -241,8 +239,13 @@ def run_app() -> int:
     if name and {"-h", "--help"} & set(words[: words.index("--")] if "--" in words else words):
         print(_help(name))
         return 0
+    child = None
+    if name == "download":
+        from saefetch import parser
+
+        child = parser.start()  # before pydantic and all the rest, so that it is small, and ready when they are
     try:
-        return int(app(standalone_mode=False) or 0)
+        return int(app(standalone_mode=False, obj=child) or 0)
     except typer.TyperException as exc:
         see = f"saefetch {name} --help" if name else "saefetch --help"
         raise UsageError(f"{exc.format_message().rstrip('.')}; see `{see}`") from exc
