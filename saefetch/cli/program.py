@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,10 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The command `name`, also started as `python -m package`. `package`.cli.app has its Typer app."""
+    """The command `name`, also started as `python -m package`. `package`.cli.app has its Typer app.
+
+    `prepare` is told which subcommand it is before the flags are parsed, for which typer imports pydantic; what it
+    returns is the context's `obj`.
+    """
 
     name: str
     package: str
+    prepare: Callable[[str], object] = lambda command: None
 
     def main(self) -> NoReturn:
         """Run the command line. Every error is one line on stderr, an exit status, with --json an object on stdout."""
@@ -48,7 +54,7 @@ class Program:
     def _run(self) -> int:
         try:
             app = import_module(f"{self.package}.cli.app").app  # takes a while, in which a signal may come
-            return run_app(app, self.name)
+            return run_app(app, self.name, self.prepare)
         except SaefetchError as exc:
             return self._fail(str(exc), exc.exit_status)
         except BrokenPipeError:
@@ -78,7 +84,7 @@ class Program:
         os._exit(128 + number)
 
 
-def run_app(app: typer.Typer, program: str) -> int:
+def run_app(app: typer.Typer, program: str, prepare: Callable[[str], object]) -> int:
     """Run the command in `sys.argv`; return its exit status.
 
     Raises: UsageError for a flag that does not exist or a number that is none, and whatever the command raises.
@@ -92,7 +98,7 @@ def run_app(app: typer.Typer, program: str) -> int:
         print(_help(app, program, name))
         return 0
     try:
-        return int(app(standalone_mode=False) or 0)
+        return int(app(standalone_mode=False, obj=prepare(name) if name else None) or 0)
     except typer.TyperException as exc:
         see = f"{program} {name} --help" if name else f"{program} --help"
         raise UsageError(f"{exc.format_message().rstrip('.')}; see `{see}`") from exc
