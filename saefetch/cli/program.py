@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from saefetch.cli.output import complain, print_json, same_command
+from saefetch.cli.output import complain, same_command
 from saefetch.errors import SaefetchError, UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class Program:
     def _fail(self, message: str, status: int) -> int:
         complain(message, self.name)
         if "--json" in sys.argv[1:]:
-            print_json({"error": message, "exit_status": status})
+            # Not by orjson: a signal may come while that is being imported, and importing it again crashes.
+            print(json.dumps({"error": message, "exit_status": status}, indent=2), flush=True)
         return status
 
     def _leave(self, number: int, frame: FrameType | None) -> NoReturn:
