@@ -138,6 +138,8 @@ def _from_folder(path: Path) -> SAE[Any]:
 
 def _from_params(path: Path) -> SAE[Any]:
     """Load a params.npz of https://huggingface.co/google/gemma-scope as a JumpReLU SAE, as SAELens' own loader does."""
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"--sae-path {path}: not a readable npz: it is no zip file, or was cut off")
     try:
         with np.load(path, allow_pickle=False) as data:
             arrays = {("W_" + name[2:] if name.startswith("w_") else name): data[name] for name in data}

@@ -70,7 +70,9 @@ def save_params(path: Path, weights: dict[str, torch.Tensor]) -> Path:
     return path
 
 
-def planted(n: int, weights: dict[str, torch.Tensor], seed: int = 1, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def planted(
+    n: int, weights: dict[str, torch.Tensor], seed: int = 1, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """Return rows of one or two features each, of very different sizes: what a dictionary explains well."""
     generator = torch.Generator().manual_seed(seed)
     d_sae = len(weights["W_dec"])
