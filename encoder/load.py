@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -37,7 +38,7 @@ WITH_CONTEXT = ("temporal",)
 """Architectures whose features of a token depend on the tokens before it: rows of a shard are not enough."""
 DAMAGED = (
     OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error,
-    SafetensorError,
+    tokenize.TokenError, SafetensorError,
 )  # fmt: skip
 """What SAELens, numpy and safetensors raise over missing, damaged and foreign files."""
 ENCODING = ("apply_b_dec_to_input", "k", "normalize_activations", "rescale_acts_by_decoder_norm", "reshape_activations")

@@ -18,13 +18,21 @@ import scipy.sparse
 import torch
 from sae_lens import TrainingSAE
 from sae_lens.registry import get_sae_class, get_sae_training_class
+from safetensors.torch import save_file
 
 import encoder.cli
+from encoder.cli.display import Quiet
 from encoder.csr import Csr
+from encoder.encode import Progress
 from encoder.load import load_sae
+from encoder.options import Options
+from encoder.queue import Queue
 from encoder.sae import LoadedSae
+from encoder.submit import inputs_of, tickets_of
+from encoder.ticket import Ticket
+from encoder.worker import Worker
 
-D_IN, D_SAE = 16, 64
+D_IN, D_SAE = 48, 64
 
 
 def make_module(architecture: str = "jumprelu", *, training: bool = False, seed: int = 0, **settings: Any) -> Any:
@@ -51,8 +59,8 @@ def save(module: Any, folder: Path) -> Path:
     return folder
 
 
-def dictionary(d_in: int = D_IN, d_sae: int = D_SAE, seed: int = 0, threshold: float = 0.5) -> dict[str, torch.Tensor]:
-    """Return the weights of a JumpReLU SAE that explains `planted` rows: features far apart, encoder = decoder."""
+def dictionary(d_in: int = D_IN, d_sae: int = D_SAE, seed: int = 0, threshold: float = 5.0) -> dict[str, torch.Tensor]:
+    """Return the weights of a JumpReLU SAE that explains `planted` rows: features far apart, a high threshold."""
     generator = torch.Generator().manual_seed(seed)
     W_dec = torch.nn.functional.normalize(torch.randn(d_sae, d_in, generator=generator), dim=1)
     return {
@@ -73,11 +81,11 @@ def save_params(path: Path, weights: dict[str, torch.Tensor]) -> Path:
 def planted(
     n: int, weights: dict[str, torch.Tensor], seed: int = 1, dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """Return rows of one or two features each, of very different sizes: what a dictionary explains well."""
+    """Return rows of one feature each, of different sizes: what a dictionary explains well."""
     generator = torch.Generator().manual_seed(seed)
     d_sae = len(weights["W_dec"])
     chosen = torch.randint(0, d_sae, (n,), generator=generator)
-    sizes = torch.rand(n, 1, generator=generator) * 8 + 2
+    sizes = torch.rand(n, 1, generator=generator) * 4 + 6
     noise = torch.randn(n, weights["W_dec"].shape[1], generator=generator) * 0.01
     return (sizes * weights["W_dec"][chosen] + noise).to(dtype)
 
@@ -162,3 +170,70 @@ def load(path: Path) -> LoadedSae:
 def only(found: Iterable[Any]) -> Any:
     (one,) = found
     return one
+
+
+class Heard(Quiet):
+    """A display that keeps what it is told, and calls `after_batch` as batches go by."""
+
+    def __init__(self, after_batch: Callable[[], None] = lambda: None) -> None:
+        self.lines: list[str] = []
+        self._after_batch = after_batch
+
+    def advance(self, job: str, progress: Progress) -> None:
+        self._after_batch()
+
+    def end(self, job: str, line: str) -> None:
+        self.lines.append(f"{job}: {line}")
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def said(self, *words: str) -> bool:
+        return any(all(word in line for word in words) for line in self.lines)
+
+
+class Site:
+    """A folder with shards, an SAE that explains them, a queue and its results."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.acts, self.root, self.out = folder, folder / "acts", folder / "queue", folder / "out"
+        self.acts.mkdir()
+        self.weights = dictionary()
+        self.params = save_params(folder / "params.npz", self.weights)
+        self.sae = {"sae_release": None, "sae_id": None, "sae_path": str(self.params)}
+
+    def shard(self, name: str, n: int = 30, seed: int = 1, dtype: torch.dtype = torch.float32) -> Path:
+        return self.keep(name, planted(n, self.weights, seed, dtype))
+
+    def keep(self, name: str, rows: torch.Tensor) -> Path:
+        path = self.acts / f"{name}.safetensors"
+        save_file({"x": rows.contiguous()}, path)
+        return path
+
+    def tickets(self, sae: dict[str, Any] | None = None, out: Path | None = None) -> list[Ticket]:
+        return tickets_of(inputs_of([self.acts]), out or self.out, sae or self.sae, {})
+
+    def queue(self, **settings: Any) -> Queue:
+        return Queue(self.root, create=True, **settings)
+
+    def submit(self, **ticket: Any) -> None:
+        self.queue().submit(self.tickets(**ticket), again=True)
+
+    def work(self, heard: Heard | None = None, queue: Queue | None = None, **options: Any) -> tuple[Worker, Heard]:
+        heard = heard or Heard()
+        worker = Worker(queue or self.queue(), Options(**options), heard)
+        worker.run()
+        return worker, heard
+
+    def encode(self, heard: Heard | None = None, **options: Any) -> tuple[Worker, Heard]:
+        """Submit what is in `acts` and work until it is finished."""
+        self.submit()
+        return self.work(heard, **options)
+
+    def results(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted(self.out.iterdir())}
+
+    def failed(self, job: str) -> Ticket:
+        ticket = self.queue().ticket("failed", job)
+        assert ticket is not None, self.queue().states()
+        return ticket

@@ -92,7 +92,7 @@ BROKEN_FOLDERS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "cfg.json is not JSON": ("cfg.json", lambda path: cut(path, 20), "cannot load"),
     "cfg.json is a list": ("cfg.json", lambda path: path.write_text("[]") and None, "cannot load"),
     "no d_sae": ("cfg.json", without("d_sae"), "d_sae"),
-    "another d_in": ("cfg.json", other(d_in=17), "size mismatch for W_enc"),
+    "another d_in": ("cfg.json", other(d_in=49), "size mismatch for W_enc"),
     "an unknown architecture": ("cfg.json", other(architecture="telepathy"), "telepathy"),
     "an unknown normalisation": ("cfg.json", other(normalize_activations="prayer"), "prayer"),
 }
@@ -142,12 +142,12 @@ def as_wide(folder: Path, **changes: Any) -> Path:
 BROKEN_PARAMS: dict[str, tuple[dict[str, Any], str]] = {
     "no threshold": ({"threshold": None}, "no threshold"),
     "a matrix for a vector": ({"b_enc": np.zeros((2, 64), np.float32)}, "b_enc is float32 [2, 64]"),
-    "a decoder of another width": ({"W_dec": np.zeros((63, 16), np.float32)}, "W_dec has the shape [63, 16]"),
+    "a decoder of another width": ({"W_dec": np.zeros((63, 48), np.float32)}, "W_dec has the shape [63, 48]"),
     "a threshold of another width": ({"threshold": np.zeros(1, np.float32)}, "threshold has the shape [1]"),
-    "strings": ({"b_dec": np.array(["x"] * 16)}, "b_dec is <U1 [16]"),
-    "complex numbers": ({"b_dec": np.zeros(16, np.complex64)}, "b_dec is complex64"),
-    "objects": ({"b_dec": np.array([None] * 16)}, "allow_pickle"),
-    "NaN": ({"b_dec": np.full(16, np.nan, np.float32)}, "b_dec holds NaN"),
+    "strings": ({"b_dec": np.array(["x"] * 48)}, "b_dec is <U1 [48]"),
+    "complex numbers": ({"b_dec": np.zeros(48, np.complex64)}, "b_dec is complex64"),
+    "objects": ({"b_dec": np.array([None] * 48)}, "allow_pickle"),
+    "NaN": ({"b_dec": np.full(48, np.nan, np.float32)}, "b_dec holds NaN"),
     "a scaling factor": ({"scaling_factor": np.full(64, 2.0, np.float32)}, "scaling_factor"),
 }
 
@@ -241,7 +241,7 @@ def test_the_hash_tells_weights_apart() -> None:
 # From Hugging Face, by the command itself
 
 
-def gemma_scope(folder: Path, d_sae: int = 16384) -> Path:
+def gemma_scope(folder: Path, d_sae: int = 16384) -> None:
     """Write a params.npz of the true shape, small in bytes: of each feature's 2,304 weights, 16 are not zero."""
     folder.mkdir(parents=True)
     weights = encoding.dictionary(16, d_sae)
@@ -255,29 +255,29 @@ def gemma_scope(folder: Path, d_sae: int = 16384) -> Path:
         b_dec=np.zeros(2304, np.float32),
         threshold=np.full(d_sae, 4, np.float32),
     )
-    return folder / "params.npz"
 
 
-def test_the_default_sae_comes_from_hugging_face_and_is_that_of_the_same_params_npz(
+def test_the_default_sae_comes_from_hugging_face_when_none_is_named(
     hub: HubProcess, zygote: Zygote, tmp_path: Path
 ) -> None:
-    params = gemma_scope(hub.root / DEFAULT_PATH)
+    gemma_scope(hub.root / DEFAULT_PATH)
     x = np.zeros((20, 2304), np.float32)
-    x[:, :16] = encoding.planted(20, encoding.dictionary(16, 16384)).numpy()
+    small = encoding.dictionary(16, 16384)
+    x[:, :16] = encoding.planted(20, small).numpy()
     np.save(tmp_path / "x.npy", x)
-    status, ran = zygote.run("run", tmp_path / "x.npy", "--out", tmp_path / "a", "--json")
+    status, ran = zygote.run("run", tmp_path / "x.npy", "--out", tmp_path / "out", "--json")
     assert status == 0, ran.err
     assert json.loads(ran.out)["done"] == 1
-    status, again = zygote.run("run", tmp_path / "x.npy", "--out", tmp_path / "b", "--sae-path", params, "--quiet")
-    assert status == 0, again.err
-    by_name, by_path = (encoding.meta(tmp_path / folder / "x.npz") for folder in "ab")
-    assert by_name["weights_sha256"] == by_path["weights_sha256"]
+    by_name = encoding.meta(tmp_path / "out" / "x.npz")
     assert (by_name["sae_release"], by_name["sae_id"], by_name["sae_path"]) == (RELEASE, SAE_ID, None)
-    assert by_name["neuronpedia_id"] == "gemma-2-2b/16-gemmascope-res-16k" and by_path["neuronpedia_id"] is None
+    assert by_name["neuronpedia_id"] == "gemma-2-2b/16-gemmascope-res-16k"
     assert by_name["hook_name"] == "blocks.16.hook_resid_post"
-    features = [encoding.read(tmp_path / folder / "x.npz") for folder in "ab"]
-    assert features[0].nnz > 20 and (features[0] != features[1]).nnz == 0
-    assert np.diff(features[0].indptr).min() > 0 or features[0].nnz
+    expected = x[:, :16].astype(np.float64) @ small["W_enc"].double().numpy()
+    expected[expected <= 4] = 0
+    found = encoding.read(tmp_path / "out" / "x.npz")
+    assert found.nnz > 20
+    np.testing.assert_array_equal(found.indices, np.nonzero(expected)[1])
+    np.testing.assert_array_max_ulp(found.data, expected[expected != 0].astype(np.float32))
 
 
 def test_what_hugging_face_does_not_give_is_refused_in_one_line(
