@@ -9,6 +9,8 @@ Memory is bounded by a few batches, whatever the shard's size. The shard is hash
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,12 +23,12 @@ import torch
 
 import saefetch
 from encoder.csr import Csr, CsrWriter
+from encoder.digest import Stopped, sha256_of
 from encoder.errors import ShardError
 from encoder.kernels import Kernel
 from encoder.quality import Quality, Sample
 from encoder.sae import LoadedSae
 from encoder.shard import Shard, Tokens
-from encoder.submit import sha256_of
 
 STAGES = ("read", "copy", "kernel", "write")
 EXPONENT = {
@@ -35,10 +37,6 @@ EXPONENT = {
     torch.float32: (torch.int32, 0x7F800000),
 }
 """The bits of a float's exponent, and the integer to look at them as."""
-
-
-class Stopped(Exception):
-    """The worker was told to stop; the shard is not done."""
 
 
 @dataclass(slots=True)
@@ -67,19 +65,21 @@ def encode_shard(
     *,
     batch_tokens: int,
     settings: dict[str, Any],
+    status: os.stat_result,
     stopping: Callable[[], bool],
     watch: Callable[[Progress], None],
 ) -> Quality:
     """Encode all rows and finish the file under its temporary name; after each batch ask `stopping`, tell `watch`.
 
-    `settings` are members of `meta`. Raises: ShardError if the shard is no good; Stopped.
+    `settings` are members of `meta`. `status` is the data file's from before it was opened: it must be the same file at
+    the end. Raises: ShardError if the shard is no good; Stopped.
     """
     if shard.d_in != sae.d_in:
         raise ShardError(
             f"{shard.path}: rows of {shard.d_in} numbers, but the SAE takes {sae.d_in}; another layer, hook or model?"
         )
     progress, sample = Progress(shard.n_rows), Sample(sae, shard.n_rows)
-    status = shard.path.stat()
+    ended = threading.Event()
     starts = range(0, shard.n_rows, batch_tokens)
 
     def read(start: int) -> tuple[torch.Tensor, Callable[[], Csr]]:
@@ -95,9 +95,10 @@ def encode_shard(
     with (
         ThreadPoolExecutor(1, "read") as reading,
         ThreadPoolExecutor(1, "write") as writing,
-        ThreadPoolExecutor(1) as h,
+        ThreadPoolExecutor(1, "hash") as hashing,
+        _set_at_the_end(ended),  # when a batch fails or the worker stops, nobody waits for the hash
     ):
-        sha256 = h.submit(sha256_of, shard.path)
+        sha256 = hashing.submit(sha256_of, shard.path, ended.is_set)
         tokens = reading.submit(shard.tokens)
         ahead = [reading.submit(read, start) for start in starts[:1]]
         written: Future[None] | None = None
@@ -121,7 +122,7 @@ def encode_shard(
         meta = {
             **sae.identity,
             **settings,
-            **_identity_of_shard(shard.path, status.st_size, status.st_mtime_ns, sha256.result()),
+            **_identity_of_shard(shard.path, status, sha256.result()),
             "architecture": sae.architecture,
             "hook_name": sae.hook_name,
             "d_in": sae.d_in,
@@ -138,13 +139,22 @@ def encode_shard(
     return quality
 
 
-def _identity_of_shard(path: Path, size: int, mtime_ns: int, sha256: str) -> dict[str, Any]:
-    if path.stat().st_mtime_ns != mtime_ns or path.stat().st_size != size:
+@contextmanager
+def _set_at_the_end(event: threading.Event) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        event.set()
+
+
+def _identity_of_shard(path: Path, before: os.stat_result, sha256: str) -> dict[str, Any]:
+    after = path.stat()
+    if any(getattr(after, name) != getattr(before, name) for name in ("st_size", "st_mtime_ns", "st_ino")):
         raise ShardError(f"{path}: changed while it was read; submit it again when it is complete")
     return {
         "shard_path": str(path.absolute()),
-        "shard_size": size,
-        "shard_mtime_ns": mtime_ns,
+        "shard_size": before.st_size,
+        "shard_mtime_ns": before.st_mtime_ns,
         "shard_sha256": sha256,
     }
 
@@ -156,8 +166,8 @@ def _read(shard: Shard, start: int, stop: int) -> torch.Tensor:
     if unsound.any():
         bad = start + unsound.nonzero().flatten()
         raise ShardError(
-            f"{shard.path}: row {int(bad[0]):,} holds NaN or infinity, as do {len(bad) - 1:,} others of the rows"
-            f" {start:,} to {stop - 1:,}; nothing of this shard is written"
+            f"{shard.path}: row {int(bad[0]):,} holds NaN or infinity ({len(bad):,} of the rows {start:,} to"
+            f" {stop - 1:,} do); nothing of this shard is written"
         )
     return x
 

@@ -16,6 +16,10 @@ from encoder.sae import LoadedSae
 
 N_SAMPLE = 512
 """Rows at most."""
+N_TELLING = 8
+"""Rows from which on explained variance is reason for a warning: of fewer, the mean itself explains too much."""
+EQUAL = 1e-4
+"""Variance, as a share of the rows' squares, below which rows count as equal: there is nothing to explain."""
 POOR = 0.3
 """Explained variance below which something is wrong: trained SAEs reach 0.6 to 0.99 on their own activations."""
 
@@ -24,7 +28,8 @@ POOR = 0.3
 class Quality:
     """`explained_variance` is 1 - sum |x - x'|^2 / sum |x - mean|^2, `cosine` the mean over rows, of `n_sampled` rows.
 
-    Both are None where the SAE does not rebuild its input (a transcoder) or nothing can be said (fewer than 2 rows).
+    Both are None where the SAE does not rebuild its input (a transcoder) or nothing can be said (fewer than 2 rows, or
+    all equal).
     """
 
     n_sampled: int
@@ -37,10 +42,11 @@ class Quality:
 
     def warning(self, expected_l0: float | None) -> str | None:
         """Say in plain words what looks wrong; None if nothing does."""
-        if self.explained_variance is not None and self.explained_variance < POOR:
+        explained = self.explained_variance
+        if explained is not None and explained < POOR and self.n_sampled >= N_TELLING:
             return (
                 "this does not look like the right SAE for these activations: it explains"
-                f" {self.explained_variance:.0%} of their variance, where 60 % to 99 % is usual."
+                f" {explained:.0%} of their variance, where 60 % to 99 % is usual."
                 " Another layer, hook or model, or another normalisation?"
             )
         if expected_l0 and self.n_sampled >= 100 and not expected_l0 / 4 <= self.mean_l0 <= expected_l0 * 4:
@@ -76,7 +82,8 @@ class Sample:
         rebuilt = self._sae.decode(x, Csr.concatenate(self._features, self._sae.d_sae)).cpu().double()
         truth = x.double()
         spread = (truth - truth.mean(dim=0)).square().sum()
-        explained = 1 - (truth - rebuilt).square().sum() / spread if spread > 0 else torch.tensor(torch.nan)
+        is_telling = spread > EQUAL * truth.square().sum()
+        explained = 1 - (truth - rebuilt).square().sum() / spread if is_telling else torch.tensor(torch.nan)
         cosine = torch.nn.functional.cosine_similarity(truth, rebuilt, dim=1).mean()
         # Four places: the last bits of a sum depend on the number of threads.
         return Quality(n_sampled, mean_l0, *(round(float(v), 4) if v.isfinite() else None for v in (explained, cosine)))

@@ -34,7 +34,7 @@ class Rule:
     """Which features are active, in exact arithmetic on h = (x W_enc + b_enc) * scale.
 
     Without `k`: those with h > threshold. With `k`: of the k largest, those with h > 0; ties go to the lower index.
-    W_enc [D, F], b_enc [F], threshold [F] (at least 0) and scale [F] or None, all float32.
+    W_enc [D, F], b_enc [F] and threshold [F] (at least 0) are float32; scale [F], if any, is float64.
     """
 
     W_enc: torch.Tensor
@@ -121,6 +121,6 @@ def rule_of(module: SAE[Any]) -> Rule | None:
         threshold = module.threshold.data if hasattr(module, "threshold") else zero
         return Rule(W_enc, b_enc.data, threshold.clamp_min(0))
     if architecture == "topk":
-        scale = module.W_dec.data.norm(dim=-1) if module.cfg.rescale_acts_by_decoder_norm else None
+        scale = module.W_dec.data.double().norm(dim=-1) if module.cfg.rescale_acts_by_decoder_norm else None
         return Rule(W_enc, b_enc.data, zero, scale, int(module.cfg.k))
     return None

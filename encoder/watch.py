@@ -7,12 +7,13 @@ that of the jobs that the queue has, or else the default.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from encoder.errors import EncoderError, InputError
 from encoder.inbox import Inbox
 from encoder.queue import Queue
-from encoder.submit import finished, inputs_of, tickets_of
+from encoder.submit import check_resumes, finished, inputs_of, tickets_of
 
 
 class Watch:
@@ -36,7 +37,9 @@ class Watch:
             sae = self._named or _sae_of(queue) or self._default
             try:
                 tickets = tickets_of(inputs_of([path], below=self._folder), queue.root / "out", sae, self._select)
-                queue.submit([ticket for ticket in tickets if not finished(ticket, {})], again=True)
+                check_resumes(queue, tickets, again=True)
+                to_do = [one for one in tickets if not finished(Path(one.out), Path(one.shard), {})]
+                queue.submit(to_do, again=True)
             except (EncoderError, OSError) as exc:
                 yield f"inbox: {exc}"
 

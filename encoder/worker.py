@@ -13,7 +13,7 @@ import json
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +22,9 @@ from typing import Any, Protocol
 from encoder.claim import Claim
 from encoder.csr import CsrWriter
 from encoder.devices import pick_device
-from encoder.encode import Progress, Stopped, encode_shard
-from encoder.errors import FencedError, MismatchError, ShardError
+from encoder.digest import Stopped
+from encoder.encode import Progress, encode_shard
+from encoder.errors import FencedError, InputError, MismatchError, ShardError
 from encoder.kernels import Kernel, make_kernel
 from encoder.load import load_named
 from encoder.options import Options
@@ -35,6 +36,7 @@ from encoder.ticket import Ticket
 from encoder.watch import Watch
 
 POLL_S = 0.2
+SAE_NAMES = ("sae_release", "sae_id", "sae_path")
 
 
 class Display(Protocol):
@@ -72,10 +74,14 @@ class Totals:
 
 
 class Worker:
-    """Works on one queue until it is finished, or for ever with `watch`. `stop` may be called from a signal handler."""
+    """Works on one queue until it is finished, or for ever with `watch`. `stop` may be called from a signal handler.
+
+    `sae` is one that is loaded already. Raises: InputError if there is no such device.
+    """
 
     def __init__(self, queue: Queue, options: Options, display: Display, *, sae: LoadedSae | None = None) -> None:
         self._queue, self._options, self._display = queue, options, display
+        self._device = pick_device(options.device)
         self._stop = threading.Event()
         self._loaded: dict[str, tuple[LoadedSae, Kernel]] = {}
         self._given = sae
@@ -91,7 +97,7 @@ class Worker:
         return self._stop.is_set()
 
     def run(self, watch: Watch | None = None) -> None:
-        """Raises: MismatchError if these options are not those of the results that are there."""
+        """Raises: MismatchError if these options do not go with the SAE, or with the results that are there."""
         while not self.stopped:
             if watch is not None:
                 for line in watch.submit_what_came(self._queue):
@@ -118,10 +124,10 @@ class Worker:
                 line = self._encode(claim, lost)
             self._display.end(job, line)
         except (Stopped, MismatchError) as exc:
-            self._give_up(claim, claim.put_back)
+            is_back = self._give_up(claim, claim.put_back)
+            self._display.end(job, "put back" if is_back else "dropped")
             if isinstance(exc, MismatchError):
                 raise
-            self._display.end(job, "put back")
         except FencedError as exc:
             self._display.end(job, str(exc))
         except Exception as exc:
@@ -130,20 +136,27 @@ class Worker:
             self._display.end(job, f"failed in attempt {claim.ticket.attempts}: {error}")
             self._give_up(claim, lambda: claim.fail(error, trace))
 
-    def _give_up(self, claim: Claim, move: Any) -> None:
-        """Move the job; where that is not possible its lease runs out, and it goes back by itself."""
+    def _give_up(self, claim: Claim, move: Callable[[], None]) -> bool:
+        """Move the job; where that is not possible, say why: its lease runs out, and it goes back by itself."""
         try:
             move()
         except (FencedError, OSError) as exc:
-            self._display.say(f"{claim.ticket.job}: {exc}")
+            self._display.say(str(exc) if isinstance(exc, FencedError) else f"{claim.ticket.job}: {exc}")
+            return False
+        return True
 
     def _encode(self, claim: Claim, lost: threading.Event) -> str:
         ticket, options = claim.ticket, self._options
         sae, kernel = self._sae_of(ticket)
         began = time.perf_counter()
+        try:
+            status = claim.shard.stat()
+        except OSError as exc:
+            raise ShardError(f"{claim.shard}: cannot be read: {exc.strerror}") from exc
         select = {str(key): str(value) for key, value in ticket.select.items()}
         settings = {"values": options.values, "select": select}
-        if self._is_finished(claim, sae, settings):
+        stopping = lambda: self.stopped or lost.is_set()  # noqa: E731
+        if self._is_finished(claim, sae, settings, stopping):
             claim.done({"skipped": True}, is_published=True)
             self.totals.skipped += 1
             return "finished before"
@@ -167,7 +180,8 @@ class Worker:
                 writer,
                 batch_tokens=options.batch_tokens,
                 settings=settings,
-                stopping=lambda: self.stopped or lost.is_set(),
+                status=status,
+                stopping=stopping,
                 watch=watch,
             )
             warning = quality.warning(sae.expected_l0)
@@ -184,7 +198,9 @@ class Worker:
         l0 = writer.nnz / max(1, shard.n_rows)
         return f"{shard.n_rows:,} tokens, L0 {l0:.1f}{says}, {shard.n_rows / max(seconds, 1e-9):,.0f} tokens/s"
 
-    def _is_finished(self, claim: Claim, sae: LoadedSae, settings: dict[str, Any]) -> bool:
+    def _is_finished(
+        self, claim: Claim, sae: LoadedSae, settings: dict[str, Any], stopping: Callable[[], bool]
+    ) -> bool:
         """Look at what is there already.
 
         Raises: MismatchError if it was made with other options than this worker's, ShardError if with another SAE or
@@ -198,7 +214,8 @@ class Worker:
             if is_new:
                 check_folder(folder, weights)
                 self._checked.add((folder, str(weights)))
-            return finished(claim.ticket, {**weights, **settings})
+            everything, strict = {**weights, **settings}, self._options.strict
+            return finished(claim.out, claim.shard, everything, strict=strict, stopping=stopping)
         except MismatchError as exc:
             raise ShardError(str(exc)) from exc
 
@@ -206,8 +223,11 @@ class Worker:
         """Return the ticket's SAE and a kernel for it; the last one used stays loaded."""
         key = json.dumps(dict(ticket.sae), sort_keys=True)
         if key not in self._loaded:
-            sae = self._given or load_named(ticket.sae)
-            kernel = make_kernel(sae, pick_device(self._options.device), self._options.backend)
+            sae = self._load(ticket)
+            try:
+                kernel = make_kernel(sae, self._device, self._options.backend)
+            except InputError as exc:  # not the shard's fault, and the same for the next one
+                raise MismatchError(str(exc)) from exc
             for note in sae.notes:
                 self._display.say(f"note: {note}")
             self._display.say(
@@ -215,6 +235,12 @@ class Worker:
             )
             self._loaded = {key: (sae, kernel)}
         return self._loaded[key]
+
+    def _load(self, ticket: Ticket) -> LoadedSae:
+        given = self._given
+        if given is not None and all(ticket.sae.get(name) == given.identity[name] for name in SAE_NAMES):
+            return given
+        return load_named(ticket.sae)
 
 
 @contextmanager

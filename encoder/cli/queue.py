@@ -17,7 +17,7 @@ def submit(inputs: list[Path], root: Path, out: Path | None, sae: dict[str, Any]
 
     tickets = tickets_of(inputs_of(inputs), out or root / "out", sae, parse_select(select))
     queue = Queue(root, create=True)
-    check_resumes(queue, tickets)
+    check_resumes(queue, tickets, again=False)
     n_new = queue.submit(tickets)
     already = f", {len(tickets) - n_new:,} were there already" if n_new < len(tickets) else ""
     print(f"{n_new:,} shards submitted to {root}{already}. Work on them: sae-encode work --queue {root}")

@@ -11,13 +11,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 from encoder.cli.display import make_display, relay
 from encoder.cli.work import finish, signals, work_here
-from encoder.errors import EncoderError, MismatchError
+from encoder.devices import pick_device
+from encoder.errors import InputError, MismatchError
 from encoder.load import load_named
 from encoder.options import Options
 from encoder.queue import Queue
@@ -42,23 +44,26 @@ def run(
     """Encode all inputs into `out`. Raises: InputError, MismatchError before any work."""
     began = time.monotonic()
     select = parse_select(select_text)
+    pick_device(options.device)
     found = inputs_of(inputs)
     if sys.stderr.isatty() and not quiet:
         print(f"{len(found):,} shards; loading torch and the SAE ...", file=sys.stderr)
     loaded = load_named(sae)
-    settings = {"weights_sha256": loaded.identity["weights_sha256"], "values": options.values}
-    if out.exists() and not out.is_dir():
-        raise EncoderError(f"--out {out}: is a file; name a folder")
+    settings: dict[str, Any] = {"weights_sha256": loaded.identity["weights_sha256"], "values": options.values}
     check_folder(out, settings)
     tickets = tickets_of(found, out, sae, select)
-    to_do = [ticket for ticket in tickets if not finished(ticket, {**settings, "select": select})]
+    settings["select"] = select
+    to_do = [one for one in tickets if not finished(Path(one.out), Path(one.shard), settings, strict=options.strict)]
     root = out / QUEUE_NAME
     totals, stopped_by = Totals(), 0
     status = None
     if to_do or root.is_dir():
-        queue = Queue(root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=True)
+        try:
+            queue = Queue(root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=True)
+        except OSError as exc:
+            raise InputError(f"--out {out}: results cannot be written there: {exc.strerror}") from exc
         _check_left_over(queue, sae)
-        check_resumes(queue, to_do)
+        check_resumes(queue, to_do, again=True)
         queue.submit(to_do, again=True)
         if options.workers == 1:
             totals, stopped_by = work_here(queue, options, None, loaded, quiet=quiet)
@@ -85,7 +90,9 @@ def run(
 def _check_left_over(queue: Queue, sae: dict[str, str | None]) -> None:
     """Refuse to finish another run's jobs in passing, if they are of another SAE. Raises: MismatchError."""
     for job, state in queue.states().items():
-        ticket = queue.ticket(state, job) if state in ("ready", "claimed") else None
+        ticket = None
+        with suppress(InputError):  # malformed: a worker moves it to failed/, with the reason
+            ticket = queue.ticket(state, job) if state in ("ready", "claimed") else None
         if ticket is not None and dict(ticket.sae) != sae:
             raise MismatchError(
                 f"{queue.root} holds {job}, which an earlier run submitted with the SAE {dict(ticket.sae)}; now it is"
