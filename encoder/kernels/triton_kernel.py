@@ -45,13 +45,14 @@ class TritonKernel(TiledKernel):
 
     def candidates(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return indptr [T + 1] int64, rows [n], columns [n] int32 and float64 values x.w + b [n] of the candidates."""
-        scaled = scale_rows(x)
-        mask = screen(scaled, self._columns, self._blocks, k=self._k)
-        indptr = bounds(mask)
+        blocks = self._blocks
+        scaled = scale_rows(x, blocks.rows)
+        mask = screen(scaled, self._columns, blocks, k=self._k)
+        indptr = bounds(mask, blocks.rows)
         n, is_exact = torch.stack([indptr[-1], scaled.exact.all().to(torch.int64)]).tolist()
-        rows, columns = expand(mask, indptr, n)
+        rows, columns = expand(mask, indptr, n, blocks.rows)
         seen, scale = (scaled.x, scaled.scale) if is_exact else (x, None)
-        values = rescore(seen, scale, self._rows_of_W, self._b_enc, rows, columns, self._blocks.pairs)
+        values = rescore(seen, scale, self._rows_of_W, self._b_enc, rows, columns, blocks.pairs)
         return indptr, rows, columns, values
 
     def encode_tile(self, x: torch.Tensor) -> DeviceCsr:

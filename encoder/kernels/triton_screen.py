@@ -44,6 +44,7 @@ class Blocks:
     warps: int = 8
     stages: int = 3
     pairs: int = 8  # rescored by a program
+    rows: int = 1  # scaled, counted or expanded by a program; more only pay in the interpreter
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +66,39 @@ def _scale_rows(
     norm_ptr: Any,
     error_ptr: Any,
     exact_ptr: Any,
+    T: Any,
     accumulation: tl.constexpr,
     flush: tl.constexpr,
     enlarge: tl.constexpr,
     D: tl.constexpr,
+    ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    t = tl.program_id(0).to(tl.int64)
+    t = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     d = tl.arange(0, BLOCK)
-    x = tl.load(x_ptr + t * D + d, mask=d < D, other=0.0)
-    largest = tl.max(tl.abs(x), 0)
+    is_row = t < T
+    at, inside = t[:, None] * D + d[None, :], is_row[:, None] & (d < D)[None, :]
+    x = tl.load(x_ptr + at, mask=inside, other=0.0)
+    largest = tl.max(tl.abs(x), 1)
     exponent = (largest.to(tl.int32, bitcast=True) >> 23) - 127
     shift = tl.where(largest > 0, tl.minimum(_EXPONENT - exponent, 100), 0)
     scale = ((shift + 127) << 23).to(tl.float32, bitcast=True)
     back = ((127 - shift) << 23).to(tl.float32, bitcast=True)
-    wide = x * scale
+    wide = x * scale[:, None]
     scaled = wide.to(tl.float16)
     narrow = scaled.to(tl.float32)
-    norm = tl.sqrt_rn(tl.sum(narrow * narrow, 0))
-    rounding = tl.sqrt_rn(tl.sum((wide - narrow) * (wide - narrow), 0))
+    norm = tl.sqrt_rn(tl.sum(narrow * narrow, 1))
+    rounding = tl.sqrt_rn(tl.sum((wide - narrow) * (wide - narrow), 1))
     error = (rounding + accumulation * norm + flush) * enlarge
-    is_same = (narrow * back).to(tl.int32, bitcast=True) == x.to(tl.int32, bitcast=True)
-    tl.store(scaled_ptr + t * D + d, scaled, mask=d < D)
-    tl.store(scale_ptr + t, scale)
-    tl.store(norm_ptr + t, (norm + rounding) * enlarge)
-    tl.store(error_ptr + t, tl.where(largest == 0, 0.0, error))
-    tl.store(exact_ptr + t, tl.min(is_same.to(tl.int32), 0))
+    is_same = (narrow * back[:, None]).to(tl.int32, bitcast=True) == x.to(tl.int32, bitcast=True)
+    tl.store(scaled_ptr + at, scaled, mask=inside)
+    tl.store(scale_ptr + t, scale, mask=is_row)
+    tl.store(norm_ptr + t, (norm + rounding) * enlarge, mask=is_row)
+    tl.store(error_ptr + t, tl.where(largest == 0, 0.0, error), mask=is_row)
+    tl.store(exact_ptr + t, tl.min(is_same.to(tl.int32), 1), mask=is_row)
 
 
-def scale_rows(x: torch.Tensor) -> Rows:
+def scale_rows(x: torch.Tensor, rows_per_program: int = 1) -> Rows:
     """Scale, round and measure x [T, D] float32, contiguous."""
     T, D = x.shape
     scale, norm, error = (torch.empty(T, dtype=torch.float32, device=x.device) for _ in range(3))
@@ -106,11 +111,12 @@ def scale_rows(x: torch.Tensor) -> Rows:
     )
     # The sums of squares are float32's: at most D roundings, halved by the root, and then those of the rest.
     enlarge = ENLARGE * (1 + (D + 8) * 2.0**-24)
-    _scale_rows[(T,)](
-        x, rows.x, scale, norm, error, rows.exact,
-        accumulation(D) + 2.0**-21, flush(D), enlarge, D, max(16, triton.next_power_of_2(D)),
-        num_warps=8 if D > 1024 else 4,
-    )  # fmt: skip
+    if T:
+        _scale_rows[(-(-T // rows_per_program),)](
+            x, rows.x, scale, norm, error, rows.exact,
+            T, accumulation(D) + 2.0**-21, flush(D), enlarge, D, rows_per_program, max(16, triton.next_power_of_2(D)),
+            num_warps=8 if D > 1024 else 4,
+        )  # fmt: skip
     return rows
 
 
