@@ -45,9 +45,9 @@ def random_sae(d_in: int, d_sae: int, *, k: int | None = None, scaled: bool = Fa
 
 
 def hard_rows(d_in: int, seed: int = 0) -> torch.Tensor:
-    """Make rows [16, D] float32: zero, huge, tiny, denormal, with massive dimensions, with entries far apart."""
+    """Make rows [17, D] float32: zero, huge, tiny, denormal, with massive dimensions, with entries far apart."""
     made = torch.Generator().manual_seed(seed)
-    x = torch.randn(16, d_in, generator=made)
+    x = torch.randn(17, d_in, generator=made)
     x[0] = 0.0
     for row, size in ((1, 1e5), (2, 1e20), (3, 1e27), (4, 1e-5), (5, 1e-20), (6, 1e-38), (7, 1e-42)):
         x[row] *= size
@@ -59,6 +59,7 @@ def hard_rows(d_in: int, seed: int = 0) -> torch.Tensor:
     x[13, 0] = 1e-45
     x[14] = x[14].to(torch.bfloat16).float()
     x[15] = x[15].abs()
+    x[16] *= 2.0**-115
     return x
 
 

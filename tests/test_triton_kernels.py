@@ -62,7 +62,7 @@ def _encode(kernel: TiledKernel, x: torch.Tensor) -> Csr:
     if T == 0:
         return kernel.encode(x)
     tile = kernel.encode_tile(on_device.float())
-    return Csr(*(tensor.cpu().numpy() for tensor in tile), (T, kernel._sae.d_sae))  # type: ignore[arg-type]
+    return Csr(*(tensor.cpu().numpy() for tensor in tile), (T, kernel.sae.d_sae))
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -47,7 +47,7 @@ class DeviceKernel(TiledKernel):
     def encode_tile(self, x: torch.Tensor) -> DeviceCsr:
         wide = x.to(self._wide)
         norms = torch.linalg.vector_norm(wide.double(), dim=1) * (1 + 2.0**-20)
-        underflow = (norms > 0) * UNDERFLOW * max(1, self._sae.d_in)  # a row of zeros has none, and no slack
+        underflow = (norms > 0) * UNDERFLOW * max(1, self.sae.d_in)  # a row of zeros has none, and no slack
         product = torch.mm(x, self._W_enc)
         unsafe = norms * self._largest_norm > SAFE_PRODUCT  # may have overflowed: everything is a candidate
         product[unsafe.to(self.device)] = torch.inf

@@ -19,7 +19,7 @@ class TiledKernel(Kernel):
 
     def __init__(self, sae: LoadedSae, device: torch.device, tile_tokens: int) -> None:
         self.device, self.tile_tokens = device, tile_tokens
-        self._sae, self._uploads = sae, Uploads(device)
+        self.sae, self._uploads = sae, Uploads(device)
         sae.module.to(device)
 
     @abstractmethod
@@ -39,7 +39,7 @@ class TiledKernel(Kernel):
         while start < len(x):
             tile = x[start : start + self.tile_tokens]
             try:
-                downloads.start(self.encode_tile(self._sae.prepare(tile).contiguous()))
+                downloads.start(self.encode_tile(self.sae.prepare(tile).contiguous()))
             except torch.OutOfMemoryError:
                 if len(tile) == 1:
                     raise
@@ -51,4 +51,4 @@ class TiledKernel(Kernel):
             self.notes += (f"out of memory on {self.device}: tiles of {self.tile_tokens:,} rows from here on",)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-        return downloads.finish(self._sae.d_sae)
+        return downloads.finish(self.sae.d_sae)

@@ -25,7 +25,10 @@ TILE_TOKENS = 4096
 
 
 class TritonKernel(TiledKernel):
-    """Exact features on an NVIDIA GPU, or in Triton's interpreter on the CPU. Shapes: T rows, D = d_in, F = d_sae."""
+    """Exact features on an NVIDIA GPU, or in Triton's interpreter on the CPU. Shapes: T rows, D = d_in, F = d_sae.
+
+    On the device: `columns` for the screen, `weights` for rescore (W's rows [F, D] and b_enc [F], float32).
+    """
 
     name = "triton"
 
@@ -36,10 +39,9 @@ class TritonKernel(TiledKernel):
             raise ValueError("no exact rule for this SAE")
         super().__init__(sae, device, tile_tokens)
         rule, self._blocks = sae.rule, blocks or Blocks()
-        self._k = None if rule.k is None else min(rule.k, sae.d_sae)
-        self._columns = columns_of(rule).to(device)
-        self._rows_of_W = rule.W_enc.T.contiguous().to(device)
-        self._b_enc = rule.b_enc.to(device)
+        self.k = None if rule.k is None else min(rule.k, sae.d_sae)
+        self.columns = columns_of(rule).to(device)
+        self.weights = rule.W_enc.T.contiguous().to(device), rule.b_enc.to(device)
         self._threshold = rule.threshold.double().to(device)
         self._scale = None if rule.scale is None else rule.scale.double().to(device)
 
@@ -47,20 +49,20 @@ class TritonKernel(TiledKernel):
         """Return indptr [T + 1] int64, rows [n], columns [n] int32 and float64 values x.w + b [n] of the candidates."""
         blocks = self._blocks
         scaled = scale_rows(x, blocks.rows)
-        mask = screen(scaled, self._columns, blocks, k=self._k)
+        mask = screen(scaled, self.columns, blocks, k=self.k)
         indptr = bounds(mask, blocks.rows)
         n, is_exact = torch.stack([indptr[-1], scaled.exact.all().to(torch.int64)]).tolist()
         rows, columns = expand(mask, indptr, n, blocks.rows)
         seen, scale = (scaled.x, scaled.scale) if is_exact else (x, None)
-        values = rescore(seen, scale, self._rows_of_W, self._b_enc, rows, columns, blocks.pairs)
+        values = rescore(seen, scale, *self.weights, rows, columns, blocks.pairs)
         return indptr, rows, columns, values
 
     def encode_tile(self, x: torch.Tensor) -> DeviceCsr:
         indptr, rows, columns, values = self.candidates(x)
-        if self._k is None:
+        if self.k is None:
             keep = values > self._threshold[columns.long()]
         else:
             if self._scale is not None:
                 values = values * self._scale[columns.long()]
-            keep = top_k(indptr, rows, values, self._k)
+            keep = top_k(indptr, rows, values, self.k)
         return assemble(indptr, columns, values, keep)
