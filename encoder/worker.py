@@ -155,7 +155,10 @@ class Worker:
             raise ShardError(f"{claim.shard}: cannot be read: {exc.strerror}") from exc
         select = {str(key): str(value) for key, value in ticket.select.items()}
         settings = {"values": options.values, "select": select}
-        stopping = lambda: self.stopped or lost.is_set()  # noqa: E731
+
+        def stopping() -> bool:
+            return self.stopped or lost.is_set()
+
         if self._is_finished(claim, sae, settings, stopping):
             claim.done({"skipped": True}, is_published=True)
             self.totals.skipped += 1
@@ -231,7 +234,8 @@ class Worker:
             for note in sae.notes:
                 self._display.say(f"note: {note}")
             self._display.say(
-                f"{sae.architecture} SAE, {sae.d_in:,} -> {sae.d_sae:,}, kernel {kernel.name} on {kernel.device}"
+                f"{sae.architecture} SAE, {sae.d_in:,} -> {sae.d_sae:,}, kernel {kernel.name} on {kernel.device}:"
+                f" {kernel.reason}"
             )
             self._loaded = {key: (sae, kernel)}
         return self._loaded[key]
