@@ -166,6 +166,37 @@ def test_a_signal_puts_the_job_back_and_says_how_to_resume(
     assert_whole(site, undisturbed[0])
 
 
+def test_runs_at_the_same_time_share_a_folder_and_the_last_one_clears_up(
+    long_site: Site, undisturbed: tuple[dict[str, bytes], float], zygote: Zygote, tmp_path: Path
+) -> None:
+    site = elsewhere(long_site, tmp_path / "x")
+    flags = ("--sae-path", site.params, "--config", config(site, batch_tokens=64), "--json")
+    for _ in range(4):
+        three = [zygote.start("run", site.acts, "--out", site.out, *flags) for _ in range(3)]
+        assert [one.wait() for one in three] == [0, 0, 0], [one.err for one in three]
+        assert all(json.loads(one.out)["errors"] == {} for one in three)
+        assert site.results() == undisturbed[0]
+        for path in site.out.iterdir():
+            path.unlink()
+
+
+def test_a_run_that_is_told_to_stop_is_resumed_by_the_same_command(
+    long_site: Site, undisturbed: tuple[dict[str, bytes], float], zygote: Zygote, tmp_path: Path
+) -> None:
+    site = elsewhere(long_site, tmp_path / "x")
+    command = ("run", site.acts, "--out", site.out, "--sae-path", site.params, "--config", config(site))
+    site.root = site.out / ".queue"
+    running = zygote.start(*command, "--json")
+    wait_for(lambda: site.root.is_dir() and bool(names(site.root / "claimed")))
+    time.sleep(0.05)
+    running.kill(signal.SIGTERM)
+    assert running.wait() == 143
+    assert json.loads(running.out)["ready"] > 0 and "To resume: sae-encode run" in running.err.splitlines()[-1]
+    status, ran = zygote.run(*command)
+    assert status == 0, ran.err
+    assert site.results() == undisturbed[0]
+
+
 def workers_below(pid: int) -> list[psutil.Process]:
     return [one for one in psutil.Process(pid).children() if "--report" in one.cmdline()]
 
