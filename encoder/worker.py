@@ -97,7 +97,17 @@ class Worker:
         return self._stop.is_set()
 
     def run(self, watch: Watch | None = None) -> None:
-        """Raises: MismatchError if these options do not go with the SAE, or with the results that are there."""
+        """End also where the queue is gone: another run was done with it.
+
+        Raises: MismatchError if these options do not go with the SAE, or with the results that are there.
+        """
+        try:
+            self._run(watch)
+        except FileNotFoundError:
+            if self._queue.root.exists():
+                raise
+
+    def _run(self, watch: Watch | None) -> None:
         while not self.stopped:
             if watch is not None:
                 for line in watch.submit_what_came(self._queue):

@@ -9,7 +9,6 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import encoding
@@ -19,7 +18,9 @@ import pytest
 import torch
 from encode_zygote import Running, Zygote, wait_for
 from encoding import Site
-from queueing import assert_one_state_each, names
+from queueing import AN_HOUR_S, assert_one_state_each, names
+
+from encoder.queue import Queue
 
 N_KILLS = 24
 JOBS = ("a", "b", "c", "d")
@@ -73,14 +74,20 @@ def work(site: Site, zygote: Zygote) -> tuple[int, Running]:
 
 
 def assert_whole(site: Site, expected: dict[str, bytes]) -> None:
-    """Every job is done, every result is there, byte by byte, and nothing else."""
+    """Every job is done, every result is there, byte by byte, and nothing else.
+
+    The note of a move that was killed before it was made is swept when its owner has been dead for a second: the clock
+    is set on for that.
+    """
+    Queue(site.root, now=lambda: time.time() + AN_HOUR_S).reclaim_expired()
     assert site.results() == expected
     assert names(site.root / "done") == [f"{job}.json" for job in JOBS]
     assert [names(site.root / state) for state in ("ready", "claimed", "failed")] == [[], [], []]
 
 
-def has_begun(site: Site, running: Running) -> Callable[[], bool]:
-    return lambda: bool(names(site.root / "claimed"))
+def claimed(site: Site) -> list[Path]:
+    """Return the jobs that are worked on; none while there is no queue yet."""
+    return list((site.root / "claimed").glob("*.json"))
 
 
 def test_a_worker_killed_at_any_instant_leaves_what_the_next_one_finishes(
@@ -118,7 +125,7 @@ def test_a_worker_that_slept_past_its_lease_cannot_overwrite_its_successor(
     site = elsewhere(long_site, tmp_path / "x")
     site.submit()
     late = start(site, zygote, lease_s=0.5)
-    wait_for(has_begun(site, late))
+    wait_for(lambda: bool(claimed(site)))
     time.sleep(0.05)
     late.kill(signal.SIGSTOP)
     slept_over = names(site.root / "claimed")
@@ -151,7 +158,7 @@ def test_a_signal_puts_the_job_back_and_says_how_to_resume(
     site = elsewhere(long_site, tmp_path / "x")
     site.submit()
     running = start(site, zygote)
-    wait_for(has_begun(site, running))
+    wait_for(lambda: bool(claimed(site)))
     time.sleep(0.05)
     running.kill(number)
     assert running.wait() == 128 + number
@@ -166,6 +173,37 @@ def test_a_signal_puts_the_job_back_and_says_how_to_resume(
     assert_whole(site, undisturbed[0])
 
 
+def test_runs_at_the_same_time_share_a_folder_and_the_last_one_clears_up(
+    long_site: Site, undisturbed: tuple[dict[str, bytes], float], zygote: Zygote, tmp_path: Path
+) -> None:
+    site = elsewhere(long_site, tmp_path / "x")
+    flags = ("--sae-path", site.params, "--config", config(site, batch_tokens=64), "--json")
+    for _ in range(4):
+        three = [zygote.start("run", site.acts, "--out", site.out, *flags) for _ in range(3)]
+        assert [one.wait() for one in three] == [0, 0, 0], [one.err for one in three]
+        assert all(json.loads(one.out)["errors"] == {} for one in three)
+        assert site.results() == undisturbed[0]
+        for path in site.out.iterdir():
+            path.unlink()
+
+
+def test_a_run_that_is_told_to_stop_is_resumed_by_the_same_command(
+    long_site: Site, undisturbed: tuple[dict[str, bytes], float], zygote: Zygote, tmp_path: Path
+) -> None:
+    site = elsewhere(long_site, tmp_path / "x")
+    command = ("run", site.acts, "--out", site.out, "--sae-path", site.params, "--config", config(site))
+    site.root = site.out / ".queue"
+    running = zygote.start(*command, "--json")
+    wait_for(lambda: bool(claimed(site)))
+    time.sleep(0.05)
+    running.kill(signal.SIGTERM)
+    assert running.wait() == 143
+    assert json.loads(running.out)["ready"] > 0 and "To resume: sae-encode run" in running.err.splitlines()[-1]
+    status, ran = zygote.run(*command)
+    assert status == 0, ran.err
+    assert site.results() == undisturbed[0]
+
+
 def workers_below(pid: int) -> list[psutil.Process]:
     return [one for one in psutil.Process(pid).children() if "--report" in one.cmdline()]
 
@@ -175,7 +213,7 @@ def start_two(site: Site, zygote: Zygote) -> tuple[Running, list[psutil.Process]
     flags = ("--sae-path", site.params, "--config", config(site, batch_tokens=1), "--workers", 2, "--json")
     site.root = site.out / ".queue"
     parent = zygote.start("run", site.acts, "--out", site.out, *flags)
-    wait_for(lambda: site.root.is_dir() and len(names(site.root / "claimed")) == 2)
+    wait_for(lambda: len(claimed(site)) == 2)
     return parent, workers_below(parent.pid)
 
 

@@ -277,6 +277,7 @@ def test_a_stopped_worker_puts_its_job_back_as_if_it_had_not_been_claimed(site: 
 def stolen(site: Site) -> Iterator[Callable[[], None]]:
     """Give what takes the job away from its worker, once, and has another one do it."""
     done: list[bool] = []
+    inodes: list[int] = []
 
     def steal() -> None:
         if not done:
@@ -285,9 +286,10 @@ def stolen(site: Site) -> Iterator[Callable[[], None]]:
             assert hours_later.reclaim_expired() == ["a"]
             thief, _ = site.work(batch_tokens=1000)
             assert thief.totals.done == 1
+            inodes.append((site.out / "a.npz").stat().st_ino)
 
     yield steal
-    assert done
+    assert done and inodes == [(site.out / "a.npz").stat().st_ino], "the successor's output is still there"
 
 
 def test_a_worker_that_was_taken_for_dead_drops_its_work_and_leaves_nothing(site: Site) -> None:

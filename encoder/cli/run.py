@@ -6,6 +6,7 @@ with the same SAE may work on one folder at a time.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -22,9 +24,10 @@ from encoder.devices import pick_device
 from encoder.errors import InputError, MismatchError
 from encoder.load import load_named
 from encoder.options import Options
-from encoder.queue import Queue
+from encoder.queue import Queue, Status
 from encoder.readers import parse_select
 from encoder.submit import check_folder, check_resumes, finished, inputs_of, tickets_of
+from encoder.ticket import Ticket
 from encoder.worker import Display, Totals
 
 QUEUE_NAME = ".queue"
@@ -53,11 +56,13 @@ def run(
     check_folder(out, settings)
     tickets = tickets_of(found, out, sae, select)
     settings["select"] = select
-    to_do = [one for one in tickets if not finished(Path(one.out), Path(one.shard), settings, strict=options.strict)]
+    unfinished = partial(_unfinished, tickets, settings, options.strict)
+    to_do = unfinished()
+    n_finished = len(tickets) - len(to_do)
     root = out / QUEUE_NAME
     totals, stopped_by = Totals(), 0
     status = None
-    if to_do or root.is_dir():
+    while status is None and not stopped_by and (to_do or root.is_dir()):
         try:
             queue = Queue(root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=True)
         except OSError as exc:
@@ -66,17 +71,16 @@ def run(
         check_resumes(queue, to_do, again=True)
         queue.submit(to_do, again=True)
         if options.workers == 1:
-            totals, stopped_by = work_here(queue, options, None, loaded, quiet=quiet)
+            did, stopped_by = work_here(queue, options, None, loaded, quiet=quiet)
         else:
-            del loaded
-            totals, stopped_by = _work_in_processes(queue, options, config, quiet=quiet)
-        status = queue.status()
-        if status.is_finished and not status.failed:
-            shutil.rmtree(root)
+            did, stopped_by = _work_in_processes(queue, options, config, quiet=quiet)
+        totals.add(did)
+        status = _end(queue)
+        to_do = unfinished() if status is None else []
     summary = {
         **asdict(totals),
         "shards": len(tickets),
-        "skipped": totals.skipped + len(tickets) - len(to_do),
+        "skipped": totals.skipped + n_finished,
         "ready": len(status.ready) if status else 0,
         "claimed": len(status.claimed) if status else 0,
         "failed": len(status.failed) if status else 0,
@@ -85,6 +89,23 @@ def run(
         "out": str(out),
     }
     finish(summary, stopped_by, retry=root, as_json=as_json, quiet=quiet)
+
+
+def _unfinished(tickets: list[Ticket], settings: dict[str, Any], strict: bool) -> list[Ticket]:
+    return [one for one in tickets if not finished(Path(one.out), Path(one.shard), settings, strict=strict)]
+
+
+def _end(queue: Queue) -> Status | None:
+    """Return where the jobs are, and remove the queue if all are done; None if another run removed it before."""
+    try:
+        status = queue.status()
+        if status.is_finished and not status.failed:
+            queue.root.rename(queue.root.with_name(f"{QUEUE_NAME}.{secrets.token_hex(4)}"))  # gone at once, for others
+            for over in queue.root.parent.glob(f"{QUEUE_NAME}.*"):
+                shutil.rmtree(over, ignore_errors=True)
+    except FileNotFoundError:
+        return None
+    return status
 
 
 def _check_left_over(queue: Queue, sae: dict[str, str | None]) -> None:
