@@ -54,6 +54,8 @@ def redirect_target(what: str, method: str, url: URL, response: aiohttp.ClientRe
         target = url.join(URL(location))
     except ValueError:
         target = URL()
+    if not location.isprintable():  # aiohttp would not send a control character on
+        target = URL()
     if not location or target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
         raise RequestRejectedError(f"{what}: {response.status} redirect to {location[:200]!r}, which is not followed")
     if method != "GET" and response.status not in (307, 308):

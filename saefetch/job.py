@@ -240,6 +240,9 @@ class Job:
     @asynccontextmanager
     async def _open_store(self) -> AsyncIterator[None]:
         """Lock the folder and open its store. A store that this run made and nothing came into is removed again."""
+        folders = [self._folder, self._folder.parent]
+        if not self._crew.settings.data_dir.exists():  # then it is not the user's own
+            folders.append(self._crew.settings.data_dir)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
@@ -257,8 +260,8 @@ class Job:
                         self._writer.submit(self._close_store).result()
         finally:
             with suppress(OSError):  # not empty, as a rule
-                self._folder.rmdir()
-                self._folder.parent.rmdir()
+                for folder in folders:
+                    folder.rmdir()
 
     def _close_store(self) -> None:
         nothing = not self._store.generation

@@ -365,4 +365,4 @@ def test_a_refused_sae_leaves_no_folder_behind(tmp_path: Path) -> None:
         standin.world.add_source(MODEL, "another", 10)
         with running(tmp_path, standin, "batch") as command:
             assert command.wait() == 3
-    assert not (tmp_path / "data" / RELEASE).exists()
+    assert not (tmp_path / "data").exists()

@@ -337,6 +337,7 @@ def test_what_is_not_http_is_told_apart_and_recovers(said: bytes, error_class: A
 @example(head=b"HTTP/1.1 302 Found\r\nLocation: ", rest=b"http://a..b/", ended=True)
 @example(head=b"HTTP/1.1 302 Found\r\nLocation: ", rest=b"http://u:p@:1", ended=True)
 @example(head=b"HTTP/1.1 302 Found\r\nLocation: ", rest=b"//", ended=True)
+@example(head=b"HTTP/1.1 302 Found\r\nLocation: ", rest=b"!\x01/\x01", ended=True)
 @example(head=b"HTTP/1.1 503 \r\n", rest=b"Retry-After: Mon, 99 Foo", ended=True)
 def test_whatever_a_server_says_it_is_an_answer_or_an_error_of_ours(head: bytes, rest: bytes, ended: bool) -> None:
     async def main() -> None:

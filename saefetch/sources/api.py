@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Awaitable, Callable, Sequence
 
 from saefetch.decode import FeatureJson, add_explanation, add_feature
-from saefetch.errors import RefusedError
+from saefetch.errors import RefusedError, RequestError
 from saefetch.identity import Target
 from saefetch.records import State
 from saefetch.store import Answers
@@ -30,6 +30,30 @@ def take_feature(answers: Answers, feature: FeatureJson, index: int) -> None:
     add_feature(answers.rows, feature, index)
     for explanation in feature.explanations or ():
         add_explanation(answers.rows, explanation, index)
+
+
+async def any_exists(waiting: list[list[int]], ask: Callable[[list[int]], Awaitable[bool]]) -> bool:
+    """Ask about one group of features after the other until `ask` finds one that exists.
+
+    A group that fails is halved, as one bad feature may have poisoned it.
+
+    Raises: the last failure, if none was found and not all could be asked.
+    """
+    problem = None
+    while waiting:
+        indices = waiting.pop()
+        try:
+            if await ask(indices):
+                return True
+        except RequestError as exc:
+            if exc.stop:
+                raise
+            problem = exc
+            if len(indices) > 1:
+                waiting += [indices[1::2], indices[::2]]
+    if problem is not None:
+        raise problem
+    return False
 
 
 class KnownSae:

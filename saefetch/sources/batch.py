@@ -13,7 +13,7 @@ from saefetch.body import Whole
 from saefetch.decode import Decoder, FeatureJson, canonical_index
 from saefetch.errors import NotFoundError, RequestError, RequestRejectedError, ServerError
 from saefetch.identity import Target
-from saefetch.sources.api import Chunk, KnownSae, chunks_of, spread, take_feature
+from saefetch.sources.api import Chunk, KnownSae, any_exists, chunks_of, spread, take_feature
 from saefetch.sources.breaker import Breaker
 from saefetch.store import Answers, Store
 from saefetch.transport import Request, Transport
@@ -93,23 +93,11 @@ class BatchSource:
         self._grow(len(indices))
 
     async def _some_exist(self) -> bool:
-        waiting, problem = [spread(self._n_features, self._size)], None
-        while waiting:
-            indices = waiting.pop()
-            try:
-                found, _ = await self._transport.send(self._request(indices))
-            except RequestError as exc:
-                if exc.stop:
-                    raise
-                problem = exc
-                if len(indices) > 1:  # one bad feature may have poisoned them all
-                    waiting += [indices[1::2], indices[::2]]
-            else:
-                if any(feature.layer in (None, self._target.source_id) for feature in found):
-                    return True
-        if problem is not None:
-            raise problem
-        return False
+        return await any_exists([spread(self._n_features, self._size)], self._exists)
+
+    async def _exists(self, indices: list[int]) -> bool:
+        found, _ = await self._transport.send(self._request(indices))
+        return any(feature.layer in (None, self._target.source_id) for feature in found)
 
     def _request(self, indices: Sequence[int]) -> Request[tuple[list[FeatureJson], bool]]:
         model_id, source_id = self._target.model_id, self._target.source_id

@@ -6,7 +6,7 @@ from saefetch.body import Whole
 from saefetch.decode import Decoder, FeatureJson, canonical_index
 from saefetch.errors import NotFoundError, RequestError
 from saefetch.identity import Target
-from saefetch.sources.api import Chunk, KnownSae, chunks_of, spread, take_feature
+from saefetch.sources.api import Chunk, KnownSae, any_exists, chunks_of, spread, take_feature
 from saefetch.sources.breaker import Breaker
 from saefetch.store import Answers, Store
 from saefetch.transport import Request, Transport
@@ -71,18 +71,10 @@ class FeatureSource:
         return feature
 
     async def _some_exist(self) -> bool:
-        nothing, problem = Answers(), None
-        for index in spread(self._n_features, N_PROBES):
-            try:
-                if await self._ask(index, nothing) is not None:
-                    return True
-            except RequestError as exc:
-                if exc.stop:
-                    raise
-                problem = exc
-        if problem is not None:
-            raise problem
-        return False
+        return await any_exists([[index] for index in reversed(spread(self._n_features, N_PROBES))], self._exists)
+
+    async def _exists(self, indices: list[int]) -> bool:
+        return await self._ask(indices[0], Answers()) is not None
 
     def _request(self, index: int) -> Request[tuple[FeatureJson, bool]]:
         url = f"{self._url}/{index}"
