@@ -54,7 +54,7 @@ class Size:
 
 
 FULL = Size(T=4096, D=2304, F=16_384, k=64, check_tokens=6200, peak=8192)
-SMOKE = Size(T=24, D=48, F=160, k=5, check_tokens=24, peak=64)
+SMOKE = Size(T=8, D=32, F=96, k=3, check_tokens=8, peak=64)
 
 
 @dataclass(slots=True)
@@ -159,21 +159,25 @@ def stages(bench: Bench, kernel: TritonKernel, xs: list[torch.Tensor], label: st
     """Time each stage of one tile, and the whole tile."""
     from encoder.kernels.triton_candidates import bounds, expand
     from encoder.kernels.triton_rescore import rescore
-    from encoder.kernels.triton_screen import Blocks, scale_rows, screen
+    from encoder.kernels.triton_screen import scale_rows, screen
 
-    size, blocks, columns = bench.size, Blocks(), kernel.columns
+    size, blocks, columns = bench.size, kernel.blocks, kernel.columns
     tiles = [kernel.sae.prepare(x.to(bench.device)).contiguous() for x in xs]
-    scaled = [scale_rows(tile) for tile in tiles]
+    scaled = [scale_rows(tile, blocks.rows) for tile in tiles]
     masks = [screen(rows, columns, blocks, k=kernel.k) for rows in scaled]
-    starts = [bounds(mask) for mask in masks]
-    pairs = [expand(mask, start, int(start[-1])) for mask, start in zip(masks, starts, strict=True)]
-    bench.time(f"{label}: scale_rows", lambda i: scale_rows(tiles[i]), size.T)
+    starts = [bounds(mask, blocks.rows) for mask in masks]
+    pairs = [expand(mask, start, int(start[-1]), blocks.rows) for mask, start in zip(masks, starts, strict=True)]
+    bench.time(f"{label}: scale_rows", lambda i: scale_rows(tiles[i], blocks.rows), size.T)
     seconds = bench.time(f"{label}: screen", lambda i: screen(scaled[i], columns, blocks, k=kernel.k), size.T)
     if seconds and peak:
         n_products = 1 if kernel.k is None else 2
         rate = n_products * 2 * size.T * size.D * size.F / seconds
         bench.lines[-1].note = f"{rate / 1e12:.0f} TFLOP/s, {rate / peak:.0%} of this card's bfloat16 product"
-    bench.time(f"{label}: bounds, expand", lambda i: expand(masks[i], bounds(masks[i]), len(pairs[i][0])), size.T)
+    bench.time(
+        f"{label}: bounds, expand",
+        lambda i: expand(masks[i], bounds(masks[i], blocks.rows), len(pairs[i][0]), blocks.rows),
+        size.T,
+    )
     for what, exact in (("from float16", True), ("from float32", False)):
         sources = [(rows.x, rows.scale) if exact else (tile, None) for rows, tile in zip(scaled, tiles, strict=True)]
         bench.time(
@@ -268,6 +272,7 @@ def main() -> None:
         os.environ["TRITON_INTERPRET"] = "1"  # heeded when Triton is first imported, which is below
     bench = Bench(torch.device("cpu" if flags.smoke else "cuda"), SMOKE if flags.smoke else FULL)
     from encoder.kernels.triton_kernel import TritonKernel
+    from encoder.kernels.triton_screen import Blocks
 
     check(bench)
     peak = ceilings(bench)
@@ -275,7 +280,9 @@ def main() -> None:
         for dtype in (torch.bfloat16, torch.float32):
             label = f"{'jumprelu' if k is None else f'topk {k}'} {str(dtype).removeprefix('torch.')}"
             xs = [make_rows(bench.size, bench.size.T, dtype, seed) for seed in range(INPUT_SETS)]
-            kernel = TritonKernel(make_sae(bench.size, k), bench.device)
+            # The interpreter is slow by the program, so there each one does more.
+            blocks = Blocks(rows=32, pairs=128) if flags.smoke else None
+            kernel = TritonKernel(make_sae(bench.size, k), bench.device, blocks=blocks)
             stages(bench, kernel, xs, label, peak)
             end_to_end(bench, kernel, xs, label)
             if k is None:

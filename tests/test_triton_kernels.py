@@ -129,6 +129,34 @@ def test_ties_at_the_threshold_within_one_unit_equal_the_truth(device: torch.dev
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_features_that_are_just_active_are_found(device: torch.device) -> None:
+    """Thresholds lie less than a unit below h, so that about half would be lost to a product's rounding."""
+    made = torch.Generator().manual_seed(12)
+    W_enc, x = torch.rand(70, 130, generator=made), torch.rand(10, 70, generator=made)
+    h = (x.double() @ W_enc.double())[torch.arange(130) % 10, torch.arange(130)]
+    threshold = h.float()
+    threshold = torch.where(threshold.double() >= h, torch.nextafter(threshold, torch.tensor(0.0)), threshold)
+    sae = make_sae(W_enc, torch.zeros(130), threshold)
+    truth = ReferenceKernel(sae).encode(x)
+    assert all(j in truth.indices[truth.indptr[j % 10] : truth.indptr[j % 10 + 1]] for j in range(130))
+    for kernel in _kernels(sae, device):
+        assert_same(_encode(kernel, x), truth)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_sums_that_overflow_and_values_that_underflow_float32_are_found(device: torch.device) -> None:
+    """Row 0 is 3e38, though float32 passes -6e38 on the way; row 1 is 1e-60, whose float32 must not be 0."""
+    W_enc = torch.tensor([-1.0, -1.0, 1.0, 1.0, 1.0])[:, None].repeat(1, 40)
+    W_enc[:, 1] = 1e-30
+    sae = make_sae(W_enc, torch.zeros(40))
+    x = torch.stack([torch.full((5,), 3e38), torch.tensor([0.0, 0.0, 1e-30, 0.0, 0.0])])
+    truth = ReferenceKernel(sae).encode(x)
+    assert truth.indptr.tolist() == [0, 40, 80] and truth.data[41] > 0
+    for kernel in _kernels(sae, device):
+        assert_same(_encode(kernel, x), truth)
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_of_equal_features_the_first_are_among_the_k(device: torch.device) -> None:
     W_enc = torch.ones(8, 70)
     W_enc[:, 50] = 2.0
@@ -161,11 +189,11 @@ def test_rows_of_zeros_cost_nothing(device: torch.device) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_what_is_not_finite_rules_nothing_out(device: torch.device) -> None:
-    sae = random_sae(16, 64, seed=9)
+    sae = random_sae(16, 70, seed=9)
     x = torch.ones(4, 16)
     x[0, 3], x[1, 5], x[2, 7] = torch.inf, torch.nan, -torch.inf
     indptr = TritonKernel(sae, device, blocks=SMALL).candidates(x.to(device))[0]
-    assert indptr[:4].tolist() == [0, 64, 128, 192]
+    assert indptr[:4].tolist() == [0, 70, 140, 210]
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -6,8 +6,6 @@ them there. Reads the mask twice (2 kB a row each time at F = 16,384) and writes
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -17,7 +15,7 @@ WORDS = 64
 
 
 @triton.jit
-def _n_bits(word: Any) -> Any:
+def _n_bits(word: tl.tensor) -> tl.tensor:
     """Count the ones of each int32; shifts are arithmetic, so each is masked."""
     word = word - ((word >> 1) & 0x55555555)
     word = (word & 0x33333333) + ((word >> 2) & 0x33333333)
@@ -28,7 +26,12 @@ def _n_bits(word: Any) -> Any:
 
 @triton.jit
 def _count(
-    mask_ptr: Any, counts_ptr: Any, T: Any, N_WORDS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr
+    mask_ptr: tl.tensor,
+    counts_ptr: tl.tensor,
+    T: tl.tensor,
+    N_WORDS: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ) -> None:
     t = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     n = tl.zeros((ROWS,), tl.int32)
@@ -41,11 +44,11 @@ def _count(
 
 @triton.jit
 def _expand(
-    mask_ptr: Any,
-    indptr_ptr: Any,
-    rows_ptr: Any,
-    columns_ptr: Any,
-    T: Any,
+    mask_ptr: tl.tensor,
+    indptr_ptr: tl.tensor,
+    rows_ptr: tl.tensor,
+    columns_ptr: tl.tensor,
+    T: tl.tensor,
     N_WORDS: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,

@@ -17,7 +17,7 @@ from encoder.kernels.tiled import TiledKernel
 from encoder.kernels.transfer import DeviceCsr
 from encoder.kernels.triton_candidates import bounds, expand
 from encoder.kernels.triton_rescore import rescore
-from encoder.kernels.triton_screen import Blocks, scale_rows, screen
+from encoder.kernels.triton_screen import Blocks, blocks_for, scale_rows, screen
 from encoder.sae import LoadedSae
 
 TILE_TOKENS = 4096
@@ -38,7 +38,7 @@ class TritonKernel(TiledKernel):
         if sae.rule is None:
             raise ValueError("no exact rule for this SAE")
         super().__init__(sae, device, tile_tokens)
-        rule, self._blocks = sae.rule, blocks or Blocks()
+        rule, self.blocks = sae.rule, blocks or blocks_for(device)
         self.k = None if rule.k is None else min(rule.k, sae.d_sae)
         self.columns = columns_of(rule).to(device)
         self.weights = rule.W_enc.T.contiguous().to(device), rule.b_enc.to(device)
@@ -47,7 +47,7 @@ class TritonKernel(TiledKernel):
 
     def candidates(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return indptr [T + 1] int64, rows [n], columns [n] int32 and float64 values x.w + b [n] of the candidates."""
-        blocks = self._blocks
+        blocks = self.blocks
         scaled = scale_rows(x, blocks.rows)
         mask = screen(scaled, self.columns, blocks, k=self.k)
         indptr = bounds(mask, blocks.rows)

@@ -14,8 +14,6 @@ cache with float16 rows (about 100 ns at 5.5 TB/s), twice that with float32. Unm
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -26,15 +24,15 @@ INPUTS = 256
 
 @triton.jit
 def _rescore(
-    x_ptr: Any,
-    scale_ptr: Any,
-    W_ptr: Any,
-    b_ptr: Any,
-    rows_ptr: Any,
-    columns_ptr: Any,
-    order_ptr: Any,
-    values_ptr: Any,
-    n: Any,
+    x_ptr: tl.tensor,
+    scale_ptr: tl.tensor,
+    W_ptr: tl.tensor,
+    b_ptr: tl.tensor,
+    rows_ptr: tl.tensor,
+    columns_ptr: tl.tensor,
+    order_ptr: tl.tensor,
+    values_ptr: tl.tensor,
+    n: tl.tensor,
     D: tl.constexpr,
     IS_SCALED: tl.constexpr,
     PAIRS: tl.constexpr,
