@@ -166,10 +166,12 @@ class QueueMachine(RuleBasedStateMachine):
             return
         spool = held.claim._spool
         decided = replace(held.claim._name, to=to)
+        is_put_back = to == "ready"  # after a failure it would not go there with its last attempt
+        ticket = replace(held.claim.ticket, attempts=held.claim.ticket.attempts - is_put_back)
         if is_written:
-            grip = spool.enter(decided, held.claim._path, held.claim.ticket.to_json())
+            grip = spool.enter(decided, held.claim._path, ticket.to_json())
         elif held.claim._path.exists():
-            grip = spool.write_next(decided, held.claim.ticket.to_json())
+            grip = spool.write_next(decided, ticket.to_json())
             held.claim._path.rename(spool.claimed(decided))
         else:
             grip = None
@@ -178,6 +180,7 @@ class QueueMachine(RuleBasedStateMachine):
             grip.close()
             job = self.model[held.job]
             job.to, job.renewed_at, held.decided = to, self.now, decided
+            job.attempts -= is_put_back
 
     @rule(held=claims)
     def wake_up(self, held: Held) -> None:
