@@ -237,3 +237,19 @@ class Site:
         ticket = self.queue().ticket("failed", job)
         assert ticket is not None, self.queue().states()
         return ticket
+
+
+def gemma_scope(folder: Path, d_sae: int = 16384) -> None:
+    """Write a params.npz of the true shape, small in bytes: of each feature's 2,304 weights, 16 are not zero."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = dictionary(16, d_sae)
+    W_enc = np.zeros((2304, d_sae), np.float32)
+    W_enc[:16] = weights["W_enc"].numpy()
+    np.savez_compressed(
+        folder / "params.npz",
+        W_enc=W_enc,
+        W_dec=np.ascontiguousarray(W_enc.T),
+        b_enc=np.zeros(d_sae, np.float32),
+        b_dec=np.zeros(2304, np.float32),
+        threshold=np.full(d_sae, 4, np.float32),
+    )

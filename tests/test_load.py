@@ -241,26 +241,10 @@ def test_the_hash_tells_weights_apart() -> None:
 # From Hugging Face, by the command itself
 
 
-def gemma_scope(folder: Path, d_sae: int = 16384) -> None:
-    """Write a params.npz of the true shape, small in bytes: of each feature's 2,304 weights, 16 are not zero."""
-    folder.mkdir(parents=True)
-    weights = encoding.dictionary(16, d_sae)
-    W_enc = np.zeros((2304, d_sae), np.float32)
-    W_enc[:16] = weights["W_enc"].numpy()
-    np.savez_compressed(
-        folder / "params.npz",
-        W_enc=W_enc,
-        W_dec=np.ascontiguousarray(W_enc.T),
-        b_enc=np.zeros(d_sae, np.float32),
-        b_dec=np.zeros(2304, np.float32),
-        threshold=np.full(d_sae, 4, np.float32),
-    )
-
-
 def test_the_default_sae_comes_from_hugging_face_when_none_is_named(
     hub: HubProcess, zygote: Zygote, tmp_path: Path
 ) -> None:
-    gemma_scope(hub.root / DEFAULT_PATH)
+    encoding.gemma_scope(hub.root / DEFAULT_PATH)
     x = np.zeros((20, 2304), np.float32)
     small = encoding.dictionary(16, 16384)
     x[:, :16] = encoding.planted(20, small).numpy()

@@ -1,32 +1,41 @@
 """The README's commands and code are run as they stand, so that none of them is wrong."""
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import environment
+from encode_zygote import Zygote
+from encoding import gemma_scope
+from hub import HubProcess
 
+from saefetch.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID
 from saefetch.standin import Standin, World
+from saefetch.store import Store
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DEFAULT_PATH = "layer_16/width_16k/average_l0_78"
 N_FEATURES = 500
 """Of each SAE: what the README shows must be among the first ones."""
 
 
-def commands(text: str) -> list[tuple[str, str]]:
-    """Return, in their order, ("sh", each `saefetch` command) and ("python", each block that is about saefetch)."""
+def commands(text: str, program: str = "saefetch") -> list[tuple[str, str]]:
+    """Return, in their order, ("sh", each command of `program`) and ("python", each block about its package)."""
     found = []
     for language, body in BLOCK.findall(text):
         if language in ("sh", "bash", "console"):
             for line in body.replace("\\\n", " ").splitlines():
                 line = line.strip().removeprefix("$ ")
-                if line.startswith("saefetch "):
+                if line.startswith(f"{program} "):
                     found.append(("sh", line))
-        elif language == "python" and "saefetch" in body and not re.search(r"\b(encoder|dashboard)\b", body):
+        elif language == "python" and (program == "sae-encode") == bool(re.search(r"\bencoder\b", body)):
             found.append(("python", body))
     return found
 
@@ -51,6 +60,40 @@ def test_every_command_and_every_piece_of_python_in_the_readme_works(standin: St
         assert done.returncode == 0, (
             f"{text}\nfailed with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
+
+
+def test_every_encoder_command_and_its_python_in_the_readme_works(
+    hub: HubProcess, zygote: Zygote, tmp_path: Path
+) -> None:
+    gemma_scope(hub.root / DEFAULT_PATH)
+    gemma_scope(tmp_path / "params", 64)
+    (tmp_path / "params" / "params.npz").rename(tmp_path / "params.npz")
+    x = np.zeros((20, 2304), np.float32)
+    x[:, :16] = np.random.default_rng(0).normal(size=(20, 16)) * 9
+    (tmp_path / "activations").mkdir()
+    for path in ("acts.npy", "activations/a.npy", "activations/b.npy"):
+        np.save(tmp_path / path, x)
+    labels = tmp_path / "sae" / DEFAULT_RELEASE / DEFAULT_SAE_ID.replace("/", "_")
+    labels.mkdir(parents=True)
+    with closing(Store.open(labels)) as store:
+        store.set_meta(release=DEFAULT_RELEASE, sae_id=DEFAULT_SAE_ID, num_features=16384)
+        store.set_meta(neuronpedia_id="gemma-2-2b/16-gemmascope-res-16k")
+    steps = commands(README.read_text(encoding="utf-8"), "sae-encode")
+    assert len(steps) > 7
+    for language, text in steps:
+        if language == "python":
+            done = subprocess.run(
+                [sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, timeout=60
+            )
+            assert done.returncode == 0, f"{text}\n{done.stderr[-2000:]}"
+            continue
+        # The warm process has a folder of its own, so paths are made absolute; each SAE gets its own output folder.
+        _, *words = shlex.split(text, comments=True)
+        own = "features-of-params" if "--sae-path" in words else "features"
+        words = [own if word == "features" else word for word in words]
+        paths = ("acts.npy", "activations/", "features", "features-of-params", "params.npz", "queue")
+        status, ran = zygote.run(*(tmp_path / word if word in paths else word for word in words))
+        assert status == 0, f"{text}\n{ran.err[-2000:]}"
 
 
 def test_the_commands_are_found_where_they_stand() -> None:
