@@ -25,15 +25,18 @@ class Input:
     name: str
 
 
-def inputs_of(paths: Iterable[Path], below: Path | None = None) -> list[Input]:
+def inputs_of(
+    paths: Iterable[Path], below: Path | None = None, unread: Callable[[Path], object] = lambda path: None
+) -> list[Input]:
     """List the data files below `paths`. A result is named by the file's path below its INPUT, with `__` for `/`.
 
-    `below` is a folder that stands for INPUT. Raises: InputError if there is none, or two results would have one name.
+    `below` is a folder that stands for INPUT; `unread` hears of files that look like data but are of no known format.
+    Raises: InputError if there is none, or two results would have one name.
     """
     found: dict[str, Input] = {}
     for path in paths:
         root = below or (path if path.is_dir() else path.parent)
-        files = find_inputs(path)
+        files = find_inputs(path, unread=unread)
         if not files:
             raise InputError(f"{path}: no activation files below it; formats are named in README.md")
         for file in files:

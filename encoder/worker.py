@@ -85,6 +85,7 @@ class Worker:
         self._stop = threading.Event()
         self._loaded: dict[str, tuple[LoadedSae, Kernel]] = {}
         self._given = sae
+        self._n_noted = 0
         self._checked: set[tuple[Path, str]] = set()
         self.totals = Totals()
 
@@ -197,6 +198,9 @@ class Worker:
                 stopping=stopping,
                 watch=watch,
             )
+            for note in kernel.notes[self._n_noted :]:
+                self._display.say(f"note: {note}")
+            self._n_noted = len(kernel.notes)
             warning = quality.warning(sae.expected_l0)
             if warning is not None:
                 if options.strict:
@@ -247,7 +251,7 @@ class Worker:
                 f"{sae.architecture} SAE, {sae.d_in:,} -> {sae.d_sae:,}, kernel {kernel.name} on {kernel.device}:"
                 f" {kernel.reason}"
             )
-            self._loaded = {key: (sae, kernel)}
+            self._loaded, self._n_noted = {key: (sae, kernel)}, 0
         return self._loaded[key]
 
     def _load(self, ticket: Ticket) -> LoadedSae:

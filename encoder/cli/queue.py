@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,17 @@ def submit(inputs: list[Path], root: Path, out: Path | None, sae: dict[str, Any]
     from encoder.readers import parse_select  # takes torch along
     from encoder.submit import check_resumes, inputs_of, tickets_of
 
-    tickets = tickets_of(inputs_of(inputs), out or root / "out", sae, parse_select(select))
+    tickets = tickets_of(inputs_of(inputs, unread=not_read), out or root / "out", sae, parse_select(select))
     queue = Queue(root, create=True)
     check_resumes(queue, tickets, again=False)
     n_new = queue.submit(tickets)
     already = f", {len(tickets) - n_new:,} were there already" if n_new < len(tickets) else ""
     print(f"{n_new:,} shards submitted to {root}{already}. Work on them: sae-encode work --queue {root}")
+
+
+def not_read(path: Path) -> None:
+    """Say that a file below an INPUT is passed over, so that nothing is left out in silence."""
+    print(f"note: {path} is not read: no format here has the ending {path.suffix}", file=sys.stderr)
 
 
 def status(root: Path, *, as_json: bool) -> None:

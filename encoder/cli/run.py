@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from encoder.cli.display import make_display, relay
+from encoder.cli.queue import not_read
 from encoder.cli.work import finish, signals, work_here
 from encoder.devices import pick_device
 from encoder.errors import InputError, MismatchError
@@ -48,7 +49,7 @@ def run(
     began = time.monotonic()
     select = parse_select(select_text)
     pick_device(options.device)
-    found = inputs_of(inputs)
+    found = inputs_of(inputs, unread=not_read)
     if sys.stderr.isatty() and not quiet:
         print(f"{len(found):,} shards; loading torch and the SAE ...", file=sys.stderr)
     loaded = load_named(sae)
