@@ -1,20 +1,31 @@
-"""How far a float32 matrix product can be from the exact one, proved, and with what is left the screen's test.
+"""How far the screen's matrix product can be from the exact one, proved, in float32 and in bfloat16.
 
 Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1: for any order of summation,
 with or without fused multiply-add, the computed inner product of n terms in precision u satisfies
 
     |fl(x.w) - x.w| <= gamma_n |x|.|w|,    gamma_n = n u / (1 - n u),    u = 2^-24,
 
-barring over- and underflow. With Cauchy-Schwarz, |x|.|w| <= ||x|| ||w||. Underflow adds at most n 2^-149 a product
-(gradual) or n 2^-126 where the processor flushes denormals to zero; `UNDERFLOW` covers both with n <= 2^20.
-A row whose product could overflow float32 is not screened at all: every one of its features is a candidate.
+barring over- and underflow. With Cauchy-Schwarz, |x|.|w| <= ||x|| ||w||.
 
-A feature is active iff h = x.w + b > t in exact arithmetic. So if p is the computed product,
+In bfloat16 (u = 2^-8) the operands are rounded first, x to x' and W to W'; bfloat16 products are exact in float32 and are
+added up in float32. A few inputs S with massive activations are split: x = x' + x'', W = W' + W'', and x'W' + x''W' +
+x'W'' are all terms of the one product, so that no more than 3.1 u^2 of them is lost. R is the other inputs. Then the
+product of row t and feature j differs from the exact one by at most
 
-    p + gamma ||x|| ||w|| + underflow <= t - b    implies    not active,
+    e_tj =   ||x_R||       (||W_R - W_R'|| + gamma ||W_R'||)
+           + ||x_R - x_R'|| (1 + gamma) ||W_R'||
+           + ||x_S||       (3.1 u^2 + 1.02 gamma) ||W_S||
 
-and only the features that fail this test are computed again in float64. The test itself is made in float64, with norms
-computed in float64 and enlarged by 1 + 2^-40, which covers their own rounding.
+and underflow, and is then rounded to bfloat16: |p - p^| <= u |p^|. A feature that may be active has p^ + e > t - b, so
+
+    p < L - u_out |L|,  L = t - b - e    implies    not active,
+
+and only features that fail this test are computed again in float64. docs/kernel.md derives all this.
+
+Every factor is computed in float64, enlarged by `ENLARGE`, and stored in float32 enlarged by `ENLARGE_F32`, which covers
+the rounding of the float32 arithmetic of the test itself. `TINY` in ||x_R - x_R'|| and `SMALL` as the least factor
+cover underflow: whatever is flushed to zero is below 2^-126 a term, and n <= 2^20 such terms are below their product,
+2^-100; `UNDERFLOW_FACTOR` covers weights that are flushed. A row whose product could overflow is not screened at all: every one of its features is a candidate.
 """
 
 from __future__ import annotations
@@ -22,8 +33,15 @@ from __future__ import annotations
 import torch
 
 U32 = 2.0**-24
+U_BF16 = 2.0**-8
+U64 = 2.0**-53
 UNDERFLOW = 2.0**-106
 ENLARGE = 1.0 + 2.0**-40
+ENLARGE_F32 = 1.0 + 2.0**-20
+TINY = 2.0**-60
+SMALL = 2.0**-40
+UNDERFLOW_FACTOR = 2.0**-100
+SPLIT_LOSS = 3.1 * U_BF16**2
 SAFE_PRODUCT = 1e37
 """Norm products above this might overflow float32 on the way."""
 
