@@ -23,14 +23,14 @@ import numpy as np
 import torch
 
 from encoder.csr import Csr
-from encoder.kernels.bound import U_BF16
+from encoder.kernels.bound import U_OUT, column_norms, gamma
 from encoder.kernels.calibrate import screen_precision
-from encoder.kernels.floor import raise_floors
+from encoder.kernels.floor import other_side, raise_floors
 from encoder.kernels.kernel import Kernel
 from encoder.kernels.lanes import MASK_LANES
-from encoder.kernels.operand import Columns, Rows, find_massive, make_columns, make_rows
+from encoder.kernels.operand import DTYPES, Columns, find_massive, make_columns, make_rows
 from encoder.kernels.rule import Decider
-from encoder.kernels.screen import Candidates, Hits, by_row, rescore, rescore_rows, scan
+from encoder.kernels.screen import Candidates, Hits, by_row, rescore, rescore_rows, scan, sift
 from encoder.sae import LoadedSae, Rule
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +40,8 @@ CHUNK_FEATURES = 1024
 """Features of one product: 1 MB in bfloat16 at 512 rows."""
 TOP_TILE_ELEMENTS = 1 << 22
 """TopK keeps the products of a whole tile: 8 MB in bfloat16, or 64 rows if that is more."""
-STAGES = ("operand", "product", "floor", "scan", "rescore", "assemble")
+PRODUCT_DTYPES = DTYPES | {"int8": torch.int32}
+STAGES = ("operand", "product", "floor", "scan", "sift", "rescore", "assemble")
 
 
 @dataclass(slots=True)
@@ -49,6 +50,11 @@ class Stages:
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     candidates: int = 0
+
+    def add(self, seconds: dict[str, float], candidates: int) -> None:
+        for stage, value in seconds.items():
+            self.seconds[stage] += value
+        self.candidates += candidates
 
 
 class CpuKernel(Kernel):
@@ -61,7 +67,7 @@ class CpuKernel(Kernel):
         if sae.rule is None:
             raise ValueError("no exact rule for this SAE")
         self._sae, self._rule = sae, sae.rule
-        self.choice = screen_precision(screen)
+        self.choice = screen_precision(screen, top_k=sae.rule.k is not None)
         self._weights = sae.rule.W_enc.T.contiguous()  # [F, D]: a feature's weights lie together
         self._decider = decider_of(sae.rule, self._weights)
         self._limits, self._floor_factors = _limits(sae.rule)
@@ -102,73 +108,76 @@ class CpuKernel(Kernel):
         """Return the features' operand; the first rows that come tell which inputs are massive."""
         with self._lock:
             if self._columns is None:
-                bf16 = self.choice.precision == "bf16"
-                massive = find_massive(x[:TILE_ROWS]) if bf16 else np.zeros(0, np.int64)
-                columns = make_columns(self._weights, massive, bf16=bf16)
-                columns.factors[3] = self._floor_factors
+                precision = self.choice.precision
+                massive = find_massive(x[:TILE_ROWS]) if precision != "fp32" else np.zeros(0, np.int64)
+                columns = make_columns(
+                    self._weights, massive, precision, self._limits, self._floor_factors, self._threads
+                )
                 if len(x) == 0:
                     return columns
                 self._columns = columns
             return self._columns
 
     def _tile(self, x: torch.Tensor, columns: Columns) -> Csr:
-        seconds, last = dict.fromkeys(STAGES, 0.0), time.perf_counter()
-
-        def spent(stage: str) -> None:
-            nonlocal last
-            now = time.perf_counter()
-            seconds[stage] += now - last
-            last = now
-
-        data, n_rows, n_features = x.numpy(), len(x), self._sae.d_sae
+        clock, n_rows, n_features = _StageClock(), len(x), self._sae.d_sae
+        data, u_out = x.numpy(), np.float32(U_OUT[self.choice.precision])
         n_padded = -(-n_rows // MASK_LANES) * MASK_LANES
         rows = make_rows(data, columns, n_padded)
-        spent("operand")
+        clock.spent("operand")
         chunks = [slice(j, min(j + CHUNK_FEATURES, n_features)) for j in range(0, n_features, CHUNK_FEATURES)]
-        keeps_product = self._rule.k is not None
-        product = torch.empty(
-            (n_features if keeps_product else min(CHUNK_FEATURES, n_features), n_padded), dtype=columns.operand.dtype
-        )
-        found = np.empty(min(CHUNK_FEATURES, n_features) * n_padded, np.int32)
-        u_out = np.float32(U_BF16 * 1.01 if columns.is_bf16 else 0.0)
+        keeps_all = self._rule.k is not None
+        n_kept = n_features if keeps_all else min(CHUNK_FEATURES, n_features)
+        products = torch.empty((n_kept, n_padded), dtype=PRODUCT_DTYPES[self.choice.precision])
+
+        def product(chunk: slice) -> torch.Tensor:
+            out = products[chunk] if keeps_all else products[: chunk.stop - chunk.start]
+            multiply = torch._int_mm if columns.operand.dtype == torch.int8 else torch.mm
+            multiply(columns.operand[chunk], rows.operand.T, out=out)
+            clock.spent("product")
+            return out
+
         if self._rule.k is not None:
             heaps = np.zeros((n_rows, min(self._rule.k, n_features)), np.float32)
+            unit = (self._decider.scale * columns.scales).astype(np.float32)
             for chunk in chunks:
-                part = self._product(columns, chunk, rows, product[chunk])
-                spent("product")
-                bound = rows.terms, self._limits[chunk], np.ascontiguousarray(columns.factors[:, chunk]), u_out
-                raise_floors(part, *bound, self._decider.scale[chunk].astype(np.float32), n_rows, heaps)
-                spent("floor")
-        hits = []
+                part = _array(product(chunk))
+                raise_floors(part, rows.terms, other_side(columns.factors[chunk]), u_out, unit[chunk], n_rows, heaps)
+                clock.spent("floor")
+        hits, found = [], np.empty(min(CHUNK_FEATURES, n_features) * n_padded, np.int32)
         for chunk in chunks:
-            if keeps_product:
-                part = _array(product[chunk])
-            else:
-                part = self._product(columns, chunk, rows, product[: chunk.stop - chunk.start])
-                spent("product")
+            part = _array(products[chunk] if keeps_all else product(chunk))
             counts = np.empty(len(part), np.int64)
-            bound = rows.terms, self._limits[chunk], np.ascontiguousarray(columns.factors[:, chunk]), u_out
-            n_hits = scan(part, *bound, n_rows, found, counts)
-            spent("scan")
+            n_hits = scan(part, rows.terms, columns.factors[chunk], u_out, n_rows, found, counts)
+            clock.spent("scan")
+            if columns.operand.dtype == torch.int8:
+                weights, bounds = self._weights[chunk].numpy(), (rows.norms, columns.norms[chunk], gamma(data.shape[1]))
+                n_hits = sift(data, weights, self._limits[chunk], *bounds, found, counts)
+                clock.spent("sift")
             hit_rows, values = found[:n_hits].copy(), np.empty(n_hits, np.float64)
             rescore(data, self._weights[chunk].numpy(), self._decider.b_enc[chunk], hit_rows, counts, values)
             hits.append(Hits(hit_rows, counts, values))
-            spent("rescore")
+            clock.spent("rescore")
         features = self._decider.decide(data, rows.norms, by_row(hits, n_rows))
-        spent("assemble")
+        clock.spent("assemble")
         with self._lock:
-            for stage, value in seconds.items():
-                self.stages.seconds[stage] += value
-            self.stages.candidates += sum(len(part.rows) for part in hits)
+            self.stages.add(clock.seconds, sum(len(part.rows) for part in hits))
         return features
 
-    @staticmethod
-    def _product(columns: Columns, chunk: slice, rows: Rows, out: torch.Tensor) -> Array:
-        torch.mm(columns.operand[chunk], rows.operand.T, out=out)
-        return _array(out)
+
+class _StageClock:
+    """The seconds that one thread spends in each stage."""
+
+    def __init__(self) -> None:
+        self.seconds, self._last = dict.fromkeys(STAGES, 0.0), time.perf_counter()
+
+    def spent(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] += now - self._last
+        self._last = now
 
 
 def _array(product: torch.Tensor) -> Array:
+    """Show a product to numba, which does not know bfloat16: its bits."""
     bits: Array = (product.view(torch.uint16) if product.dtype == torch.bfloat16 else product).numpy()
     return bits
 
@@ -177,18 +186,16 @@ def decider_of(rule: Rule, weights: torch.Tensor) -> Decider:
     """Make the rule's decider: weights [F, D] is W_enc, transposed."""
     b_enc = rule.b_enc.double().numpy()
     scale = np.ones(len(b_enc)) if rule.scale is None else rule.scale.double().numpy()
-    norms = torch.cat([part.double().norm(dim=1) for part in weights.split(4096)]).numpy() * (1 + 2.0**-40)
+    norms = column_norms(weights.T).numpy()
     return Decider(weights.numpy(), b_enc, rule.threshold.double().numpy(), scale, norms, rule.k)
 
 
 def _limits(rule: Rule) -> tuple[Array, Array]:
-    """Return what x.w has to exceed, float32 rounded down with room, and the factor of a row's floor, both [F]."""
+    """Return what x.w has to exceed, and the factor of a row's floor, both float64 [F]."""
     limits = rule.threshold.double().numpy() - rule.b_enc.double().numpy()
     floor_factors = np.zeros(len(limits))
     if rule.k is not None:
         scale = np.ones(len(limits)) if rule.scale is None else rule.scale.double().numpy()
-        floor_factors = np.divide(-(1 - 2.0**-20), scale, out=floor_factors, where=scale > 0)
+        floor_factors = np.divide(-(1 - 2.0**-18), scale, out=floor_factors, where=scale > 0)
         limits[scale <= 0] = np.inf  # never positive
-    with np.errstate(over="ignore", invalid="ignore"):
-        lowered = np.where(np.isinf(limits), limits, limits - np.abs(limits) * 2.0**-20)
-        return np.nextafter(lowered.astype(np.float32), np.float32(-np.inf)), floor_factors.astype(np.float32)
+    return limits, floor_factors

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 
 def unit(d_in: int) -> float:
-    """Return the error of a float64 pre-activation per unit of ||x|| ||w|| + |b|; times scale, with two more roundings."""
+    """Return the error of a float64 pre-activation per unit of ||x|| ||w|| + |b|, with room for a scale."""
     return 1.01 * (d_in + 4) * U64
 
 

@@ -17,40 +17,57 @@ from encoder.kernels.lanes import MASK_LANES, as_float32, lowest_bit, reaching
 Array = np.ndarray[Any, Any]
 
 _DOWN = np.float32(1 - 2.0**-20)
-_MARGIN = np.float32(2.0**-20)
+_MARGIN = np.float32(2.0**-18)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def other_side(factors: Array) -> Array:
+    """Return the factors [F, K] with the bound's sign turned: what a lower bound has to reach."""
+    turned = factors.copy()
+    turned[:, 1:4] *= -1
+    return turned
+
+
+@numba.njit(cache=True, nogil=True)
 def raise_floors(
-    product: Array, terms: Array, limits: Array, factors: Array, u_out: Any, scale: Array, n_rows: int, heaps: Array
+    product: Array, terms: Array, turned: Array, u_out: Any, scale: Array, n_rows: int, heaps: Array
 ) -> None:
-    """Take in a chunk of features: heaps float32 [T, k] and the fourth term, the floor, are updated.
+    """Take in a chunk of features: heaps float32 [T, k] and the floors, terms[4], are updated.
 
-    product [F, P], terms float32 [4, P], limits float32 [F] = -b, factors float32 [4, F], scale float32 [F].
+    product [F, P], terms float32 [K, P], turned float32 [F, K]; scale float32 [F] takes the product's unit to h's.
     """
     n_features, n_padded = product.shape
-    flat, flat_terms = product.reshape(-1), terms.reshape(-1)
+    flat, flat_terms, flat_factors, n_terms = product.reshape(-1), terms.reshape(-1), turned.reshape(-1), terms.shape[0]
     for j in range(n_features):
-        # The bound on the other side of the product: what follows makes sure, so this need not be exact.
-        column = (limits[j], -factors[0, j], -factors[1, j], -factors[2, j], factors[3, j])
         for t in range(0, n_rows, MASK_LANES):
-            bits = reaching(flat, j * n_padded + t, flat_terms, t, n_padded, column, u_out)
+            start = j * n_padded + t
+            # Rough: it finds rows that may be worth a look. What follows makes sure.
+            bits = reaching(flat, start, flat_terms, t, n_padded, flat_factors, j * n_terms, n_terms, u_out)
             if n_rows - t < MASK_LANES:
                 bits &= (np.uint64(1) << np.uint64(n_rows - t)) - np.uint64(1)
             while bits:
                 row = t + lowest_bit(bits)
                 bits &= bits - np.uint64(1)
-                p = as_float32(product[j, row])
-                slack = np.float32(0.0)
-                for i in range(3):
-                    slack += factors[i, j] * terms[i, row]
-                slack += abs(p) * u_out + (abs(p) + abs(limits[j])) * _MARGIN
-                least = (p - slack - limits[j]) * scale[j] * _DOWN
-                if least > terms[3, row]:  # not for NaN
-                    terms[3, row] = _replace_least(heaps[row], least)
+                least = _lower_bound(as_float32(product[j, row]), terms, row, turned, j, u_out, product.itemsize == 4)
+                least *= scale[j] * _DOWN
+                if least > terms[4, row]:  # not for NaN
+                    terms[4, row] = _replace_least(heaps[row], least)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
+def _lower_bound(p: Any, terms: Array, row: int, turned: Array, j: int, u_out: Any, is_scaled: Any) -> Any:
+    """Return what h, in the product's unit, surely reaches; NaN where nothing is sure."""
+    if is_scaled:
+        p *= terms[0, row]
+    value, size = p - turned[j, 0], abs(p) + abs(turned[j, 0])
+    for k in range(5, terms.shape[0]):
+        share = turned[j, k] * terms[k, row]
+        value, size = value + share, size + abs(share)
+    for k in range(1, 4):
+        value += turned[j, k] * terms[k, row]
+    return value - abs(p) * u_out - size * _MARGIN
+
+
+@numba.njit(cache=True, nogil=True)
 def _replace_least(heap: Array, value: Any) -> Any:
     """Put `value` in the place of the heap's least, heap[0]; return the new least."""
     place, n = 0, len(heap)

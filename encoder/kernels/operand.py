@@ -1,14 +1,24 @@
-"""Both operands of the screen's product, and the norms that bound its error.
+"""Both operands of the screen's product, and what bounds its error.
 
-A row's operand is x' [D] in the product's precision, then, where massive inputs S were found, x_S' and x_S''; a
-feature's is W' [D], W_S'' and W_S'. See bound.py. Shapes: T rows, D = d_in, F = d_sae, n = D + 2 |S| terms.
+    precision   x', W'                                     their product
+    int8        q s: whole numbers -127..127, a scale a row   exact, int32
+    bf16        bfloat16, to nearest even                  float32 sums, rounded to bfloat16
+    fp32        as they are                                float32
 
-In bfloat16, rounding is to nearest even; what is denormal becomes zero here, because the processor's bfloat16
-instructions take it for zero. uint16 stands for bfloat16's bits: numba does not know the type.
+A few inputs S may be massive, as in Gemma. They are left out of the product (x' = W' = 0 there): the scan adds them in
+float32. The bound of row t and feature j, and all else that the scan compares, is one sum over `terms` and `factors`:
+
+    k            0       1          2             3          4        5...
+    terms[k]     s_t     ||x_R||    ||x_R - x'||  ||x_S||    floor    x_i, i in S
+    factors[k]   limit   of ||W_R - W'||, of ||W'||, of ||W_S||, of the floor, W_ij        all divided by s_j
+
+R is the inputs that are not in S. What is denormal becomes zero here, because bfloat16 instructions take it for zero;
+the loss is measured like any other. Shapes: T rows, F features, D = d_in, K = 5 + |S|.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,59 +26,59 @@ import numba
 import numpy as np
 import torch
 
-from encoder.kernels.bound import ENLARGE, ENLARGE_F32, SAFE_PRODUCT, SMALL, SPLIT_LOSS, TINY, UNDERFLOW_FACTOR, gamma
+from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, TINY, Norms, downwards, factors_of, upwards
 
 Array = np.ndarray[Any, Any]
 
-MAX_MASSIVE = 16
-"""Inputs that may be split. 2 x 16 more terms make the product 1.4 % longer at D = 2304."""
+DTYPES = {"int8": torch.int8, "bf16": torch.bfloat16, "fp32": torch.float32}
+N_TERMS = 5
+MAX_MASSIVE = 8
 MASSIVE_SHARE = 16
-"""An input is massive if it holds this many times its share of the rows' squared norm."""
+"""An input is massive if it holds this many times its share of the rows' squared norms."""
+_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The features' side of the product, and what bounds its error.
-
-    operand [F, n], bfloat16 or float32; factors float32 [4, F] of the rows' terms; norms float64 [F]. The first three
-    terms are the bound's; the fourth is each row's floor, which only TopK uses.
-    """
+    """The features' side: operand [F, D]; factors float32 [F, K]; norms float64 [F]; scales float64 [F]."""
 
     operand: torch.Tensor
     factors: Array
     norms: Array
+    scales: Array
     massive: Array
-
-    @property
-    def is_bf16(self) -> bool:
-        return self.operand.dtype == torch.bfloat16
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows' side: operand [P, n]; terms float32 [4, P], the fourth 0; norms float64 [T]. Rows beyond T are zero."""
+    """The rows' side: operand [P, D]; terms float32 [K, P]; norms float64 [T]. Rows beyond T are zero."""
 
     operand: torch.Tensor
     terms: Array
     norms: Array
 
 
-def make_columns(weights: torch.Tensor, massive: Array, *, bf16: bool) -> Columns:
-    """Round and bound the features: weights [F, D] float32, massive int64 [|S|], empty in float32."""
-    n_terms = weights.shape[1] + 2 * len(massive)
-    operand = torch.empty((len(weights), n_terms), dtype=torch.bfloat16) if bf16 else weights
-    rest, lost, rest_rounded, split = _measure(weights.numpy(), massive, operand, low_first=True)
-    norms, growth = np.hypot(rest, split) * ENLARGE, gamma(n_terms)
-    factors = np.stack(
-        [
-            lost + growth * rest_rounded + UNDERFLOW_FACTOR,
-            (1 + growth) * np.maximum(rest_rounded, SMALL * np.maximum(norms, 1)),
-            (SPLIT_LOSS + 1.02 * growth) * split + UNDERFLOW_FACTOR,
-        ]
-    )
-    factors[:, norms == 0] = 0  # exactly zero, whatever the row
-    floor = np.zeros((1, len(weights)), np.float32)
-    return Columns(operand, np.concatenate([_upwards(factors), floor]), norms, massive)
+def make_columns(
+    weights: torch.Tensor, massive: Array, precision: str, limits: Array, floor_factors: Array, threads: Executor
+) -> Columns:
+    """Round and bound the features: weights [F, D] float32, massive int64 [|S|].
+
+    limits and floor_factors float64 [F] are what x.w must exceed, and what a row's floor adds to that.
+    """
+    operand = torch.empty(weights.shape, dtype=DTYPES[precision])
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(weights), _BLOCK)]
+    parts = threads.map(lambda part: _round(weights[part].numpy(), massive, operand[part]), blocks)
+    norms, scales = (np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)) if blocks else _NOTHING
+    bounds = Norms(*norms)
+    factors = np.empty((len(weights), N_TERMS + len(massive)), np.float32)
+    factors[:, 0] = downwards(limits / scales)
+    factors[:, 1:4] = upwards(factors_of(bounds, precision, weights.shape[1]) / scales).T
+    factors[:, 4] = floor_factors / scales
+    factors[:, 5:] = weights[:, torch.from_numpy(massive)].double().numpy() / scales[:, None]
+    return Columns(operand, factors, bounds.whole, scales, massive)
+
+
+_NOTHING = np.zeros((4, 0)), np.zeros(0)
 
 
 def make_rows(x: Array, columns: Columns, n_padded: int) -> Rows:
@@ -76,18 +86,20 @@ def make_rows(x: Array, columns: Columns, n_padded: int) -> Rows:
 
     The terms of a row that might overflow are NaN, which makes every feature its candidate.
     """
-    n_rows, d_in = x.shape
-    operand = torch.zeros((n_padded, columns.operand.shape[1]), dtype=columns.operand.dtype)
-    if not columns.is_bf16:
-        operand[:n_rows] = torch.from_numpy(x)
-    rest, lost, _, split = _measure(x, columns.massive, operand, low_first=False)
-    norms = np.hypot(rest, split) * ENLARGE
-    lost[norms > 0] += TINY
-    terms = np.zeros((4, n_padded), np.float32)
-    terms[:3, :n_rows] = _upwards(np.stack([rest, lost, split]))
-    safe = norms * columns.norms.max(initial=1.0) < SAFE_PRODUCT
-    terms[:3, :n_rows][:, ~safe] = np.nan
-    return Rows(operand, terms, norms)
+    n_rows = len(x)
+    operand = torch.empty((n_padded, x.shape[1]), dtype=columns.operand.dtype)
+    operand[n_rows:] = 0
+    norms, scales = _round(x, columns.massive, operand[:n_rows])
+    bounds = Norms(*norms)
+    terms = np.zeros((columns.factors.shape[1], n_padded), np.float32)
+    terms[0, :n_rows] = scales
+    lost = bounds.lost + np.where(bounds.whole > 0, TINY, 0)
+    terms[1:4, :n_rows] = upwards(np.stack([bounds.rest, lost, bounds.split]))
+    terms[5:, :n_rows] = x[:, columns.massive].T
+    safe = bounds.whole * columns.norms.max(initial=1.0) < SAFE_PRODUCT
+    terms[:, :n_rows][:, ~safe] = np.nan
+    terms[4, :n_rows] = 0
+    return Rows(operand, terms, bounds.whole)
 
 
 def find_massive(x: torch.Tensor) -> Array:
@@ -98,69 +110,70 @@ def find_massive(x: torch.Tensor) -> Array:
     return np.sort(largest.indices[largest.values > MASSIVE_SHARE * len(x) / x.shape[1]].numpy())
 
 
-def _upwards(values: Array) -> Array:
-    """Round float64 to float32, up, with room for the float32 arithmetic of the screen's test."""
-    with np.errstate(over="ignore"):
-        raised = np.nextafter((values * ENLARGE_F32).astype(np.float32), np.float32(np.inf))
-    raised[values == 0] = 0
-    return raised
-
-
-def _measure(rows: Array, massive: Array, operand: torch.Tensor, *, low_first: bool) -> tuple[Array, ...]:
-    """Write the rows' operand if it is bfloat16; return upper bounds of four norms of each row, float64.
-
-    They are: of R, of what rounding R loses, of R rounded, of S.
-    """
-    squares = np.zeros((4, len(rows)))
+def _round(rows: Array, massive: Array, operand: torch.Tensor) -> tuple[Array, Array]:
+    """Write the operand of rows [T, D]; return upper bounds of their norms [4, T] (see `Norms`), and scales [T]."""
+    is_rest = np.ones(rows.shape[1], np.float32)
+    is_rest[massive] = 0
+    squares, scales = np.zeros((4, len(rows))), np.ones(len(rows))
     if operand.dtype == torch.bfloat16:
-        is_rest = np.ones(rows.shape[1])
-        is_rest[massive] = 0
-        _round_rows(rows, massive, is_rest, low_first, operand.view(torch.uint16).numpy(), squares)
+        _round_bf16(rows, is_rest, operand.view(torch.uint16).numpy(), squares)
+    elif operand.dtype == torch.int8:
+        _round_int8(rows, is_rest, operand.numpy(), squares, scales)
     else:
-        _square_rows(rows, squares)
-    rest, lost, rest_rounded, split = np.sqrt(squares) * ENLARGE
-    return rest, lost, rest_rounded, split
+        _keep_fp32(rows, is_rest, operand.numpy(), squares)
+    return np.sqrt(squares) * ENLARGE, scales
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _rounded(bits: Any) -> Any:
-    """Round a float32's bits to a bfloat16's, in the upper half; denormals become zero."""
-    nearest = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    return nearest if nearest & np.uint32(0x7F800000) else np.uint32(0)
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _square(row: Array, near: Array, is_rest: Array, squares: Array, t: int) -> None:
+    """Write the squared norms of row t: rest, lost, rounded, split."""
+    rest = lost = rounded = split = 0.0
+    for i in range(len(row)):
+        exact, kept = np.float64(row[i]), np.float64(near[i])
+        part = np.float64(is_rest[i])
+        rest += part * exact * exact
+        split += (1.0 - part) * exact * exact
+        lost += part * (exact - kept) * (exact - kept)
+        rounded += kept * kept
+    squares[0, t], squares[1, t], squares[2, t], squares[3, t] = rest, lost, rounded, split
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
-def _round_rows(rows: Array, massive: Array, is_rest: Array, low_first: bool, operand: Array, squares: Array) -> None:
-    """See `_measure`: is_rest float64 [D], 1 or 0; squares [4, T]."""
-    d_in, n_massive = rows.shape[1], len(massive)
-    kept = np.empty(d_in, np.uint32)
-    rounded = kept.view(np.float32)
-    low = np.empty(max(1, n_massive), np.float32)
+@numba.njit(cache=True, nogil=True)
+def _round_bf16(rows: Array, is_rest: Array, operand: Array, squares: Array) -> None:
+    kept = np.empty(rows.shape[1], np.uint32)
+    near, half, one = kept.view(np.float32), np.uint32(16), np.uint32(1)
     for t in range(rows.shape[0]):
-        row, bits, out = rows[t], rows[t].view(np.uint32), operand[t]
-        rest = lost = rest_rounded = split = 0.0
-        for i in range(d_in):
-            kept[i] = _rounded(bits[i])
-            out[i] = np.uint16(kept[i] >> np.uint32(16))
-        for i in range(d_in):
-            whole, near = np.float64(row[i]), np.float64(rounded[i])
-            rest += is_rest[i] * whole * whole
-            lost += is_rest[i] * (whole - near) * (whole - near)
-            rest_rounded += is_rest[i] * near * near
-        for k in range(n_massive):
-            i = massive[k]
-            split += np.float64(row[i]) * np.float64(row[i])
-            low[k] = row[i] - rounded[i]  # exact
-            low_bits = np.uint16(_rounded(low.view(np.uint32)[k]) >> np.uint32(16))
-            first, second = (low_bits, out[i]) if low_first else (out[i], low_bits)
-            out[d_in + k], out[d_in + n_massive + k] = first, second
-        squares[0, t], squares[1, t], squares[2, t], squares[3, t] = rest, lost, rest_rounded, split
+        bits = rows[t].view(np.uint32)
+        for i in range(rows.shape[1]):
+            nearest = (bits[i] + np.uint32(0x7FFF) + ((bits[i] >> half) & one)) & np.uint32(0xFFFF0000)
+            is_normal = (nearest & np.uint32(0x7F800000)) != 0
+            kept[i] = nearest if is_normal and is_rest[i] else np.uint32(0)
+            operand[t, i] = np.uint16(kept[i] >> half)
+        _square(rows[t], near, is_rest, squares, t)
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
-def _square_rows(rows: Array, squares: Array) -> None:
+@numba.njit(cache=True, nogil=True)
+def _round_int8(rows: Array, is_rest: Array, operand: Array, squares: Array, scales: Array) -> None:
+    """A row's scale is its largest number's 127th part, in float32; a row too small for that is all loss."""
+    near = np.empty(rows.shape[1], np.float64)
     for t in range(rows.shape[0]):
-        total = 0.0
-        for value in rows[t]:
-            total += np.float64(value) * np.float64(value)
-        squares[0, t] = squares[2, t] = total
+        largest = np.float32(0)
+        for i in range(rows.shape[1]):
+            largest = max(largest, abs(rows[t, i]) * is_rest[i])
+        is_large = largest > np.float32(2.0**-100)
+        scale = np.float32(largest / np.float32(127)) if is_large else np.float32(1)
+        inverse = np.float32(1) / scale if is_large else np.float32(0)
+        scales[t] = scale
+        for i in range(rows.shape[1]):
+            q = min(max(np.rint(rows[t, i] * is_rest[i] * inverse), np.float32(-127)), np.float32(127))
+            operand[t, i] = np.int8(np.int32(q))
+            near[i] = np.float64(q) * np.float64(scale)
+        _square(rows[t], near, is_rest, squares, t)
+
+
+@numba.njit(cache=True, nogil=True)
+def _keep_fp32(rows: Array, is_rest: Array, operand: Array, squares: Array) -> None:
+    for t in range(rows.shape[0]):
+        for i in range(rows.shape[1]):
+            operand[t, i] = rows[t, i] * is_rest[i]
+        _square(rows[t], operand[t], is_rest, squares, t)

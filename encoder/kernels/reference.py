@@ -29,7 +29,9 @@ class ReferenceKernel(Kernel):
         rule, prepared = self._rule, self._sae.prepare(x)
         h = prepared.double() @ rule.W_enc.double() + rule.b_enc.double()
         norms = prepared.double().norm(dim=1) * (1 + 2.0**-40)
-        error = unit(self._sae.d_in) * (norms[:, None] * torch.from_numpy(self._decider.norms) + rule.b_enc.double().abs())
+        error = unit(self._sae.d_in) * (
+            norms[:, None] * torch.from_numpy(self._decider.norms) + rule.b_enc.double().abs()
+        )
         near = h >= rule.threshold.double() - error
         indptr = np.zeros(len(h) + 1, np.int64)
         np.cumsum(near.sum(dim=1).numpy(), out=indptr[1:])

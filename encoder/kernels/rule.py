@@ -1,8 +1,8 @@
 """The rule applied to candidates whose float64 values are known: which are active, in exact arithmetic.
 
-Nearly every decision is clear from the float64 value and its error bound. The others are made with fractions, and such a
-candidate's value is then its exact one, rounded once; so a feature that is active by less than float64 can tell has a
-positive value all the same.
+Nearly every decision is clear from the float64 value and its error bound. The others are made with fractions, and such
+a candidate's value is then its exact one, rounded once; so a feature that is active by less than float64 can tell has
+a positive value all the same.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Decider:
         state = np.empty(len(values), np.uint8)
         if self.k is None:
             _reaching(indices, values, errors, self.threshold, state)
-            for c in np.flatnonzero(state == _UNSURE):
+            for c in np.flatnonzero(state == _UNSURE).tolist():
                 h = self._exact(x, candidates, c)
                 state[c], values[c] = h > Fraction(self.threshold[indices[c]]), float(h)
         else:
@@ -79,7 +79,7 @@ class Decider:
                 state[c] = _ON
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _scale(
     indptr: Array,
     indices: Array,
@@ -101,14 +101,14 @@ def _scale(
             errors[c] = 0.0 if is_exact else unit * (product + abs(b_enc[j])) * scale[j]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _reaching(indices: Array, values: Array, errors: Array, threshold: Array, state: Array) -> None:
     for c in range(len(indices)):
         above = values[c] - threshold[indices[c]]
         state[c] = _UNSURE if 0 < errors[c] >= abs(above) else _ON if above > 0 else _OFF
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _largest(indptr: Array, values: Array, errors: Array, k: int, state: Array, unsure_rows: Array) -> None:
     """Mark each row's k largest, as far as they are positive and float64 can tell; mark the rows where it cannot."""
     for t in range(len(indptr) - 1):

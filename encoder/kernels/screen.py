@@ -2,6 +2,7 @@
 
     product [F, P] of a chunk of features, fresh in the cache
         scan      the rows that reach feature j's limit, for every j: hits, by feature, then by row
+        sift      after an int8 product, whose bound is wide: a float32 dot product rules most of the wrong ones out
         rescore   h = x.w + b of each hit in float64; a feature's weights are loaded once for all its rows
     all chunks' hits
         transpose by feature -> by row, columns ascending: the candidates' CSR
@@ -17,9 +18,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from encoder.kernels.lanes import MASK_LANES, dot, lowest_bit, reaching
+from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, UNDERFLOW_FACTOR
+from encoder.kernels.lanes import MASK_LANES, dot, dot_float32, lowest_bit, reaching
 
 Array = np.ndarray[Any, Any]
+
+DOUBT = 2.0**-40
+"""Covers the float64 rounding of a limit, and of what is compared with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +59,26 @@ def by_row(hits: list[Hits], n_rows: int) -> Candidates:
     return Candidates(indptr, indices, values)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def scan(
-    product: Array, terms: Array, limits: Array, factors: Array, u_out: Any, n_rows: int, rows: Array, counts: Array
-) -> int:
+@numba.njit(cache=True, nogil=True)
+def scan(product: Array, terms: Array, factors: Array, u_out: Any, n_rows: int, rows: Array, counts: Array) -> int:
     """Write down which rows reach each feature's limit, by feature; return how many do.
 
-    product [F, P] uint16 or float32, terms float32 [4, P], limits float32 [F], factors float32 [4, F];
+    product [F, P] int32, uint16 or float32, terms float32 [K, P], factors float32 [F, K]: see operand.py.
     rows int32 [F * P] and counts int64 [F] are written.
     """
     n_features, n_padded = product.shape
-    flat, flat_terms, n = product.reshape(-1), terms.reshape(-1), 0
+    flat, flat_terms, flat_factors, n_terms = (
+        product.reshape(-1),
+        terms.reshape(-1),
+        factors.reshape(-1),
+        terms.shape[0],
+    )
+    n = 0
     for j in range(n_features):
         before = n
-        column = (limits[j], factors[0, j], factors[1, j], factors[2, j], factors[3, j])
         for t in range(0, n_rows, MASK_LANES):
-            bits = reaching(flat, j * n_padded + t, flat_terms, t, n_padded, column, u_out)
+            start = j * n_padded + t
+            bits = reaching(flat, start, flat_terms, t, n_padded, flat_factors, j * n_terms, n_terms, u_out)
             if n_rows - t < MASK_LANES:
                 bits &= (np.uint64(1) << np.uint64(n_rows - t)) - np.uint64(1)
             while bits:
@@ -80,7 +89,33 @@ def scan(
     return n
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
+def sift(
+    x: Array, weights: Array, limits: Array, row_norms: Array, norms: Array, growth: float, rows: Array, counts: Array
+) -> int:
+    """Drop hits that a float32 dot product rules out, in place; return how many stay.
+
+    limits float64 [F], what x.w has to exceed; row_norms, norms float64 upper bounds; growth the product's gamma.
+    """
+    d_in, flat_x, flat_w, n, kept = x.shape[1], x.reshape(-1), weights.reshape(-1), 0, 0
+    for j in range(len(counts)):
+        before = kept
+        for _ in range(counts[j]):
+            t = rows[n]
+            n += 1
+            product = row_norms[t] * norms[j]
+            if product < SAFE_PRODUCT:
+                error = growth * product + UNDERFLOW_FACTOR * (1 + row_norms[t] + norms[j])
+                h = np.float64(dot_float32(flat_x, flat_w, t * d_in, j * d_in, d_in))
+                if h + error * ENLARGE < limits[j] - abs(limits[j]) * DOUBT:
+                    continue
+            rows[kept] = t
+            kept += 1
+        counts[j] = kept - before
+    return kept
+
+
+@numba.njit(cache=True, nogil=True)
 def rescore(x: Array, weights: Array, b_enc: Array, rows: Array, counts: Array, values: Array) -> None:
     """Compute h = x.w + b of hits: x [T, D], weights [F, D] float32, b_enc float64 [F] -> values float64 [nnz]."""
     d_in, flat_x, flat_w, n = x.shape[1], x.reshape(-1), weights.reshape(-1), 0
@@ -90,7 +125,7 @@ def rescore(x: Array, weights: Array, b_enc: Array, rows: Array, counts: Array, 
             n += 1
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def rescore_rows(x: Array, weights: Array, b_enc: Array, indptr: Array, indices: Array, values: Array) -> None:
     """The same for candidates by row."""
     d_in, flat_x, flat_w = x.shape[1], x.reshape(-1), weights.reshape(-1)
@@ -100,7 +135,7 @@ def rescore_rows(x: Array, weights: Array, b_enc: Array, indptr: Array, indices:
             values[c] = dot(flat_x, flat_w, t * d_in, j * d_in, d_in) + b_enc[j]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _transpose(
     rows: Array, counts: Array, hit_values: Array, first: int, place: Array, indices: Array, values: Array
 ) -> None:
