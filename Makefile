@@ -6,17 +6,21 @@ STAMP := .venv/.installed
 SAE_RELEASE ?=
 SAE_ID ?=
 NEURONPEDIA_ID ?=
+SAE_PATH ?=
+ACTS ?=
+OUT ?= features
+DEVICE ?=
 ARGS ?=
-SAE_FLAGS = $(if $(SAE_RELEASE),--sae-release '$(SAE_RELEASE)') $(if $(SAE_ID),--sae-id '$(SAE_ID)') \
-	$(if $(NEURONPEDIA_ID),--neuronpedia-id '$(NEURONPEDIA_ID)')
+SAE_FLAGS = $(if $(SAE_RELEASE),--sae-release '$(SAE_RELEASE)') $(if $(SAE_ID),--sae-id '$(SAE_ID)')
 
-.PHONY: setup demo download check test bench clean
+.PHONY: setup demo download encode check test bench clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help:
 	@echo 'make demo       the whole product on this machine, no internet needed'
 	@echo 'make download   the labels of the default SAE  [SAE_RELEASE= SAE_ID= NEURONPEDIA_ID= ARGS=]'
+	@echo 'make encode     ACTS=dir OUT=dir  activations to features  [SAE_RELEASE= SAE_ID= SAE_PATH= DEVICE= ARGS=]'
 	@echo 'make test       every test         make check   ruff, mypy --strict, layers'
 	@echo 'make bench      the benchmarks     make setup   just the virtual environment'
 
@@ -30,10 +34,15 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	@$(BIN)/python -m saefetch.demo $(ARGS)
+	@$(BIN)/python -m encoder.demo $(ARGS)
 
 download: setup
-	@$(BIN)/saefetch download $(SAE_FLAGS) $(ARGS)
+	@$(BIN)/saefetch download $(SAE_FLAGS) $(if $(NEURONPEDIA_ID),--neuronpedia-id '$(NEURONPEDIA_ID)') $(ARGS)
+
+encode: setup
+	@test -n '$(ACTS)' || { echo "name the activations: make encode ACTS=dir OUT=dir" >&2; exit 2; }
+	@$(BIN)/sae-encode run '$(ACTS)' --out '$(OUT)' $(SAE_FLAGS) $(if $(SAE_PATH),--sae-path '$(SAE_PATH)') \
+		$(if $(DEVICE),--device '$(DEVICE)') $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
@@ -46,6 +55,7 @@ test: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.labels $(ARGS)
+	$(BIN)/python -m benchmarks.encode $(ARGS)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("aiohttp", "isal", "msgspec", "orjson", "requests", "saefetch")
@@ -68,31 +69,31 @@ class Report:
 
     def write(self) -> list[Path]:
         """Write `labels-<machine>.json` and `.md`; return their paths."""
-        machine = describe_machine()
-        name = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
-        RESULTS.mkdir(exist_ok=True)
-        document = {
-            "machine": machine,
-            "rows": [asdict(row) for row in self.rows],
-            "aims": [asdict(aim) for aim in self.aims],
-        }
-        paths = [RESULTS / f"labels-{name}.json", RESULTS / f"labels-{name}.md"]
-        paths[0].write_text(json.dumps(document, indent=2) + "\n")
-        paths[1].write_text(self.markdown())
-        return paths
+        document = {"rows": [asdict(row) for row in self.rows], "aims": [asdict(aim) for aim in self.aims]}
+        return write_results("labels", describe_machine(), document, self.markdown())
 
 
-def describe_machine() -> dict[str, str]:
-    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+def write_results(kind: str, machine: dict[str, str], document: dict[str, Any], markdown: str) -> list[Path]:
+    """Write `<kind>-<machine>.json` and `.md`; return their paths."""
+    name = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
+    RESULTS.mkdir(exist_ok=True)
+    paths = [RESULTS / f"{kind}-{name}.json", RESULTS / f"{kind}-{name}.md"]
+    paths[0].write_text(json.dumps({"machine": machine, **document}, indent=2) + "\n")
+    paths[1].write_text(markdown)
+    return paths
+
+
+def describe_machine(kind: str = "labels", libraries: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
+    versions = ", ".join(f"{name} {version(name)}" for name in libraries)
     return {
         "cpu": _cpu_model(),
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "libraries": f"{libraries}, SQLite {sqlite3.sqlite_version}",
+        "libraries": f"{versions}, SQLite {sqlite3.sqlite_version}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "load when done": " ".join(f"{load:.1f}" for load in os.getloadavg()),
-        "command": shlex.join(["python", "-m", "benchmarks.labels", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", f"benchmarks.{kind}", *sys.argv[1:]]),
     }
 
 

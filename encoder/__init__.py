@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from encoder.errors import EncoderError
     from encoder.features import Features, open_features
+    from encoder.labelled import Active, LabelledFeatures
 
-__all__ = ["EncoderError", "Features", "open_features"]
+__all__ = ["Active", "EncoderError", "Features", "LabelledFeatures", "open_features"]
+
+_HOMES = {
+    "Active": "encoder.labelled",
+    "EncoderError": "encoder.errors",
+    "Features": "encoder.features",
+    "LabelledFeatures": "encoder.labelled",
+    "open_features": "encoder.features",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import the public names when they are first used, so that `import encoder` costs nothing."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("encoder.errors" if name == "EncoderError" else "encoder.features"), name)
+    return getattr(import_module(_HOMES[name]), name)

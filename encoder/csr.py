@@ -73,6 +73,14 @@ class Csr:
         kept = values[keep]
         return cls(n_kept[indptr], indices[keep], _rounded(kept, np.float32), (len(indptr) - 1, d_sae))
 
+    def every(self, step: int, first: int) -> Csr:
+        """Return the rows first, first + step, ..."""
+        starts, stops = self.indptr[first:-1:step], self.indptr[first + 1 :: step]
+        indptr = np.zeros(len(starts) + 1, np.int64)
+        np.cumsum(stops - starts, out=indptr[1:])
+        at = np.repeat(starts - indptr[:-1], stops - starts) + np.arange(indptr[-1])
+        return Csr(indptr, self.indices[at], self.data[at], (len(starts), self.shape[1]))
+
     @classmethod
     def concatenate(cls, parts: Sequence[Csr], d_sae: int) -> Csr:
         """Put the rows of `parts` one below the other; no parts make no rows."""

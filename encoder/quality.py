@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import torch
 
 from encoder.csr import Csr
 from encoder.sae import LoadedSae
 
 N_SAMPLE = 512
-"""Rows at most. 512 x 65,536 features are 128 MB when dense."""
+"""Rows at most."""
+N_TELLING = 8
+"""Rows from which on explained variance is reason for a warning: of fewer, the mean itself explains too much."""
+EQUAL = 1e-4
+"""Variance, as a share of the rows' squares, below which rows count as equal: there is nothing to explain."""
 POOR = 0.3
 """Explained variance below which something is wrong: trained SAEs reach 0.6 to 0.99 on their own activations."""
 
@@ -25,7 +28,8 @@ POOR = 0.3
 class Quality:
     """`explained_variance` is 1 - sum |x - x'|^2 / sum |x - mean|^2, `cosine` the mean over rows, of `n_sampled` rows.
 
-    Both are None where the SAE does not rebuild its input (a transcoder) or nothing can be said (fewer than 2 rows).
+    Both are None where the SAE does not rebuild its input (a transcoder) or nothing can be said (fewer than 2 rows, or
+    all equal).
     """
 
     n_sampled: int
@@ -38,10 +42,11 @@ class Quality:
 
     def warning(self, expected_l0: float | None) -> str | None:
         """Say in plain words what looks wrong; None if nothing does."""
-        if self.explained_variance is not None and self.explained_variance < POOR:
+        explained = self.explained_variance
+        if explained is not None and explained < POOR and self.n_sampled >= N_TELLING:
             return (
                 "this does not look like the right SAE for these activations: it explains"
-                f" {self.explained_variance:.0%} of their variance, where 60 % to 99 % is usual."
+                f" {explained:.0%} of their variance, where 60 % to 99 % is usual."
                 " Another layer, hook or model, or another normalisation?"
             )
         if expected_l0 and self.n_sampled >= 100 and not expected_l0 / 4 <= self.mean_l0 <= expected_l0 * 4:
@@ -56,35 +61,29 @@ class Sample:
         self._sae = sae
         self._step = max(1, -(-n_rows // N_SAMPLE))
         self._rows: list[torch.Tensor] = []
-        self._features: list[torch.Tensor] = []
+        self._features: list[Csr] = []
         self._n_rows = self._nnz = 0
 
     def add(self, x: torch.Tensor, features: Csr) -> None:
-        """Take this batch's share: x [T, D] as read, features its CSR."""
+        """Take this batch's share: x [T, D] as read, features its CSR [T, F]."""
         first = -self._n_rows % self._step
-        for t in range(first, len(x), self._step):
-            at = slice(features.indptr[t], features.indptr[t + 1])
-            dense = torch.zeros(self._sae.d_sae)
-            dense[torch.from_numpy(features.indices[at].astype(np.int64))] = torch.from_numpy(
-                features.data[at].astype(np.float32)
-            )
-            self._rows.append(x[t].clone())
-            self._features.append(dense.to_sparse())
+        if first < len(x):
+            self._rows.append(x[first :: self._step].clone())
+            self._features.append(features.every(self._step, first))
         self._n_rows += len(x)
         self._nnz += len(features.indices)
 
     def score(self) -> Quality:
         mean_l0 = round(self._nnz / self._n_rows, 4) if self._n_rows else 0.0
-        if len(self._rows) < 2 or "transcoder" in self._sae.architecture:
-            return Quality(len(self._rows), mean_l0)
-        x = torch.stack(self._rows)
-        self._sae.prepare(x.to(self._sae.module.W_dec.device))  # SAELens keeps the norms for the way back
-        features = torch.stack([row.to_dense() for row in self._features])
-        with torch.no_grad():
-            rebuilt = self._sae.module.decode(features.to(self._sae.module.W_dec.device)).double().cpu()
-        rebuilt, truth = rebuilt.reshape(len(x), -1), x.double().reshape(len(x), -1)
+        n_sampled = sum(len(rows) for rows in self._rows)
+        if n_sampled < 2 or not self._sae.rebuilds:
+            return Quality(n_sampled, mean_l0)
+        x = torch.cat(self._rows)
+        rebuilt = self._sae.decode(x, Csr.concatenate(self._features, self._sae.d_sae)).cpu().double()
+        truth = x.double()
         spread = (truth - truth.mean(dim=0)).square().sum()
-        explained = 1 - (truth - rebuilt).square().sum() / spread if spread > 0 else torch.tensor(torch.nan)
+        is_telling = spread > EQUAL * truth.square().sum()
+        explained = 1 - (truth - rebuilt).square().sum() / spread if is_telling else torch.tensor(torch.nan)
         cosine = torch.nn.functional.cosine_similarity(truth, rebuilt, dim=1).mean()
-        # Four places: the last bits of a matrix product depend on the number of threads.
-        return Quality(len(x), mean_l0, *(round(float(v), 4) if v.isfinite() else None for v in (explained, cosine)))
+        # Four places: the last bits of a sum depend on the number of threads.
+        return Quality(n_sampled, mean_l0, *(round(float(v), 4) if v.isfinite() else None for v in (explained, cosine)))

@@ -245,8 +245,12 @@ class Queue:
         return Status(jobs["ready"], held, jobs["done"], failed, strangers)
 
     def ticket(self, state: str, job: str) -> Ticket | None:
-        """Return a job's ticket, or None if it is not in that state: ready, done or failed. Raises: InputError."""
-        data = read(self._spool.path(state, job))
+        """Return a job's ticket, or None if it is not in that state. Raises: InputError."""
+        if state == "claimed":
+            paths = [self._spool.claimed(name) for name in self._spool.list_claimed()[0] if name.job == job]
+        else:
+            paths = [self._spool.path(state, job)]
+        data = read(paths[0]) if paths else None
         return None if data is None else Ticket.from_json(data, job)
 
     def _error_of(self, job: str) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from encoder.digest import sha256_of
 from encoder.errors import EncoderError, InputError, MismatchError
 from encoder.feature_file import open_file
+from encoder.queue import Queue
 from encoder.readers import find_inputs
 from encoder.ticket import Ticket
-
-SAME = ("sae_release", "sae_id", "sae_path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class Input:
     name: str
 
 
-def inputs_of(paths: Iterable[Path]) -> list[Input]:
+def inputs_of(paths: Iterable[Path], below: Path | None = None) -> list[Input]:
     """List the data files below `paths`. A result is named by the file's path below its INPUT, with `__` for `/`.
 
-    Raises: InputError if there is none, or if two results would have one name.
+    `below` is a folder that stands for INPUT. Raises: InputError if there is none, or two results would have one name.
     """
     found: dict[str, Input] = {}
     for path in paths:
-        root = path if path.is_dir() else path.parent
+        root = below or (path if path.is_dir() else path.parent)
         files = find_inputs(path)
         if not files:
             raise InputError(f"{path}: no activation files below it; formats are named in README.md")
@@ -59,31 +59,74 @@ def tickets_of(inputs: Iterable[Input], out: Path, sae: dict[str, Any], select: 
     ]
 
 
-def finished(ticket: Ticket, settings: dict[str, Any]) -> bool:
-    """Say whether the ticket's result is there already, of the same shard and the same settings.
+def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> None:
+    """Refuse what would mix two runs: a job that is there, but of another shard, SAE or output; two SAEs in one folder.
 
-    The shard is the same if size and mtime are, or size and hash. `settings` are members of `meta` to be compared.
-
-    Raises: MismatchError if the result there was made with other settings, with what differs.
+    With `again`, a failed job may differ: it has no result, and is submitted anew. Raises: MismatchError with what
+    differs.
     """
-    out, shard = Path(ticket.out), Path(ticket.shard)
+    coming = {ticket.job: ticket for ticket in tickets}
+    folders = {PurePath(ticket.out).parent: ticket.sae for ticket in tickets}
+    for job, state in queue.states().items() if tickets else ():
+        there = None
+        with suppress(InputError):  # a malformed ticket is nobody's; it is replaced or shown by `status`
+            there = queue.ticket(state, job)
+        if there is None or (again and state == "failed"):
+            continue
+        new = coming.get(job)
+        for name in ("shard", "out", "sae", "select") if new else ():
+            if getattr(there, name) != getattr(new, name):
+                raise MismatchError(
+                    f"{queue.root} has a job {job} already, with {name} {getattr(there, name)}; now it is"
+                    f" {getattr(new, name)}; choose another queue or output folder"
+                )
+        folder = PurePath(there.out).parent
+        if folders.get(folder, there.sae) != there.sae:
+            raise MismatchError(
+                f"{queue.root} has a job {job}, the results of which go to {folder} too, with sae {there.sae}; now it"
+                f" is {folders[folder]}; choose another queue or output folder"
+            )
+
+
+def check_folder(out: Path, settings: dict[str, Any]) -> None:
+    """Refuse a folder that holds results of other settings. Raises: MismatchError with what differs."""
+    for path in sorted(out.glob("*.npz")):
+        try:
+            meta = open_file(path).meta
+        except (EncoderError, OSError):
+            continue  # damaged, or none of ours
+        check_settings(path, meta, settings)
+
+
+def check_settings(path: Path, meta: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Raises: MismatchError if the result at `path` was made with other settings."""
+    for key, wanted in settings.items():
+        if key in meta and meta[key] != wanted:
+            raise MismatchError(
+                f"{path} was made with {key} {meta[key]!r}, now it is {wanted!r}; choose another --out, or remove it"
+            )
+
+
+def finished(
+    out: Path, shard: Path, settings: dict[str, Any], *, strict: bool = False, stopping: Callable[[], bool] = bool
+) -> bool:
+    """Say whether the result of `shard` is at `out` already, made with the same settings.
+
+    The shard is the same if size and mtime are, or size and hash. `settings` are members of `meta` to be compared. With
+    `strict`, a result that was written with a warning does not count.
+
+    Raises: MismatchError if the result there was made with other settings, with what differs; Stopped.
+    """
     if not out.is_file():
         return False
     try:
         meta = open_file(out).meta
     except EncoderError:
         return False  # damaged: it is encoded again
-    for key, wanted in settings.items():
-        if key in meta and meta[key] != wanted:
-            raise MismatchError(
-                f"{out} was made with {key} {meta[key]!r}, now it is {wanted!r}; choose another --out, or remove it"
-            )
+    check_settings(out, meta, settings)
     status = shard.stat()
     if meta.get("shard_path") != str(shard) or meta.get("shard_size") != status.st_size:
         return False
-    return meta.get("shard_mtime_ns") == status.st_mtime_ns or meta.get("shard_sha256") == sha256_of(shard)
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    if strict and meta.get("warning"):
+        return False
+    return meta.get("shard_mtime_ns") == status.st_mtime_ns or meta.get("shard_sha256") == sha256_of(shard, stopping)

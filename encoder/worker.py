@@ -1,6 +1,10 @@
 """One worker process: claim a job, encode its shard, publish the result; again until there is nothing left.
 
-What goes wrong with a shard fails its job and no other. The one broad `except` of the package stands here.
+    claim -> finished before? -> open the shard -> encode, renewing the lease -> done
+      `- stop: put back   `- fenced: drop it   `- anything else: fail, with the traceback in the ticket
+
+What goes wrong with a shard fails its job and no other. The one broad `except` of the package stands here. A worker
+whose own settings do not fit the results that are there puts the job back and ends: it would fail them all.
 """
 
 from __future__ import annotations
@@ -9,32 +13,36 @@ import json
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from encoder.claim import Claim
 from encoder.csr import CsrWriter
-from encoder.encode import Progress, Stopped, encode_shard
-from encoder.errors import FencedError, InputError, ShardError
-from encoder.inbox import Inbox
+from encoder.devices import pick_device
+from encoder.digest import Stopped
+from encoder.encode import Progress, encode_shard
+from encoder.errors import FencedError, InputError, MismatchError, ShardError
 from encoder.kernels import Kernel, make_kernel
+from encoder.load import load_named
 from encoder.options import Options
 from encoder.queue import Queue
 from encoder.readers import open_shards
-from encoder.sae import LoadedSae, load_sae
-from encoder.submit import finished, inputs_of, tickets_of
+from encoder.sae import LoadedSae
+from encoder.submit import check_folder, finished
 from encoder.ticket import Ticket
+from encoder.watch import Watch
 
 POLL_S = 0.2
+SAE_NAMES = ("sae_release", "sae_id", "sae_path")
 
 
 class Display(Protocol):
-    """Hears what a worker does."""
+    """Hears what a worker does. `overall` counts the queue's jobs: those that have ended, and all."""
+
+    def overall(self, ended: int, total: int) -> None: ...
 
     def begin(self, job: str, n_rows: int) -> None: ...
 
@@ -47,7 +55,7 @@ class Display(Protocol):
 
 @dataclass(slots=True)
 class Totals:
-    """What this worker did. `skipped` were finished before."""
+    """What this worker did. `skipped` were finished before, `failed` counts attempts; seconds are by stage."""
 
     done: int = 0
     skipped: int = 0
@@ -57,15 +65,27 @@ class Totals:
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
+    def add(self, other: Totals) -> None:
+        for name in ("done", "skipped", "failed", "rows", "nnz"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for stage, seconds in other.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        self.warnings += other.warnings
+
 
 class Worker:
-    """Works on one queue until it is finished, or for ever with `watch`. `stop` may be called from a signal handler."""
+    """Works on one queue until it is finished, or for ever with `watch`. `stop` may be called from a signal handler.
+
+    `sae` is one that is loaded already. Raises: InputError if there is no such device.
+    """
 
     def __init__(self, queue: Queue, options: Options, display: Display, *, sae: LoadedSae | None = None) -> None:
         self._queue, self._options, self._display = queue, options, display
+        self._device = pick_device(options.device)
         self._stop = threading.Event()
         self._loaded: dict[str, tuple[LoadedSae, Kernel]] = {}
         self._given = sae
+        self._checked: set[tuple[Path, str]] = set()
         self.totals = Totals()
 
     def stop(self) -> None:
@@ -77,17 +97,25 @@ class Worker:
         return self._stop.is_set()
 
     def run(self, watch: Watch | None = None) -> None:
+        """Raises: MismatchError if these options do not go with the SAE, or with the results that are there."""
         while not self.stopped:
             if watch is not None:
-                watch.submit_what_came(self._queue, self._display)
+                for line in watch.submit_what_came(self._queue):
+                    self._display.say(line)
             self._queue.reclaim_expired()
             claim = self._queue.claim()
             if claim is not None:
+                self._count()
                 self._work(claim)
+                self._count()
             elif watch is None and self._queue.status().is_finished:
                 return
             else:
                 self._stop.wait(POLL_S)
+
+    def _count(self) -> None:
+        states = self._queue.states()
+        self._display.overall(sum(state in ("done", "failed") for state in states.values()), len(states))
 
     def _work(self, claim: Claim) -> None:
         job = claim.ticket.job
@@ -95,30 +123,45 @@ class Worker:
             with _heartbeat(claim, self._options.lease_s) as lost:
                 line = self._encode(claim, lost)
             self._display.end(job, line)
-        except Stopped:
-            with suppress(FencedError):
-                claim.put_back()
-            self._display.end(job, "put back")
+        except (Stopped, MismatchError) as exc:
+            is_back = self._give_up(claim, claim.put_back)
+            self._display.end(job, "put back" if is_back else "dropped")
+            if isinstance(exc, MismatchError):
+                raise
         except FencedError as exc:
             self._display.end(job, str(exc))
         except Exception as exc:
             self.totals.failed += 1
-            self._display.end(job, f"failed in attempt {claim.ticket.attempts}: {exc}")
-            with suppress(FencedError):
-                claim.fail(str(exc) or type(exc).__name__, traceback.format_exc())
+            error, trace = str(exc) or type(exc).__name__, traceback.format_exc()
+            self._display.end(job, f"failed in attempt {claim.ticket.attempts}: {error}")
+            self._give_up(claim, lambda: claim.fail(error, trace))
+
+    def _give_up(self, claim: Claim, move: Callable[[], None]) -> bool:
+        """Move the job; where that is not possible, say why: its lease runs out, and it goes back by itself."""
+        try:
+            move()
+        except (FencedError, OSError) as exc:
+            self._display.say(str(exc) if isinstance(exc, FencedError) else f"{claim.ticket.job}: {exc}")
+            return False
+        return True
 
     def _encode(self, claim: Claim, lost: threading.Event) -> str:
-        ticket, options, began = claim.ticket, self._options, time.perf_counter()
+        ticket, options = claim.ticket, self._options
         sae, kernel = self._sae_of(ticket)
+        began = time.perf_counter()
+        try:
+            status = claim.shard.stat()
+        except OSError as exc:
+            raise ShardError(f"{claim.shard}: cannot be read: {exc.strerror}") from exc
         select = {str(key): str(value) for key, value in ticket.select.items()}
-        settings = {"weights_sha256": sae.identity["weights_sha256"], "values": options.values, "select": select}
-        if finished(ticket, settings):
-            claim.done()
+        settings = {"values": options.values, "select": select}
+        stopping = lambda: self.stopped or lost.is_set()  # noqa: E731
+        if self._is_finished(claim, sae, settings, stopping):
+            claim.done({"skipped": True}, is_published=True)
             self.totals.skipped += 1
             return "finished before"
-        (shard,) = open_shards(
-            claim.shard, d_in=sae.d_in, select=select, root=Path(str(ticket.extra.get("root", claim.shard.parent)))
-        )
+        root = Path(str(ticket.extra.get("root", claim.shard.parent)))
+        (shard,) = open_shards(claim.shard, d_in=sae.d_in, select=select, root=root)
         self._display.begin(ticket.job, shard.n_rows)
         claim.out.parent.mkdir(parents=True, exist_ok=True)
         suffix = claim.temporary.name.removeprefix(f"{claim.out.name}.").removesuffix(".tmp")
@@ -129,45 +172,62 @@ class Worker:
             last = progress
             self._display.advance(ticket.job, progress)
 
-        with CsrWriter(claim.out, sae.d_sae, values=options.values, suffix=suffix) as writer:  # type: ignore[arg-type]
+        with CsrWriter(claim.out, sae.d_sae, values=options.values, suffix=suffix) as writer:
             quality = encode_shard(
                 shard,
                 sae,
                 kernel,
                 writer,
                 batch_tokens=options.batch_tokens,
-                select=select,
-                values=options.values,
-                stopping=lambda: self.stopped or lost.is_set(),
+                settings=settings,
+                status=status,
+                stopping=stopping,
                 watch=watch,
             )
             warning = quality.warning(sae.expected_l0)
             if warning is not None:
-                self.totals.warnings.append(f"{claim.shard}: {warning}")
                 if options.strict:
                     raise ShardError(f"{claim.shard}: {warning}")
+                self.totals.warnings.append(f"{claim.shard}: {warning}")
                 self._display.say(f"warning: {claim.shard.name}: {warning}")
             seconds = time.perf_counter() - began
             claim.done({"rows": shard.n_rows, "nnz": writer.nnz, "seconds": round(seconds, 3), "warning": warning})
-        self._tally(shard.n_rows, writer.nnz, last)
+        self.totals.add(Totals(done=1, rows=shard.n_rows, nnz=writer.nnz, seconds=last.seconds))
+        explained = quality.explained_variance
+        says = "" if explained is None else f", explains {explained:.1%} of the variance"
         l0 = writer.nnz / max(1, shard.n_rows)
-        return f"{shard.n_rows:,} tokens, L0 {l0:.1f}, {shard.n_rows / max(seconds, 1e-9):,.0f} tokens/s"
+        return f"{shard.n_rows:,} tokens, L0 {l0:.1f}{says}, {shard.n_rows / max(seconds, 1e-9):,.0f} tokens/s"
 
-    def _tally(self, n_rows: int, nnz: int, progress: Progress) -> None:
-        totals = self.totals
-        totals.done, totals.rows, totals.nnz = totals.done + 1, totals.rows + n_rows, totals.nnz + nnz
-        for stage, seconds in progress.seconds.items():
-            totals.seconds[stage] = totals.seconds.get(stage, 0.0) + seconds
+    def _is_finished(
+        self, claim: Claim, sae: LoadedSae, settings: dict[str, Any], stopping: Callable[[], bool]
+    ) -> bool:
+        """Look at what is there already.
+
+        Raises: MismatchError if it was made with other options than this worker's, ShardError if with another SAE or
+        selection than the ticket's.
+        """
+        folder, weights = claim.out.parent, {"weights_sha256": sae.identity["weights_sha256"]}
+        is_new = (folder, str(weights)) not in self._checked
+        if is_new:
+            check_folder(folder, {"values": settings["values"]})
+        try:
+            if is_new:
+                check_folder(folder, weights)
+                self._checked.add((folder, str(weights)))
+            everything, strict = {**weights, **settings}, self._options.strict
+            return finished(claim.out, claim.shard, everything, strict=strict, stopping=stopping)
+        except MismatchError as exc:
+            raise ShardError(str(exc)) from exc
 
     def _sae_of(self, ticket: Ticket) -> tuple[LoadedSae, Kernel]:
         """Return the ticket's SAE and a kernel for it; the last one used stays loaded."""
         key = json.dumps(dict(ticket.sae), sort_keys=True)
         if key not in self._loaded:
-            path = ticket.sae.get("sae_path")
-            sae = self._given or load_sae(
-                ticket.sae.get("sae_release"), ticket.sae.get("sae_id"), Path(path) if path else None
-            )
-            kernel = make_kernel(sae, pick_device(self._options.device), self._options.backend)
+            sae = self._load(ticket)
+            try:
+                kernel = make_kernel(sae, self._device, self._options.backend)
+            except InputError as exc:  # not the shard's fault, and the same for the next one
+                raise MismatchError(str(exc)) from exc
             for note in sae.notes:
                 self._display.say(f"note: {note}")
             self._display.say(
@@ -176,20 +236,11 @@ class Worker:
             self._loaded = {key: (sae, kernel)}
         return self._loaded[key]
 
-
-class Watch:
-    """Submits what is dropped into the queue's inbox, once it has come to rest."""
-
-    def __init__(self, queue: Queue, out: Path, sae: dict[str, Any], select: dict[str, str], stable_s: float) -> None:
-        self._inbox = Inbox(queue.root / "inbox", stable_s)
-        self._out, self._sae, self._select = out, sae, select
-
-    def submit_what_came(self, queue: Queue, display: Display) -> None:
-        for path in self._inbox.take():
-            try:
-                queue.submit(tickets_of(inputs_of([path]), self._out, self._sae, self._select), again=True)
-            except InputError as exc:
-                display.say(f"inbox: {exc}")
+    def _load(self, ticket: Ticket) -> LoadedSae:
+        given = self._given
+        if given is not None and all(ticket.sae.get(name) == given.identity[name] for name in SAE_NAMES):
+            return given
+        return load_named(ticket.sae)
 
 
 @contextmanager
@@ -214,20 +265,3 @@ def _heartbeat(claim: Claim, lease_s: float) -> Iterator[threading.Event]:
     finally:
         over.set()
         thread.join()
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device that is named; `auto` is cuda, then mps, then cpu. Raises: InputError if it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as exc:
-        raise InputError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps") from exc
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise InputError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("--device mps: not available here; use --device cpu")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps")
-    return device

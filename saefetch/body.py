@@ -14,7 +14,8 @@ from isal import isal_zlib
 
 from saefetch.errors import BadAnswerError, BrokenBodyError, TooLargeError
 
-PIECE = 1 << 18
+PIECE = 1 << 16
+"""Small enough that the allocator keeps the memory of one piece for the next, and does not map it anew each time."""
 STEP = 1 << 16
 """Compressed bytes unpacked at a time: what the inflater leaves over of them it copies, again and again."""
 DAMAGE: tuple[Any, ...] = (isal_zlib.error, zlib.error)

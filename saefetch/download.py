@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import saefetch
 from saefetch.crawl import Slots
 from saefetch.identity import Target
 from saefetch.job import Crew, Job
 from saefetch.outcome import Outcome, Summary
+from saefetch.parser import Child
 from saefetch.progress import Display
 from saefetch.settings import Settings
 from saefetch.transport import Transport
+from saefetch.unpack import Unpacker
 
 OPEN_JOBS = 3
 """SAEs worked on at the same time: one to fetch, one to plan, one to publish."""
 TICK_S = 0.2
+CHILD_LOST = "the process that parses the export has ended; going on without it"
 
 
 async def run_jobs(
@@ -27,16 +30,20 @@ async def run_jobs(
     api_key: str | None = None,
     scope: range | None = None,
     refresh: bool = False,
+    child: Child | None = None,
 ) -> list[Outcome]:
-    """Download all targets; return how each one ended, in their order, also when cancelled."""
-    threads = ThreadPoolExecutor(2, thread_name_prefix="unpack")
+    """Download all targets; return how each one ended, in their order, also when cancelled.
+
+    `child` parses what the export sends, and is ended in the end; where it is None, threads do it.
+    """
     transport = Transport(
         settings.limits, settings.api_url, api_key=api_key, user_agent=f"saefetch/{saefetch.__version__}"
     )
     few = asyncio.Semaphore(OPEN_JOBS)
+    lost = partial(display.say, CHILD_LOST)
     try:
-        async with transport:
-            crew = Crew(settings, transport, Slots(settings.concurrency), threads, display, scope, refresh)
+        async with transport, Unpacker(child, lost, len(targets)) as unpacker:
+            crew = Crew(settings, transport, Slots(settings.concurrency), unpacker, display, scope, refresh)
 
             async def run(target: Target, priority: int) -> Outcome:
                 try:
@@ -57,7 +64,6 @@ async def run_jobs(
                 ticking.cancel()
             return [job.result() for job in jobs]
     finally:
-        threads.shutdown(wait=False, cancel_futures=True)
         display.close()
 
 

@@ -29,6 +29,7 @@ from saefetch.sources.feature import FeatureSource
 from saefetch.sources.width import ask_width
 from saefetch.store import Answers, Store
 from saefetch.transport import Transport
+from saefetch.unpack import Unpacker
 
 T = TypeVar("T")
 EXPORT_ROUNDS = 3
@@ -42,7 +43,7 @@ class Crew:
     settings: Settings
     transport: Transport
     slots: Slots
-    threads: ThreadPoolExecutor
+    unpacker: Unpacker
     display: Display
     scope: range | None
     refresh: bool
@@ -122,6 +123,7 @@ class Job:
                 if not store.generation:
                     raise
                 self._stop(exc)  # what came before it is worth publishing
+        self._crew.unpacker.leave()
         publishing = asyncio.ensure_future(self._in_writer(self._publish_unless_interrupted))
         try:
             await asyncio.shield(publishing)
@@ -152,7 +154,7 @@ class Job:
             self._n_features,
             transport=self._transport,
             store=store,
-            threads=self._crew.threads,
+            unpacker=self._crew.unpacker,
             export_url=self._settings.export_url,
         )
         for _ in range(EXPORT_ROUNDS):

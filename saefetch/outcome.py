@@ -50,11 +50,12 @@ def count_features(
     `fetched` marks the features of which this run got something. `alone`: only the export was asked, so what it does
     not have counts as missing.
     """
-    states = store.states(n_features)
+    every_state = store.states(n_features)
+    states = every_state[scope.start : scope.stop]
     gone = {State.MISSING, State.NOT_EXPORTED} if alone else {State.MISSING}
     summary.total_features = len(scope)
-    summary.successful = sum(states[index] in (State.GOT, State.ORPHAN) for index in scope)
-    summary.missing = sum(states[index] in gone for index in scope)
+    summary.successful = sum(map(states.count, (State.GOT, State.ORPHAN)))
+    summary.missing = sum(map(states.count, gone))
     summary.failed = summary.total_features - summary.successful - summary.missing
     n_fetched = sum(map(bool, fetched[scope.start : scope.stop]))
     summary.resumed = max(0, summary.successful + summary.missing - n_fetched)
@@ -62,4 +63,4 @@ def count_features(
         summary.with_descriptions = int(store.meta("with_descriptions", 0))
     else:
         described = store.described(scope.start, scope.stop)
-        summary.with_descriptions = sum(states[index] in (State.GOT, State.ORPHAN) for index in described)
+        summary.with_descriptions = sum(every_state[index] in (State.GOT, State.ORPHAN) for index in described)

@@ -19,11 +19,18 @@ from saefetch.errors import UsageError
 from saefetch.explanations import Preference
 from saefetch.identity import MAX_FEATURES
 from saefetch.publish import all_texts
-from saefetch.store import Store
+from saefetch.store import LIVE, Store
 
 POOL = 500
 COMMON = 10_000
 """A word in this many labels is common; how many more does not matter."""
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
+"""What `str.strip` takes away."""
+# SQLite's length() ends at a NUL; what stands in `absent` may have its explanations left out.
+_PLAIN = (
+    "count(*) = 1 AND trim(min(text), ?1) <> '' AND instr(CAST(min(text) AS BLOB), x'00') = 0"
+    " AND idx NOT IN (SELECT idx FROM absent)"
+)
 MARK = "\x02", "\x03"
 """Put around each matched word in `Match.marked`."""
 
@@ -88,15 +95,35 @@ def stored_preference(store: Store) -> Preference:
 def _build(connection: sqlite3.Connection, schema: str, store: Store, n_features: int, preference: Preference) -> None:
     for statement in _TABLES.format(schema=schema).split(";\n"):
         connection.execute(statement)
+    _add_plain(connection, schema, n_features)
+    rest = _not_plain(store, n_features)
     connection.executemany(
         f"INSERT INTO {schema}.documents VALUES (?, ?)",
-        ((len(text) * MAX_FEATURES + index, text) for index, text in _texts(store, n_features, preference)),
+        ((len(text) * MAX_FEATURES + index, text) for index, text in _texts(store, rest, preference)),
     )
     connection.execute(f"INSERT INTO {schema}.search (search) VALUES ('rebuild')")
 
 
-def _texts(store: Store, n_features: int, preference: Preference) -> Iterator[tuple[int, str]]:
-    for record in store.records(0, n_features):
+def _add_plain(connection: sqlite3.Connection, schema: str, n_features: int) -> None:
+    """Add the features that have just one explanation and nothing odd about it, without a look at each.
+
+    That is most of them. SQLite does it by itself, so that other threads can do something else meanwhile, and in the
+    table's order, so that it does not matter how many there are.
+    """
+    connection.execute(
+        f"INSERT INTO {schema}.documents SELECT length(min(text)) * {MAX_FEATURES} + idx, min(text)"
+        f" FROM explanations WHERE idx < ?2 AND {LIVE} GROUP BY idx HAVING {_PLAIN} ORDER BY 1",
+        (_BLANKS, n_features),
+    )
+
+
+def _not_plain(store: Store, n_features: int) -> list[int]:
+    features = f"SELECT idx FROM explanations WHERE idx < ?2 AND {LIVE} GROUP BY idx HAVING NOT ({_PLAIN})"
+    return [index for (index,) in store.query(features, (_BLANKS, n_features))]
+
+
+def _texts(store: Store, indices: Sequence[int], preference: Preference) -> Iterator[tuple[int, str]]:
+    for record in store.some_records(indices):
         text = "\n".join(all_texts(record, preference))
         if text:
             yield record.index, text.replace("\0", " ")

@@ -1,9 +1,10 @@
 """Makers of activation files: one per format of ACTIVATION_FORMATS.md, each as its producer writes it.
 
-numpy, safetensors, torch and datasets write their own. The stores of research code that is on no package index are
-written after the producers' sources: science-of-finetuning/dictionary_learning (cache.py, save_shard),
-adamkarvonen/SAEBench (save_activations), OpenMOSS/Language-Model-SAEs (ActivationWriter._write_chunk),
-tilde-research/activault (HookUploader) and OSU-NLP-Group/saev (ShardWriter).
+numpy, safetensors, torch and datasets write their own. The stores of research code are written after the producers'
+sources: science-of-finetuning/crosscoder_learning (cache.py: save_shard, collect), adamkarvonen/SAEBench (sae-bench
+0.6.0, save_activations), OpenMOSS/Language-Model-SAEs (llamascopium 2.0.0b34, ActivationWriter), activault of
+tilde-research (HookUploader), OSU-NLP-Group/saev (ShardWriter of 0.1.0 and of protocol 2.1) and ewernn/trait-interp
+(inference/capture_activations.py).
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ def whole(shard: Shard) -> torch.Tensor:
     return shard.read(0, shard.n_rows)
 
 
+def listed(array: np.ndarray[Any, Any] | None) -> list[Any] | None:
+    return None if array is None else array.tolist()
+
+
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     return (
         a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.view(torch.uint8), b.contiguous().view(torch.uint8))
@@ -79,9 +84,14 @@ def ids_like(acts: torch.Tensor, dtype: torch.dtype = torch.int64) -> torch.Tens
 
 
 def npy(folder: Path, acts: torch.Tensor) -> Made:
+    """Bytes for bytes what np.save writes, of an array of ml_dtypes.bfloat16 too, whose dtype string is '<V2'."""
     path = folder / "acts.npy"
-    as_bits = acts.dtype == torch.bfloat16
-    np.save(path, acts.contiguous().view(torch.int16).numpy().view("V2") if as_bits else acts.numpy())
+    if acts.dtype == torch.bfloat16:
+        header = NPY.format("<V2", False, tuple(acts.shape)).rstrip("\n")
+        padded = header.ljust(-(10 + len(header) + 1) % 64 + len(header)) + "\n"
+        path.write_bytes(npy_bytes(padded, acts.contiguous().view(torch.int16).numpy().tobytes()))
+    else:
+        np.save(path, acts.numpy())
     return Made(path, flat(acts), **contexts(tuple(acts.shape)))
 
 
@@ -139,18 +149,28 @@ def hook_z(folder: Path, acts: torch.Tensor) -> Made:
 
 
 def capture(folder: Path, acts: torch.Tensor, *, prompt_rows: bool = True) -> Made:
-    """A prompt capture; documents other than the first are the response."""
+    """A prompt capture; documents other than the first are the response.
+
+    Both are views into a batch of two, padded on the left, which the file holds whole, as the producer's `.cpu()` does.
+    """
     path = folder / f"capture_{prompt_rows}.pt"
-    prompt, response = acts[0].clone(), acts[1:].reshape(-1, acts.shape[-1]).clone()
+    n, d = acts.shape[1], acts.shape[2]
+    batch = torch.full((2, 3 + acts.shape[0] * n, d), 9.0).to(acts.dtype)
+    batch[1, 3:] = acts.reshape(-1, d)
+    views = {"residual": batch, "mlp_contribution": batch + 1}
 
-    def section(rows: torch.Tensor, first: int, kept: bool) -> dict[str, object]:
-        texts = [f" t{i}" for i in range(first, first + len(rows))]
-        by_layer = {layer: {"residual": rows, "mlp": rows + 1} for layer in (8, 16)} if kept else {}
-        ids = list(range(first, first + len(rows)))
-        return {"text": "".join(texts), "tokens": texts, "token_ids": ids, "activations": by_layer}
+    def section(first: int, stop: int, kept: bool, attention: object) -> dict[str, object]:
+        texts = [f" t{i}" for i in range(first, stop)]
+        rows = {name: whole[1, 3 + first : 3 + stop, :].cpu() for name, whole in views.items()}
+        by_layer = dict.fromkeys((8, 16), rows) if kept else {}
+        ids = list(range(first, stop))
+        return {
+            "text": "".join(texts), "tokens": texts, "token_ids": ids, "activations": by_layer, "attention": attention
+        }  # fmt: skip
 
-    n = len(prompt)
-    torch.save({"prompt": section(prompt, 0, prompt_rows), "response": section(response, n, True)}, path)
+    prompt, response = acts[0], acts[1:].reshape(-1, d)
+    last = acts.shape[0] * n
+    torch.save({"prompt": section(0, n, prompt_rows, {}), "response": section(n, last, True, [])}, path)
     rows = torch.cat([prompt, response]) if prompt_rows else response
     positions = list(range(0 if prompt_rows else n, n + len(response)))
     both = {"prompt": (0, n), "response": (n, n + len(response))}
@@ -199,6 +219,7 @@ def memmap(folder: Path, acts: torch.Tensor) -> Made:
         (shards / f"shard_{i}.meta").write_text(json.dumps({"shape": list(part.shape), "dtype": str(part.dtype)}))
     n = 5 + len(rows)
     config = {"total_size": n, "shard_count": 1, "shuffle_shards": False, "store_tokens": True}
+    config |= {"store_sequence_ranges": True, "d_model": rows.shape[1], "io": "out"}
     (shards / "config.json").write_text(json.dumps(config))
     torch.save(torch.zeros(rows.shape[1]), shards / "mean.pt")
     torch.save(torch.arange(n), store / "tokens.pt")

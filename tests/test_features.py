@@ -186,7 +186,8 @@ def exercise(path: Path) -> None:
     features[:]
     features[[0, -1]]
     for i, shard in enumerate(features):
-        shard.toarray()
+        if shard.shape[1] < 1 << 16:  # damage may widen a matrix, which is sane as long as it stays sparse
+            shard.toarray()
         features.tokens(i)
 
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 
+from encoder.options import Options
 from saefetch.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +56,19 @@ def test_the_check_of_imports_sees_every_way_to_import() -> None:
     assert list(imports(ast.parse(source))) == [("torch", True), ("scipy", True), ("yaml", False), ("numpy", False)]
 
 
+def test_the_encoder_imports_nothing_of_the_dashboard() -> None:
+    paths = sorted((ROOT / "encoder").rglob("*.py"))
+    assert len(paths) > 40
+    for path in paths:
+        names = {name for name, _ in imports(ast.parse(path.read_text(encoding="utf-8")))}
+        assert "dashboard" not in names, path
+
+
+@pytest.mark.parametrize("module", ["features", "feature_file", "csr", "labelled", "queue", "cli.queue"])
+def test_features_and_queues_are_read_without_torch(module: str) -> None:
+    assert not modules_after(f"import encoder.{module}") & {"torch", "sae_lens", "numba", "triton"}
+
+
 def test_the_standin_knows_nothing_of_the_rest() -> None:
     for path in (PACKAGE / "standin").rglob("*.py"):
         found = set(re.findall(r"^\s*(?:from|import) (saefetch\.?\w*)", path.read_text(encoding="utf-8"), re.MULTILINE))
@@ -66,12 +81,13 @@ def modules_after(code: str) -> set[str]:
     return set(done.stderr.split())
 
 
-HELP = "import saefetch.cli\nsys.argv[1:] = {!r}\ntry: saefetch.cli.main()\nexcept SystemExit: pass"
+HELP = "import {0}.cli\nsys.argv[1:] = {1!r}\ntry: {0}.cli.main()\nexcept SystemExit: pass"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["download", "--help"], ["search", "-h"]])
-def test_help_imports_nothing_that_it_does_not_need(words: list[str]) -> None:
-    modules = modules_after(HELP.format(words))
+@pytest.mark.parametrize("package", ["saefetch", "encoder"])
+@pytest.mark.parametrize("words", [["--help"], ["status", "--help"], ["status", "-h"]])
+def test_help_imports_nothing_that_it_does_not_need(package: str, words: list[str]) -> None:
+    modules = modules_after(HELP.format(package, words))
     assert "typer" in modules
     heavy = {"aiohttp", "pydantic", "numpy", "torch", "rich.progress", "rich.live", "asyncio", "sqlite3", "orjson"}
     assert not modules & heavy
@@ -85,13 +101,14 @@ def test_reading_commands_do_without_the_network() -> None:
 
 def test_the_package_itself_is_light_to_import() -> None:
     assert not {name for name in modules_after("import saefetch") if name.startswith("saefetch.")}
+    assert not {name for name in modules_after("import encoder") if name.startswith(("encoder.", "saefetch"))}
 
 
-@pytest.mark.parametrize("command", [[], ["download"], ["show"]])
+@pytest.mark.parametrize("command", [["saefetch"], ["saefetch", "download"], ["encoder"], ["encoder", "run"]])
 def test_help_answers_in_under_0_3_s(command: list[str]) -> None:
     took = []
     for _ in range(5):
-        process = subprocess.Popen([sys.executable, "-m", "saefetch", *command, "--help"], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([sys.executable, "-m", *command, "--help"], stdout=subprocess.DEVNULL)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0
@@ -108,3 +125,13 @@ def test_the_toml_file_holds_the_built_in_values() -> None:
         else:
             assert Settings.model_validate({name: written[name]}).__dict__[name] == field.default, name
     assert list(written) == [name for name in Settings.model_fields if name in written], "in the order of the class"
+
+
+def test_the_encoders_toml_file_holds_the_built_in_values() -> None:
+    written = tomllib.loads((ROOT / "config" / "encoder.toml").read_text(encoding="utf-8"))
+    assert written == asdict(Options())
+    assert list(written) == [field.name for field in fields(Options)], "in the order of the class"
+
+
+def test_the_default_sae_is_the_same_for_labels_and_features() -> None:
+    assert (Options().sae_release, Options().sae_id) == (Settings().sae_release, Settings().sae_id)

@@ -21,7 +21,7 @@ from saefetch.identity import sae_folder
 from saefetch.labels import open_labels
 from saefetch.search import MARK, Match, build, search
 from saefetch.standin import Fault, Respond, Standin
-from saefetch.store import Answers, Store
+from saefetch.store import LIVE, Answers, ExportObject, Store
 
 TEXTS = [
     "dogs",
@@ -249,6 +249,40 @@ def test_any_text_can_be_indexed_and_its_own_first_word_finds_it(
         for index in range(len(texts)):
             assert found(store, f"needle{index}")[:1] == [index]
     shutil.rmtree(folder)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from("ab\0 \t\x1c\x85\u00a0\u1680\u200b\u2028\u3000\ufeff"), max_size=4))
+def test_the_same_texts_count_as_blank_for_the_index_and_for_everything_else(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    folder = tmp_path_factory.mktemp("blank")
+    with opened(folder, [text]) as store:
+        build(store, 1, Preference())
+        indexed = [document for (document,) in store.query("SELECT text FROM documents")]
+    assert indexed == ([text.replace("\0", " ")] if text.strip() else [])
+    shutil.rmtree(folder)
+
+
+def test_some_features_are_looked_up_by_feature_not_by_every_object_there_is(tmp_path: Path) -> None:
+    with opened(tmp_path, []) as store:
+        for table in ("features", "explanations"):
+            some = f"SELECT * FROM {table} WHERE idx IN (SELECT value FROM json_each('[1, 2]')) AND {LIVE}"
+            plan = " ".join(str(row[3]) for row in store.query(f"EXPLAIN QUERY PLAN {some}"))
+            assert f"SEARCH {table} USING PRIMARY KEY (idx=?)" in plan
+
+
+def test_a_feature_that_could_not_be_had_is_not_found_by_the_explanation_that_the_export_has_of_it(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path, TEXTS) as store:
+        index = len(TEXTS)
+        store.commit(Answers(failed=[(index, "500")]), "2026-11-22T18:34:01Z")
+        half = Rows(explanations=[(index, "t", "m", "a zebra")])
+        store.commit(Answers(half, export_object=ExportObject("key", "", 1)), "2026-11-22T18:34:02Z")
+        assert store.record(index).error == "500"
+        build(store, index + 1, Preference())
+        assert found(store, "zebra") == []
 
 
 # -- on stores in any state -------------------------------------------------------------------------------------------

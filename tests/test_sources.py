@@ -30,8 +30,8 @@ from harness import (
     target,
 )
 
+from saefetch.objects import MAX_LINE
 from saefetch.sources.api import spread
-from saefetch.sources.export import MAX_LINE
 from saefetch.standin import (
     CorruptGzip,
     Fault,

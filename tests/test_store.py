@@ -22,7 +22,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from saefetch.decode import ExplanationRow, FeatureRow, Rows
 from saefetch.errors import StoreError
 from saefetch.explanations import Explanation, Preference
-from saefetch.publish import SaeInfo, render
+from saefetch.identity import MAX_FEATURES
+from saefetch.publish import SaeInfo, all_texts, render
 from saefetch.records import State
 from saefetch.search import build, search
 from saefetch.store import Answers, ExportObject, Store
@@ -31,6 +32,7 @@ NOW = "2026-01-02T03:04:05Z"
 N = 6
 """Few features and few objects, so that they overlap all the time."""
 IN_MEMORY = Path("/dev/shm")
+PREFERENCE = Preference(("kind",), ("model",))
 INFO = SaeInfo("release", "id", "model/source", N, NOW)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.sampled_from(
     ["\0", "a\nb\r", "\u2028", "'--"]
@@ -55,7 +57,7 @@ def export(key: str, etag: str, rows: Rows) -> Answers:
 
 
 def rendered(store: Store, n_features: int = N) -> bytes:
-    return b"".join(render(store, INFO, Preference(("kind",), ("model",))))
+    return b"".join(render(store, INFO, PREFERENCE))
 
 
 @pytest.fixture
@@ -151,7 +153,7 @@ class Origin:
 
 INDICES = st.integers(0, N - 1)
 FEATURES = st.builds(feature, INDICES, st.sampled_from("xyz"), st.sampled_from([None, 1.0, 2.0]))
-EXPLANATIONS = st.builds(explained, INDICES, st.sampled_from("pqr"))
+EXPLANATIONS = st.builds(explained, INDICES, st.sampled_from(["p", "q", "r\0s", " \u2003"]))
 ROWS = st.builds(Rows, st.lists(FEATURES, max_size=4), st.lists(EXPLANATIONS, max_size=4))
 KEYS, ETAGS = st.sampled_from("abc"), st.sampled_from("12")
 
@@ -273,6 +275,13 @@ class AgainstAModel(RuleBasedStateMachine):
     @invariant()
     def objects_are_the_models(self) -> None:
         assert self.store.etags() == {key: origin.etag for key, origin in self.objects.items()}
+
+    @rule()
+    def the_index_is_made_of_what_the_records_say(self) -> None:
+        build(self.store, N, PREFERENCE)
+        texts = {record.index: "\n".join(all_texts(record, PREFERENCE)) for record in self.store.records(0, N)}
+        expected = {len(text) * MAX_FEATURES + i: text.replace("\0", " ") for i, text in texts.items() if text}
+        assert dict(self.store.query("SELECT id, text FROM documents")) == expected
 
     def teardown(self) -> None:
         self.store.close()

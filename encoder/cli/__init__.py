@@ -1,5 +1,7 @@
 """The `sae-encode` command. `app` says which commands there are; their work is in the modules beside it."""
 
-from encoder.cli.app import main
+from saefetch.cli.program import Program
 
 __all__ = ["main"]
+
+main = Program("sae-encode", "encoder").main

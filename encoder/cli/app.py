@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from saefetch.errors import SaefetchError
+import saefetch
+from encoder.options import load_options
+
+EXAMPLES = """\b
+Examples:
+  sae-encode run activations/ --out features       with the default SAE: GemmaScope 2B, layer 16
+  sae-encode run acts.npy --out features --sae-path params.npz
+  sae-encode stats features
+  sae-encode submit activations/ --queue queue     then, as often as you like, here or elsewhere:
+  sae-encode work --queue queue
+
+\b
+Defaults come from config/encoder.toml. An SAE is named by --sae-release and --sae-id, as SAELens knows it,
+or by --sae-path: a SAELens folder, or a GemmaScope params.npz."""
+
+RUN_EXAMPLES = """\b
+INPUT is a file or a folder: .npy, .safetensors, .pt, SAELens, dictionary_learning and other stores.
+Examples:
+  sae-encode run activations/ --out features
+  sae-encode run activations/ --out features --sae-release gpt2-small-res-jb --sae-id blocks.8.hook_resid_pre
+  sae-encode run capture.pt --out features --select layer=16,component=residual
+  sae-encode run activations/ --out features --workers 2 --values float16
+
+\b
+Exit status: 0 all done, 1 some shards failed, 2 bad usage, 130 interrupted by Ctrl-C, 143 by SIGTERM."""
+
+WORK_EXAMPLES = """\b
+Examples:
+  sae-encode work --queue queue                    until the queue is done
+  sae-encode work --queue queue --watch            for ever, and take what is dropped into queue/inbox/
+Killing it is safe at any instant: what it was at goes back to the queue."""
 
 app = typer.Typer(
     name="sae-encode",
-    help="Activation shards to sparse SAE features: exactly the float64-true active set.",
-    epilog="First time? Run: sae-encode run ACTIVATIONS/ --out features --sae-release R --sae-id ID",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Activation files, or folders of them.")]
@@ -44,7 +70,21 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with defaults.")]
 
 
-@app.command()
+@app.callback(invoke_without_command=True, epilog=EXAMPLES)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Activation shards to sparse SAE features: exactly the float64-true active set."""
+    if version:
+        typer.echo(f"sae-encode {saefetch.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+@app.command(short_help="Encode shards; run it again to resume.", epilog=RUN_EXAMPLES)
 def run(
     inputs: Inputs,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the features go, one .npz a shard.")],
@@ -65,15 +105,22 @@ def run(
     config: Config = None,
 ) -> None:
     """Encode shards: submit them, work until all are done, say how it went. Run it again to resume."""
-    flags = _flags(device=device, batch_tokens=batch_tokens, values=values, backend=backend, workers=workers)
-    from encoder.cli.work import run as work_off
-
-    work_off(
-        inputs, out, (sae_release, sae_id, sae_path), select, flags | {"strict": strict or None}, config, json, quiet
+    options = load_options(
+        config,
+        device=device,
+        batch_tokens=batch_tokens,
+        values=values,
+        backend=backend,
+        workers=workers,
+        strict=strict or None,
     )
+    sae = options.name_sae(sae_release, sae_id, sae_path)
+    from encoder.cli.run import run as work_off
+
+    work_off(inputs, out, options, config, sae, select, as_json=json, quiet=quiet)
 
 
-@app.command()
+@app.command(short_help="Put shards on a queue.")
 def submit(
     inputs: Inputs,
     queue: QueueDir,
@@ -84,14 +131,15 @@ def submit(
     sae_id: SaeId = None,
     sae_path: SaePath = None,
     select: Select = None,
+    config: Config = None,
 ) -> None:
     """Put shards on a queue; the files themselves are never moved or changed."""
     from encoder.cli.queue import submit as put
 
-    put(inputs, queue, out, (sae_release, sae_id, sae_path), select)
+    put(inputs, queue, out, load_options(config).name_sae(sae_release, sae_id, sae_path), select)
 
 
-@app.command()
+@app.command(short_help="Work on a queue, one process.", epilog=WORK_EXAMPLES)
 def work(
     queue: QueueDir,
     watch: Annotated[
@@ -110,14 +158,17 @@ def work(
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
+    report: Annotated[bool, typer.Option("--report", hidden=True)] = False,
     config: Config = None,
 ) -> None:
     """Work on a queue, one process. Start as many as you like, here or on machines that share the folder."""
-    flags = _flags(device=device, batch_tokens=batch_tokens, values=values, backend=backend)
+    options = load_options(
+        config, device=device, batch_tokens=batch_tokens, values=values, backend=backend, strict=strict or None
+    )
+    named = options.name_sae(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
     from encoder.cli.work import work as work_on
 
-    sae = sae_release, sae_id, sae_path
-    work_on(queue, watch, sae, select, flags | {"strict": strict or None}, config, json, quiet)
+    work_on(queue, options, named, select, watching=watch, as_json=json, quiet=quiet, report=report)
 
 
 @app.command()
@@ -139,7 +190,7 @@ def retry(
     again(queue, jobs)
 
 
-@app.command()
+@app.command(short_help="What a folder of features holds.")
 def stats(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of features.")], json: Json = False
 ) -> None:
@@ -147,22 +198,3 @@ def stats(
     from encoder.cli.stats import stats as show
 
     show(folder, as_json=json)
-
-
-def _flags(**flags: Any) -> dict[str, Any]:
-    return {name: value for name, value in flags.items() if value is not None}
-
-
-def main() -> None:
-    """Run the command line. Every error of ours is one line on stderr and its own exit status."""
-    try:
-        app()
-    except SaefetchError as exc:
-        print(f"sae-encode: {exc}", file=sys.stderr)
-        sys.exit(exc.exit_status)
-    except OSError as exc:
-        print(f"sae-encode: {exc.filename or ''}: {exc.strerror or exc}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("sae-encode: interrupted", file=sys.stderr)
-        sys.exit(130)

@@ -1,11 +1,22 @@
-"""What a worker says while it works: a live display on a terminal, plain lines elsewhere, nothing with --quiet."""
+"""What a worker says while it works.
+
+Live     on a terminal: a bar for all shards and one for each that is being encoded, with its figures
+Plain    elsewhere: a line a shard
+Quiet    nothing
+Report   JSON lines on stdout, for the process that started this one; `relay` tells them to a display there
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
 
 from encoder.encode import Progress
 from encoder.worker import Display
@@ -13,6 +24,8 @@ from encoder.worker import Display
 
 class Quiet:
     """Says nothing."""
+
+    def overall(self, ended: int, total: int) -> None: ...
 
     def begin(self, job: str, n_rows: int) -> None: ...
 
@@ -33,48 +46,97 @@ class Plain(Quiet):
         print(line, file=sys.stderr, flush=True)
 
 
+class Report(Quiet):
+    """Everything, as JSON lines."""
+
+    def overall(self, ended: int, total: int) -> None:
+        self._tell("overall", ended=ended, total=total)
+
+    def begin(self, job: str, n_rows: int) -> None:
+        self._tell("begin", job=job, n_rows=n_rows)
+
+    def advance(self, job: str, progress: Progress) -> None:
+        self._tell("advance", job=job, progress=asdict(progress))
+
+    def end(self, job: str, line: str) -> None:
+        self._tell("end", job=job, line=line)
+
+    def say(self, line: str) -> None:
+        self._tell("say", line=line)
+
+    def _tell(self, event: str, **what: Any) -> None:
+        try:
+            print(json.dumps({"event": event, **what}), flush=True)
+        except BrokenPipeError:  # nobody is there any more: stop as if told to
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for the rest of the process
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def relay(line: str, display: Display) -> dict[str, Any] | None:
+    """Tell `display` what a line of a `Report` says; return the line if it is something else, such as the summary."""
+    said: dict[str, Any] = json.loads(line)
+    event = said.pop("event", None)
+    if event is None:
+        return said
+    if event == "advance":
+        said["progress"] = Progress(**said["progress"])
+    getattr(display, event)(**said)
+    return None
+
+
 class Live(Plain):
-    """A bar for the shard at hand, with tokens/s, L0 and the time of each stage; finished shards scroll above it."""
+    """Bars; finished shards scroll above them."""
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
 
         self._console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("[bold]{task.description}", markup=True),
-            BarColumn(),
+        self._bars = Bars(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}", style="dim"),
             TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[figures]}", style="dim"),
             console=self._console,
         )
-        self._task = self._progress.add_task("", visible=False, figures="")
-        self._began = 0.0
-        self._progress.start()
+        self._all = self._bars.add_task("all shards", total=None, visible=False, figures="")
+        self._tasks: dict[str, Any] = {}
+        self._began: dict[str, float] = {}
+        self._bars.start()
+
+    def overall(self, ended: int, total: int) -> None:
+        self._bars.update(self._all, completed=ended, total=total, visible=total > 1)
 
     def begin(self, job: str, n_rows: int) -> None:
-        self._began = time.monotonic()
         name = job if len(job) <= 30 else "…" + job[-29:]
-        self._progress.reset(self._task, description=name.replace("[", r"\["), total=n_rows, visible=True, figures="")
+        self._began[job] = time.monotonic()
+        self._tasks[job] = self._bars.add_task(name.replace("[", r"\["), total=n_rows, figures="")
 
     def advance(self, job: str, progress: Progress) -> None:
-        rate = progress.done / max(1e-9, time.monotonic() - self._began)
+        rate = progress.done / max(1e-9, time.monotonic() - self._began[job])
         stages = " ".join(f"{stage} {seconds:.1f}s" for stage, seconds in progress.seconds.items())
-        figures = f"{rate:,.0f} tok/s · L0 {progress.nnz / max(1, progress.done):.0f} · {stages}"
-        self._progress.update(self._task, completed=progress.done, figures=figures)
+        figures = f"{rate:,.0f} tokens/s · L0 {progress.nnz / max(1, progress.done):.0f} · {stages}"
+        self._bars.update(self._tasks[job], completed=progress.done, figures=figures)
+
+    def end(self, job: str, line: str) -> None:
+        if job in self._tasks:
+            self._bars.remove_task(self._tasks.pop(job))
+        super().end(job, line)
 
     def say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False)
 
     def close(self) -> None:
-        self._progress.update(self._task, visible=False)
-        self._progress.stop()
+        self._bars.stop()
 
 
 @contextmanager
-def make_display(*, quiet: bool) -> Iterator[Display]:
-    if quiet:
+def make_display(*, quiet: bool, report: bool = False) -> Iterator[Display]:
+    if report:
+        yield Report()
+    elif quiet:
         yield Quiet()
     elif not sys.stderr.isatty():
         yield Plain()

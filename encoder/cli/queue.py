@@ -9,25 +9,16 @@ from typing import Any
 
 from encoder.errors import InputError
 from encoder.queue import Queue
-from encoder.readers import parse_select
-from encoder.submit import inputs_of, tickets_of
-
-Sae = tuple[str | None, str | None, Path | None]
 
 
-def sae_of(sae: Sae) -> dict[str, Any]:
-    """Return a ticket's `sae`. Raises: InputError unless it is named in exactly one way."""
-    release, sae_id, path = sae
-    if (path is None) == (release is None) or (release is None) != (sae_id is None):
-        raise InputError("name the SAE by --sae-release R --sae-id ID, or by --sae-path DIR_OR_NPZ")
-    if path is not None and not path.exists():
-        raise InputError(f"--sae-path {path}: there is no such file or folder")
-    return {"sae_release": release, "sae_id": sae_id, "sae_path": str(path.absolute()) if path else None}
+def submit(inputs: list[Path], root: Path, out: Path | None, sae: dict[str, Any], select: str | None) -> None:
+    from encoder.readers import parse_select  # takes torch along
+    from encoder.submit import check_resumes, inputs_of, tickets_of
 
-
-def submit(inputs: list[Path], root: Path, out: Path | None, sae: Sae, select: str | None) -> None:
-    tickets = tickets_of(inputs_of(inputs), out or root / "out", sae_of(sae), parse_select(select))
-    n_new = Queue(root, create=True).submit(tickets)
+    tickets = tickets_of(inputs_of(inputs), out or root / "out", sae, parse_select(select))
+    queue = Queue(root, create=True)
+    check_resumes(queue, tickets, again=False)
+    n_new = queue.submit(tickets)
     already = f", {len(tickets) - n_new:,} were there already" if n_new < len(tickets) else ""
     print(f"{n_new:,} shards submitted to {root}{already}. Work on them: sae-encode work --queue {root}")
 

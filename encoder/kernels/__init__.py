@@ -1,13 +1,25 @@
 """The kernels, and which of them does an SAE on a device.
 
-kernel.py       the seam that all of them keep: rows in, CSR out
-reference.py    plain torch in float64: the truth in tests
-cpu.py          float32 screen with a proved bound, then float64 for the few candidates (numba)
-device.py       the same on a GPU, through torch
-fallback.py     sae.encode, for architectures without an exact rule
+kernel.py              the seam that all of them keep: rows in, CSR out
+reference.py           plain torch in float64: the truth in tests
+cpu.py                 float32 screen with a proved bound, then float64 for the few candidates (numba)
+bound.py               the bound of a float32 product
+tiled.py               what the two GPU kernels share: staging, tiles, running out of memory
+  transfer.py          pinned buffers and copy streams, up and down
+  assemble.py          the rule and CSR on the device
+  device.py            float32 screen through torch: CUDA without Triton, and mps
+  triton_kernel.py     float16 tensor cores, in Triton
+    tensor_core_bound.py   the bound of a tensor-core product, proved
+    triton_screen.py       product, and the test in its epilogue -> a mask of candidates
+    triton_candidates.py   mask -> pairs
+    triton_rescore.py      pairs -> float64
+fallback.py            sae.encode, for architectures without an exact rule
 """
 
 from __future__ import annotations
+
+import importlib.util
+import os
 
 import torch
 
@@ -19,25 +31,74 @@ __all__ = ["Kernel", "make_kernel"]
 
 
 def make_kernel(sae: LoadedSae, device: torch.device, backend: str) -> Kernel:
-    """Make the kernel that was asked for; `auto` picks by device and architecture.
+    """Make the kernel that was asked for; `auto` picks by device and architecture. Its `reason` says why.
 
     Raises: InputError if the backend cannot do this SAE on this device.
     """
-    from encoder.kernels.cpu import CpuKernel
-    from encoder.kernels.device import DeviceKernel
-    from encoder.kernels.fallback import FallbackKernel
-    from encoder.kernels.reference import ReferenceKernel
+    kernel = _auto(sae, device) if backend == "auto" else _named(sae, device, backend)
+    if backend != "auto":
+        kernel.reason = f"--backend {backend}"
+    return kernel
 
-    if backend == "triton":
-        raise InputError("--backend triton: there is no Triton kernel yet; auto uses torch on the GPU")
+
+def _named(sae: LoadedSae, device: torch.device, backend: str) -> Kernel:
     if sae.rule is None:
-        if backend != "auto":
-            raise InputError(f"--backend {backend}: {sae.architecture} SAEs have no exact rule; only auto does them")
-        return FallbackKernel(sae, device)
+        raise InputError(f"--backend {backend}: {sae.architecture} SAEs have no exact rule; only auto does them")
+    if backend == "triton":
+        obstacle = _why_not_triton(device)
+        if obstacle is not None:
+            raise InputError(f"--backend triton: {obstacle}")
+        from encoder.kernels.triton_kernel import TritonKernel
+
+        return TritonKernel(sae, device)
     if backend == "reference":
+        from encoder.kernels.reference import ReferenceKernel
+
         return ReferenceKernel(sae)
-    if device.type == "cpu":
-        return CpuKernel(sae)
-    if backend == "cpu":
-        raise InputError(f"--backend cpu does not run on --device {device}")
-    return DeviceKernel(sae, device)
+    if device.type != "cpu":
+        raise InputError(f"--backend {backend} does not run on --device {device}")
+    from encoder.kernels.cpu import CpuKernel
+
+    return CpuKernel(sae)
+
+
+def _auto(sae: LoadedSae, device: torch.device) -> Kernel:
+    if sae.rule is None:
+        from encoder.kernels.fallback import FallbackKernel
+
+        kernel: Kernel = FallbackKernel(sae, device)
+        kernel.reason = f"{sae.architecture} SAEs have no exact rule"
+    elif device.type == "cpu":
+        kernel = _named(sae, device, "cpu")
+        kernel.reason = "the device is the CPU"
+    elif device.type == "cuda" and not _is_interpreted() and (obstacle := _why_not_triton(device)) is None:
+        kernel = _named(sae, device, "triton")
+        kernel.reason = "an NVIDIA GPU, and Triton is installed"
+    else:
+        from encoder.kernels.device import DeviceKernel
+
+        kernel = DeviceKernel(sae, device)
+        obstacle = "Triton is set to be interpreted" if _is_interpreted() else _why_not_triton(device)
+        kernel.reason = f"no Triton kernel: {obstacle}"
+    return kernel
+
+
+def _is_interpreted() -> bool:
+    """Say whether Triton was told to emulate: for tests, thousands of times slower than any other kernel."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _why_not_triton(device: torch.device) -> str | None:
+    """Return what stands in the way of the Triton kernel, or None."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed; pip install 'saefetch[encode]' on Linux has it"
+    if _is_interpreted() and device.type == "cpu":
+        return None
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return f"it needs a CUDA device, and --device is {device}"
+    if torch.version.hip is not None:
+        return "its bound is proved for NVIDIA's tensor cores only, and this is a ROCm build of torch"
+    major, minor = torch.cuda.get_device_capability(device)
+    if major < 7:
+        return f"compute capability {major}.{minor} has no tensor cores; 7.0 or newer is needed"
+    return None

@@ -1,88 +1,89 @@
-"""The GPU path, through torch: screen in float32 on the device, decide in float64, copy back just the sparse part.
+"""The GPU path without Triton, through torch: screen in float32 on the device, decide in float64.
 
-The same bound and the same rule as on the CPU. Where the device has no float64 (mps) the candidates are decided on the
-CPU. TF32 is off for the product: the bound is float32's.
+The same bound and the same rule as on the CPU, and only the sparse part comes back. Where the device has no float64
+(mps) the candidates are decided on the CPU. The dense product is written to the device's memory here, a tile at a time.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
+from torch.nn.functional import pad
 
-from encoder.csr import Csr
+from encoder.kernels.assemble import assemble, top_k
 from encoder.kernels.bound import SAFE_PRODUCT, UNDERFLOW, column_norms, gamma
-from encoder.kernels.cpu import CpuKernel
-from encoder.kernels.kernel import Kernel
+from encoder.kernels.tiled import TiledKernel
+from encoder.kernels.transfer import DeviceCsr
 from encoder.sae import LoadedSae
 
-TILE_ELEMENTS = 1 << 28
-"""Elements of one tile of the product: 1 GB."""
-PAIRS = 1 << 14
-"""Candidates decided at a time: 16,384 of 2,304 inputs are 300 MB in float64."""
+TILE_ELEMENTS = 1 << 26
+"""Elements of one tile of the product: 256 MB, and for TopK a few times that in float64."""
+PAIRS = 1 << 12
+"""Candidates decided at a time, always as many: a sum's order may depend on the shape, and no bytes may."""
 
 
-class DeviceKernel(Kernel):
-    """Exact features on a CUDA or MPS device. Shapes: T rows, D = d_in, F = d_sae."""
+class DeviceKernel(TiledKernel):
+    """Exact features on a CUDA or MPS device; on the CPU too, in tests. Shapes: T rows, D = d_in, F = d_sae."""
 
-    def __init__(self, sae: LoadedSae, device: torch.device) -> None:
+    def __init__(self, sae: LoadedSae, device: torch.device, *, tile_tokens: int | None = None) -> None:
         if sae.rule is None:
             raise ValueError("no exact rule for this SAE")
-        self.device, self.name = device, f"torch-{device.type}"
-        self._sae, self._rule = sae, sae.rule
-        self._has_float64 = device.type != "mps"
-        self._cpu = None if self._has_float64 and sae.rule.k is None else CpuKernel(sae)
-        norms = column_norms(sae.rule.W_enc)
+        super().__init__(sae, device, tile_tokens or max(1, TILE_ELEMENTS // max(1, sae.d_sae)))
+        self.name, rule = f"torch-{device.type}", sae.rule
+        torch.set_float32_matmul_precision("highest")  # no TF32: the bound is float32's
+        norms = column_norms(rule.W_enc)
+        self._k = None if rule.k is None else min(rule.k, sae.d_sae)
         self._largest_norm = float(norms.max()) if sae.d_sae else 0.0
-        limit = sae.rule.threshold.double() - sae.rule.b_enc.double() - UNDERFLOW * max(1, sae.d_in)
-        # Rounded so that float32 arithmetic on the device can only let more through: 2^-20 is 16 units in the last place.
+        limit = rule.threshold.double() - rule.b_enc.double()
+        # So that float32 arithmetic on the device can only let more through: 2^-20 is 16 units in the last place.
         self._limit = (limit - limit.abs() * 2.0**-20).float().to(device)
         self._slack = (norms * gamma(sae.d_in) * (1 + 2.0**-20)).float().to(device)
-        self._W_enc = sae.rule.W_enc.to(device)
-        self._rows_of_W = sae.rule.W_enc.T.contiguous().to(device)
-        self._b_enc = sae.rule.b_enc.to(device)
-        self._threshold = sae.rule.threshold.to(device)
-        self._tile = max(1, TILE_ELEMENTS // max(1, sae.d_sae))
-        sae.module.to(device)
+        self._W_enc = rule.W_enc.to(device)
+        self._wide = torch.device("cpu") if device.type == "mps" else device  # where float64 is
+        self._rows_of_W = rule.W_enc.T.contiguous().to(self._wide)
+        self._b_enc = rule.b_enc.double().to(self._wide)
+        self._threshold = rule.threshold.double().to(self._wide)
+        self._scale = None if rule.scale is None else rule.scale.double().to(self._wide)
 
-    def encode(self, x: torch.Tensor) -> Csr:
-        """Encode; when the device's memory does not hold a tile, halve the tiles and go on."""
-        if self.device.type == "cuda":
-            x = x.pin_memory()
-        on_device = x.to(self.device, non_blocking=True)
-        prepared = self._sae.prepare(on_device)
-        if self._rule.k is not None and self._cpu is not None:
-            return self._cpu.encode_prepared(prepared.cpu())
-        parts, start = [], 0
-        while start < len(prepared):
-            try:
-                parts.append(self._tile_csr(prepared[start : start + self._tile]))
-            except torch.OutOfMemoryError:
-                if self._tile == 1:
-                    raise
-                self._tile //= 2
-                torch.cuda.empty_cache()
-            else:
-                start += self._tile
-        return Csr.concatenate(parts, self._sae.d_sae)
-
-    def _tile_csr(self, x: torch.Tensor) -> Csr:
-        wide = x if self._has_float64 else x.cpu()
-        norms = (wide.double().norm(dim=1) * (1 + 2.0**-20)).float().to(self.device)
+    def encode_tile(self, x: torch.Tensor) -> DeviceCsr:
+        wide = x.to(self._wide)
+        norms = torch.linalg.vector_norm(wide.double(), dim=1) * (1 + 2.0**-20)
+        underflow = (norms > 0) * UNDERFLOW * max(1, self.sae.d_in)  # a row of zeros has none, and no slack
         product = torch.mm(x, self._W_enc)
-        product[norms * self._largest_norm > SAFE_PRODUCT] = torch.inf
-        pairs = (product > self._limit - norms[:, None] * self._slack).nonzero()  # in the order of rows, then columns
+        unsafe = norms * self._largest_norm > SAFE_PRODUCT  # may have overflowed: everything is a candidate
+        product[unsafe.to(self.device)] = torch.inf
+        if self._k is None:
+            slack = norms[:, None].float().to(self.device) * self._slack + underflow[:, None].float().to(self.device)
+            is_candidate = ~(product <= self._limit - slack)
+        else:
+            is_candidate = self._may_be_top(product.to(self._wide).double(), norms, underflow)
         del product
-        t, j = pairs[:, 0], pairs[:, 1]
-        indptr = np.zeros(len(x) + 1, np.int64)
-        np.cumsum(torch.bincount(t, minlength=len(x)).cpu().numpy(), out=indptr[1:])
-        if self._cpu is not None:
-            return self._cpu.decide(x.cpu(), indptr, j.to(torch.int32).cpu().numpy())
-        values = torch.empty(len(t), dtype=torch.float64, device=self.device)
-        for start in range(0, len(t), PAIRS):
-            some = slice(start, start + PAIRS)
-            dots = (x[t[some]].double() * self._rows_of_W[j[some]].double()).sum(dim=1)
-            values[some] = dots + self._b_enc[j[some]].double()
-        keep = values > self._threshold[j].double()
-        return Csr.of_kept(
-            indptr, j.to(torch.int32).cpu().numpy(), values.cpu().numpy(), keep.cpu().numpy(), self._sae.d_sae
-        )
+        pairs = is_candidate.nonzero().to(self._wide)  # in the order of rows, then columns
+        del is_candidate
+        rows, columns = pairs[:, 0], pairs[:, 1]
+        indptr = torch.zeros(len(x) + 1, dtype=torch.int64, device=self._wide)
+        torch.cumsum(torch.bincount(rows, minlength=len(x)), 0, out=indptr[1:])
+        values = self._values(wide, rows, columns)
+        keep = values > self._threshold[columns] if self._k is None else top_k(indptr, rows, values, self._k)
+        return assemble(indptr, columns.to(torch.int32), values, keep)
+
+    def _may_be_top(self, product: torch.Tensor, norms: torch.Tensor, underflow: torch.Tensor) -> torch.Tensor:
+        """Mark the features whose upper bound reaches the k-th largest lower bound: product [T, F] f64 -> bool."""
+        h = product + self._b_enc
+        error = norms[:, None] * self._slack.to(self._wide).double() + underflow[:, None]
+        if self._scale is not None:
+            h, error = h * self._scale, error * self._scale
+        error += h.abs() * 2.0**-50  # the float64 arithmetic of the lines above
+        upper, lower = h + error, torch.where(torch.isfinite(h), h - error, -torch.inf)
+        least = lower.topk(self._k or 0, dim=1).values[:, -1:]
+        return ~(upper < least) & ~(upper <= 0)
+
+    def _values(self, x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """Compute each pair's pre-activation: x [T, D], rows and columns int64 [n] -> float64 [n]."""
+        n = len(rows)
+        values = torch.empty(-(-n // PAIRS) * PAIRS, dtype=torch.float64, device=self._wide)
+        for start in range(0, n, PAIRS):
+            missing = max(0, start + PAIRS - n)
+            t, j = (pad(ids[start : start + PAIRS], (0, missing)) for ids in (rows, columns))
+            values[start : start + PAIRS] = (x[t].double() * self._rows_of_W[j].double()).sum(dim=1)
+        values = values[:n] + self._b_enc[columns]
+        return values if self._scale is None else values * self._scale[columns]

@@ -1,6 +1,8 @@
-"""`sae.encode` in float32 for architectures without an exact rule: gated, temporal, matching pursuit and others."""
+"""`sae.encode` for architectures without an exact rule: gated, abstopk, matching pursuit and others."""
 
 from __future__ import annotations
+
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -9,20 +11,32 @@ from encoder.csr import Csr
 from encoder.kernels.kernel import Kernel
 from encoder.sae import LoadedSae
 
+TILE_ELEMENTS = 1 << 24
+"""Elements of one dense tile of features: 128 MB in float64."""
+
 
 class FallbackKernel(Kernel):
-    """Whatever SAELens computes, made sparse. Not exact: its float32 sums may differ with the batch size."""
+    """Whatever SAELens computes, made sparse: in float64, or in float32 where the device has no other (mps).
+
+    Values are rounded to float32 at the end, so that the order of sums, which may differ with the number of rows,
+    all but never shows.
+    """
 
     name = "sae.encode"
 
     def __init__(self, sae: LoadedSae, device: torch.device) -> None:
         self._sae, self.device = sae, device
-        sae.module.to(device)
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._module = deepcopy(sae.module).to(device=device, dtype=dtype)
+        self._tile = max(1, TILE_ELEMENTS // max(1, sae.d_sae))
 
+    @torch.no_grad()
     def encode(self, x: torch.Tensor) -> Csr:
-        hook_z = self._sae.module.cfg.reshape_activations == "hook_z"
-        with torch.no_grad():
-            features = self._sae.module.encode((x.unsqueeze(-2) if hook_z else x).to(self.device)).float()
+        parts = [self._tile_csr(x[start : start + self._tile]) for start in range(0, len(x), self._tile)]
+        return Csr.concatenate(parts, self._sae.d_sae)
+
+    def _tile_csr(self, x: torch.Tensor) -> Csr:
+        features = self._module.encode(self._sae.flat(x.to(self.device)))
         active = features != 0
         indptr = np.zeros(len(features) + 1, np.int64)
         np.cumsum(active.sum(dim=1).cpu().numpy(), out=indptr[1:])

@@ -12,10 +12,16 @@ from encoder.csr import Csr
 
 
 class Kernel(ABC):
-    """Turns rows into features. A kernel knows one SAE and one device; `name` is what the command line calls it."""
+    """Turns rows into features. A kernel knows one SAE and one device; `name` is what the command line calls it.
+
+    `reason` says why this kernel and no other, for the worker to print; `notes` what happened on the way, in the order
+    it happened: smaller tiles after running out of memory.
+    """
 
     name: str
     device: torch.device
+    reason: str = ""
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def encode(self, x: torch.Tensor) -> Csr:

@@ -1,7 +1,8 @@
 """activault: <run>/<hook>/metadata.json and <uuid>--<n>_<job>.saved.pt = {"states": [b, s, d], "input_ids": [b, s]}.
 
-`metadata.json` gives "dtype" as a string such as "torch.float16" (activault evaluates it; here it is compared), "d_in",
-and "shape": that of one batch at first, that of a whole file (batches_per_file batches) once one is uploaded.
+`metadata.json` gives "dtype" as a string such as "torch.float16" (activault evaluates it; here it is compared), "d_in"
+and "sequence_length". How many contexts a file has is not compared: its "shape" is that of one batch until the first
+upload and that of a whole file after it, and a fork that writes to disk also keeps the last, incomplete file.
 """
 
 from __future__ import annotations
@@ -55,12 +56,9 @@ def _check_against(metadata: dict[str, Any], path: Path, rows: Array, source: So
             f"{source.path}: holds {rows.describe()}, but {path.name} says {dtype[:40]} of width {str(d_in)[:40]};"
             f" files of different runs in one folder?"
         )
-    shape = metadata.get("shape")
-    if isinstance(shape, list) and shape:
-        n_first = count(shape[0], "shape", path)
-        n_batches = count(metadata.get("batches_per_file", 1), "batches_per_file", path)
-        if shape[1:] != list(rows.shape[1:]) or rows.shape[0] not in (n_first, n_first * n_batches):
-            raise ShardError(
-                f"{source.path}: holds {rows.describe()}, but {path.name} says {str(shape)[:80]} with {n_batches}"
-                f" batches in a file: truncated, or another run's"
-            )
+    length = count(metadata.get("sequence_length", rows.lead[-1]), "sequence_length", path)
+    if length != rows.lead[-1]:
+        raise ShardError(
+            f"{source.path}: holds {rows.describe()}, but {path.name} says contexts of {length} tokens;"
+            f" files of different runs in one folder?"
+        )

@@ -2,9 +2,9 @@
 
     file   |....offset|<-- shape, strides, dtype -->|....|
 
-Every format but Arrow comes down to this. Contiguous rows are read with one pread into fresh memory, so a file that is
-cut while it is read gives an error, not SIGBUS, and resident memory is the batch's; other strides are gathered through
-a read-only map (a private one, as `torch.load(mmap=True)` makes, is refused by Linux for files larger than memory).
+Every format comes down to this. Contiguous rows are read into fresh memory, so a file that is cut while it is read
+gives an error, not SIGBUS, and resident memory is the batch's; other strides are gathered through a read-only map (a
+private one, as `torch.load(mmap=True)` makes, is refused by Linux for files larger than memory).
 """
 
 from __future__ import annotations
@@ -61,22 +61,22 @@ class Array:
 
     def read(self, start: int, stop: int) -> torch.Tensor:
         """Read rows [start, stop) as [stop - start, width], in the dtype on disk, into memory of its own."""
-        disk = ON_DISK[self.dtype]
-        n_rows = stop - start
+        rows = np.empty((stop - start, self.width), ON_DISK[self.dtype])
+        self.read_into(rows, start)
+        return tensor_of(rows, self.dtype)
+
+    def read_into(self, rows: np.ndarray[Any, Any], start: int) -> None:
+        """Fill `rows`, C-contiguous and of the dtype on disk, with the rows from `start` on."""
+        stop = start + len(rows)
         try:
-            if n_rows == 0 or self._is_contiguous():
-                n_items = n_rows * self.width
-                skip = self.offset + start * self.width * disk.itemsize
-                flat = np.fromfile(self.path, disk, n_items, offset=skip)
-                if flat.size != n_items:
-                    raise ShardError(f"{self.path}: rows {start} to {stop} are gone: the file was cut")
-                rows = flat.reshape(n_rows, self.width)
+            if rows.size == 0:
+                return
+            if self._is_contiguous():
+                self._fill(memoryview(rows.data).cast("B"), self.offset + start * self.width * rows.itemsize)
             else:
-                rows = self._gather(start, stop).reshape(n_rows, self.width)
-        except OSError as exc:
+                self._gather(rows, start)
+        except (OSError, EOFError) as exc:
             raise ShardError(f"{self.path}: rows {start} to {stop} cannot be read: {exc}") from exc
-        tensor = torch.from_numpy(rows)
-        return tensor.view(torch.bfloat16) if self.dtype == "bfloat16" else tensor
 
     def integers(self, start: int = 0, stop: int | None = None) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Read elements [start, stop) of the flattened array as int64."""
@@ -87,15 +87,34 @@ class Array:
         wanted = c_strides(self.shape)
         return all(n == 1 or got == want for n, got, want in zip(self.shape, self.strides, wanted, strict=True))
 
-    def _gather(self, start: int, stop: int) -> np.ndarray[Any, np.dtype[Any]]:
-        disk = ON_DISK[self.dtype]
+    def _fill(self, out: memoryview, offset: int) -> None:
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(offset)
+            while out:
+                n_bytes = file.readinto(out)
+                if not n_bytes:
+                    raise EOFError("the file was cut after it was opened")
+                out = out[n_bytes:]
+
+    def _gather(self, rows: np.ndarray[Any, Any], start: int) -> None:
         try:
             held = np.memmap(self.path, np.uint8, "r")
-            byte_strides = [stride * disk.itemsize for stride in self.strides]
-            view: np.ndarray[Any, Any] = np.ndarray(self.shape, disk, held.data, self.offset, byte_strides)
+            byte_strides = [stride * rows.itemsize for stride in self.strides]
+            view: np.ndarray[Any, Any] = np.ndarray(self.shape, rows.dtype, held.data, self.offset, byte_strides)
         except (ValueError, TypeError) as exc:
-            raise ShardError(f"{self.path}: rows {start} to {stop} are gone: the file was cut") from exc
-        return np.ascontiguousarray(view[np.unravel_index(np.arange(start, stop), self.lead)])
+            raise EOFError("the file was cut after it was opened") from exc
+        length, stop, at = self.lead[-1], start + len(rows), start
+        while at < stop:  # one run of rows of the innermost dimension after the other, without a copy between
+            outer, first = divmod(at, length)
+            run = view[np.unravel_index(outer, self.lead[:-1])][first : first + stop - at]
+            rows[at - start : at - start + len(run)] = run.reshape(len(run), self.width)
+            at += len(run)
+
+
+def tensor_of(rows: np.ndarray[Any, Any], dtype: str) -> torch.Tensor:
+    """Share the rows' memory with a tensor, bfloat16 where they are its bits."""
+    tensor = torch.from_numpy(rows.reshape(-1)).reshape(rows.shape)  # numpy gives empty arrays strides of 0
+    return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
 
 
 def c_strides(shape: Sequence[int]) -> tuple[int, ...]:
@@ -121,7 +140,10 @@ def array_in_file(
     if dtype not in ON_DISK:
         raise ShardError(f"{path}: {what} has dtype {dtype[:40]!r}; expected one of {', '.join(FLOATS)}")
     if len(shape) > MAX_DIMS or any(type(n) is not int or not 0 <= n <= 1 << 62 for n in shape):
-        raise ShardError(f"{path}: {what} has shape {str(list(shape))[:80]}, expected at most {MAX_DIMS} sizes from 0")
+        raise ShardError(
+            f"{path}: {what} has shape {str(list(shape))[:80]}, expected at most {MAX_DIMS} sizes from 0 to"
+            f" 2^62: a false header; copy or write the file again"
+        )
     sizes = tuple(n for n in shape if isinstance(n, int))
     steps = c_strides(sizes) if strides is None else tuple(strides)
     itemsize = ON_DISK[dtype].itemsize

@@ -1,5 +1,8 @@
 """An Arrow IPC stream as record batches over a memory map, with what a hostile file could do to memory refused.
 
+The map is for structure: values are read from the file at the place that `place` gives, as all other formats' are, so
+that pages once read do not stay in this process, and a file that is cut meanwhile is an error and not a SIGBUS.
+
     FFFFFFFF | u32 n | n bytes of flatbuffer | body | ... | FFFFFFFF 00000000
 
 pyarrow verifies the flatbuffers and the buffers' bounds. Ours to check: compressed bodies, which would be inflated to
@@ -10,13 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from encoder.errors import InputError, ShardError
+from encoder.readers.arrays import ON_DISK, Array, array_in_file
 
+FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
 CONTINUATION = b"\xff\xff\xff\xff"
 
 
@@ -30,14 +36,26 @@ def arrow_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError) as exc:
-        raise ShardError(f"{path}: Arrow cannot read it ({str(exc)[:200]}); truncated? copy it again") from exc
+        what = (str(exc).splitlines() or [type(exc).__name__])[0][:200]
+        raise ShardError(f"{path}: Arrow cannot read it ({what}); truncated? copy it again") from exc
 
 
-def read_batches(path: Path) -> tuple[Any, list[Any]]:
-    """Walk the stream: the schema, and each record batch as slices of the map."""
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream's schema, its record batches as slices of the map, and the map's address."""
+
+    path: Path
+    schema: Any
+    batches: list[Any]
+    address: int
+
+
+def read_batches(path: Path) -> Stream:
+    """Walk the stream, reading nothing but its metadata."""
     import pyarrow as pa
 
-    mapped = pa.memory_map(str(path))
+    whole = pa.memory_map(str(path)).read_buffer()
+    mapped = pa.BufferReader(whole)
     messages = pa.ipc.MessageReader.open_stream(mapped)
     first, batches = next(_until_end(messages), None), []
     if first is None or first.type != "schema":  # pyarrow crashes when it reads another message as a schema
@@ -58,7 +76,18 @@ def read_batches(path: Path) -> tuple[Any, list[Any]]:
             f"{path}: no end mark at byte {end} of {mapped.size()} after {len(batches)} record batches: truncated"
             f" while it was written or copied"
         )
-    return schema, batches
+    return Stream(path, schema, batches, whole.address)
+
+
+def place(stream: Stream, values: Any, what: str) -> Array:
+    """Find an Arrow array of numbers in the file, as one row."""
+    dtype = FLOATS[str(values.type)]
+    n_bytes = len(values) * ON_DISK[dtype].itemsize
+    buffer = values.buffers()[1]
+    begin = 0 if buffer is None else buffer.address - stream.address + values.offset * ON_DISK[dtype].itemsize
+    if not 0 <= begin <= begin + n_bytes <= stream.path.stat().st_size:
+        raise ShardError(f"{stream.path}: {what} lies outside the file: a false header; copy or write it again")
+    return array_in_file(stream.path, (begin, begin + n_bytes), [1, len(values)], dtype, what=what)
 
 
 def _until_end(messages: Any) -> Iterator[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from encoder.errors import ShardError
-from encoder.readers.arrays import Array
+from encoder.readers.arrays import ON_DISK, Array, tensor_of
 from encoder.readers.source import Source
 from encoder.shard import Shard, Tokens
 
@@ -21,7 +21,13 @@ IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def shard_of(
-    source: Source, rows: Array, *, ids: Array | None = None, mask: Array | None = None, hook_name: str = ""
+    source: Source,
+    rows: Array,
+    *,
+    ids: Array | None = None,
+    mask: Array | None = None,
+    hook_name: str = "",
+    notes: tuple[str, ...] = (),
 ) -> Shard:
     """Make a Shard of one array; `ids` and `mask`, if given, have one entry per row, checked by `match`.
 
@@ -39,7 +45,7 @@ def shard_of(
 
     match(source, rows, ids, "token ids")
     match(source, rows, mask, "mask")
-    return finished(source, rows.n_rows, rows.width, rows.dtype, rows.read, tokens, hook_name)
+    return finished(source, rows.n_rows, rows.width, rows.dtype, rows.read, tokens, hook_name, notes)
 
 
 def finished(
@@ -58,50 +64,67 @@ def finished(
         if not 0 <= start <= stop <= n_rows:
             raise IndexError(f"rows {start} to {stop} of {n_rows}")
         batch = read(start, stop)
-        return batch.to(torch.float32) if dtype == "float64" else batch
+        return _rounded(source, batch, start) if dtype == "float64" else batch
 
     if dtype == "float64":
         notes = (*notes, "float64 on disk, rounded to float32")
     return Shard(source.path, n_rows, d_in, dtype, checked, tokens, hook_name, notes)
 
 
+def _rounded(source: Source, batch: torch.Tensor, start: int) -> torch.Tensor:
+    rounded = batch.to(torch.float32)
+    infinite = rounded.isinf()
+    if infinite.any() and (beyond := (infinite & batch.isfinite()).any(dim=1)).any():
+        row = int(beyond.nonzero()[0])
+        largest = float(batch[row].abs().max())
+        raise ShardError(f"{source.path}: row {start + row:,} holds {largest:.3g}, infinity in float32; scale it down")
+    return rounded
+
+
 def structure(lead: Sequence[int]) -> tuple[IntArray | None, IntArray | None]:
     """Give each row's document and position from the dimensions before the last; a single one does not say."""
     if len(lead) < 2:
         return None, None
-    index = np.arange(math.prod(lead), dtype=np.int64)
-    return index // max(lead[-1], 1), index % max(lead[-1], 1)
+    n_documents, length = math.prod(lead[:-1]), lead[-1]
+    return np.repeat(np.arange(n_documents, dtype=np.int64), length), np.tile(np.arange(length), n_documents)
 
 
 def match(source: Source, rows: Array, companion: Array | None, what: str) -> None:
-    """Refuse token ids or a mask that are not integers of the rows' own shape; dimensions of 1 do not count."""
+    """Refuse token ids or a mask that are not integers, one for each row."""
     if companion is None:
         return
     if companion.is_float:
         raise ShardError(f"{source.path}: the {what} are {companion.describe()}, expected integers")
-    if _squeezed(companion.shape) != _squeezed(rows.lead):
+    if not fits(rows, companion):
         raise ShardError(
             f"{source.path}: the {what} are {companion.describe()} but the activations are {rows.describe()}:"
             f" {math.prod(companion.shape)} for {rows.n_rows} rows; written from different runs?"
         )
 
 
+def fits(rows: Array, companion: Array) -> bool:
+    """Say whether these are integers of the rows' own shape; dimensions of 1 do not count, and either may be flat."""
+    shapes = _squeezed(companion.shape), _squeezed(rows.lead)
+    is_flat = math.prod(companion.shape) == rows.n_rows and min(map(len, shapes)) < 2
+    return not companion.is_float and (is_flat or shapes[0] == shapes[1])
+
+
 def _squeezed(shape: Sequence[int]) -> list[int]:
     return [n for n in shape if n != 1]
 
 
-def joined(pieces: Sequence[tuple[int, Read]]) -> Read:
-    """Read one piece after the other, each (n_rows, read), as one; there is at least one piece."""
-    ends = list(accumulate(n_rows for n_rows, _ in pieces))
+def joined(arrays: Sequence[Array]) -> Read:
+    """Read one array's rows after the other's as one; there is at least one, and all have one dtype and one width."""
+    ends = list(accumulate(array.n_rows for array in arrays))
+    dtype, width = arrays[0].dtype, arrays[0].width
 
     def read(start: int, stop: int) -> torch.Tensor:
-        i = min(bisect_right(ends, start), len(pieces) - 1)
-        parts = []
-        while True:
-            first = ends[i] - pieces[i][0]
-            parts.append(pieces[i][1](start - first, min(stop, ends[i]) - first))
-            if stop <= ends[i]:
-                return parts[0] if len(parts) == 1 else torch.cat(parts)
-            start, i = ends[i], i + 1
+        rows = np.empty((stop - start, width), ON_DISK[dtype])
+        i, at = bisect_right(ends, start), start
+        while at < stop:
+            until = min(stop, ends[i])
+            arrays[i].read_into(rows[at - start : until - start], at - ends[i] + arrays[i].n_rows)
+            i, at = i + 1, until
+        return tensor_of(rows, dtype)
 
     return read

@@ -4,8 +4,9 @@
     <store>/<submodule>_<io>/shard_<i>.memmap, shard_<i>.meta {"shape": [n, d], "dtype": "torch.bfloat16"}
     <store>/<submodule>_<io>/config.json, mean.pt, std.pt, ...
 
-bfloat16 is stored as an int16 view. `config.json` of an older version misses the last, partial shard, so the files are
-listed instead. `sequence_ranges` holds where each document starts, and the end.
+bfloat16 is stored as an int16 view; without "dtype" it is float32, all that the original writes. The original's
+`config.json` misses the last, partial shard, so the files are listed instead. `sequence_ranges` holds where each
+document starts, and the end. Tokens are in the order of the text, so they are not those of a store of shuffled shards.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def _tokens(store: Path, path: Path, n_rows: int) -> Callable[[], Tokens]:
     folder, match = path.parent, _SHARD.fullmatch(path.name)
     config_path = folder / "config.json"
     config = read_json(config_path) if config_path.is_file() else {}
-    if match is None or config.get("store_tokens") is False:
+    if match is None or config.get("store_tokens") is False or config.get("shuffle_shards") is True:
         return Tokens
     ids = _vector(store / "tokens.pt")
     before, total = _place(path, int(match[1]), n_rows)
@@ -79,7 +80,8 @@ def _tokens(store: Path, path: Path, n_rows: int) -> Callable[[], Tokens]:
             f" is missing, or these are another run's tokens: move tokens.pt away to encode without them"
         )
     ranges_path = store / "sequence_ranges.pt"
-    ranges = _vector(ranges_path) if ranges_path.is_file() else None
+    has_ranges = ranges_path.is_file() and config.get("store_sequence_ranges") is not False
+    ranges = _vector(ranges_path) if has_ranges else None
 
     def tokens() -> Tokens:
         stop = before + n_rows
@@ -87,7 +89,10 @@ def _tokens(store: Path, path: Path, n_rows: int) -> Callable[[], Tokens]:
             return Tokens(token_ids=ids.integers(before, stop))
         starts = ranges.integers()
         if starts.size < 2 or starts[0] != 0 or starts[-1] != total or np.any(np.diff(starts) < 0):
-            raise ShardError(f"{ranges_path}: got {starts[:3]}...{starts[-3:]}, expected starts from 0 up to {total}")
+            raise ShardError(
+                f"{ranges_path}: got {starts[:3]}...{starts[-3:]}, expected starts from 0 up to {total}; another run's?"
+                f" move it away to encode without documents"
+            )
         index = np.arange(before, stop, dtype=np.int64)
         document = np.searchsorted(starts, index, side="right").astype(np.int64) - 1
         position = index - starts[document]
@@ -128,5 +133,5 @@ def _vector(path: Path) -> Array:
     loaded = torch_archive.load(path)
     if not isinstance(loaded, Array) or loaded.is_float or len(loaded.shape) != 1:
         got = loaded.describe() if isinstance(loaded, Array) else type(loaded).__name__
-        raise ShardError(f"{path}: expected one vector of integers, got {got}")
+        raise ShardError(f"{path}: expected one vector of integers, got {got}; move it away to encode without it")
     return loaded

@@ -3,8 +3,9 @@
     {"prompt":   {"text", "tokens": [str], "token_ids": [int], "activations": {layer: {component: [n, d]}}},
      "response": {same}}
 
-A section whose activations are empty has no rows, and then its tokens have none either: each section's tokens are
-aligned with its own rows. Positions count from the prompt's first token all the same.
+A section whose activations are empty, {} or {layer: {}}, has no rows, and then its tokens have none either: each
+section's tokens are aligned with its own rows. Positions count from the prompt's first token all the same. Layers are
+integers or strings. Both sections' tensors may be views into one padded batch, which the file then holds whole.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ class _Section:
     position: int  # of its first token in prompt + response
     texts: list[str] | None
     ids: list[int] | Array | None
-    by_layer: dict[Any, Any]
+    by_layer: dict[str, Any]  # without layers that have no component
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.texts) if self.texts is not None else _length(self.ids)
 
 
 def claims(source: Source) -> bool:
@@ -44,7 +49,8 @@ def claims(source: Source) -> bool:
 
 def open_shard(source: Source) -> Shard:
     source.allow_select("layer", "component")
-    sections = [section for section in _sections(source) if section.by_layer]
+    captured = _sections(source)
+    sections = [section for section in captured if section.by_layer]
     if not sections:
         raise ShardError(f"{source.path}: neither the prompt nor the response has activations: nothing was captured")
     layer = choose_label(dict.fromkeys(key for section in sections for key in section.by_layer), "layer", source)
@@ -58,9 +64,14 @@ def open_shard(source: Source) -> Shard:
         shown = " and ".join(array.describe() for array in rows)
         raise ShardError(f"{source.path}: {where} is {shown} in its sections; expected one dtype and one width")
     n_rows = [array.n_rows for array in rows]
+    notes = tuple(
+        f"the {section.name} has {section.n_tokens:,} tokens but no activations, so it has no rows"
+        for section in captured
+        if section.n_tokens and not section.by_layer
+    )
     return finished(
-        source, sum(n_rows), rows[0].width, rows[0].dtype, joined([(array.n_rows, array.read) for array in rows]),
-        lambda: _tokens(sections, n_rows), where,
+        source, sum(n_rows), rows[0].width, rows[0].dtype, joined(rows),
+        lambda: _tokens(sections, n_rows), where, notes,
     )  # fmt: skip
 
 
@@ -79,8 +90,11 @@ def _sections(source: Source) -> list[_Section]:
             by_layer = section.get("activations")
             if not isinstance(by_layer, dict):
                 raise ShardError(f"{source.path}: {name}.activations is {type(by_layer).__name__}, expected a mapping")
-            sections.append(_Section(name, position, texts, ids, by_layer))
-            position += len(texts) if texts is not None else _length(ids)
+            labelled = {str(layer): components for layer, components in by_layer.items() if components != {}}
+            if len({str(layer) for layer in by_layer}) < len(by_layer):
+                raise ShardError(f"{source.path}: {name}.activations has a layer twice, as a number and as a string")
+            sections.append(_Section(name, position, texts, ids, labelled))
+            position += sections[-1].n_tokens
     return sections
 
 

@@ -4,13 +4,13 @@
     <folder>/data-*.arrow  Arrow IPC *stream*: schema | record batch | ... | end mark
         <hook_name>: list<list<float>> [ctx, d], an extension type over it    token_ids: list<int32> [ctx]
 
-A row of the table is a context, so it gives ctx rows. Batches are slices of a memory map; a batch that would have to be
-decompressed into memory of its own is refused. Nothing of the extension type is needed: its storage is the data.
+A row of the table is a context, so it gives ctx rows. Nothing of the extension type is needed: its storage is the data.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,27 @@ import numpy as np
 import torch
 
 from encoder.errors import AmbiguousError, ShardError
+from encoder.readers.arrays import Array
 from encoder.readers.arrow_stream import (
     CONTINUATION,
+    FLOATS,
+    Stream,
     arrow_errors,
     flat_values,
     is_list,
     list_lengths,
+    place,
     read_batches,
     storage,
 )
-from encoder.readers.assemble import Read, finished, joined
+from encoder.readers.assemble import finished, joined
+from encoder.readers.select import printable
 from encoder.readers.source import Source, read_json
 from encoder.shard import Shard, Tokens
 
 NAME = "SAELens / datasets Arrow"
 TOKEN_IDS = "token_ids"
 _PLAIN = re.compile(r"[^/\\\0]+\.arrow")
-_FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 
 def claims(source: Source) -> bool:
@@ -58,23 +62,22 @@ def data_files(folder: Path) -> list[Path] | None:
 def open_shard(source: Source) -> Shard:
     source.allow_select("key")
     with arrow_errors(source.path):
-        schema, batches = read_batches(source.path)
-        hook_name = _hook(source, schema)
-        columns = [_Column(source, hook_name, storage(batch, hook_name)) for batch in batches]
+        stream = read_batches(source.path)
+        hook_name = _hook(source, stream.schema)
+        columns = [_Column(source, stream, hook_name, storage(batch, hook_name)) for batch in stream.batches]
         d = next((column.width for column in columns if column.n_rows), source.d_in)
         if d is None:
             raise ShardError(f"{source.path}: holds no rows, so their width is not known")
         for column in columns:
             column.check(d)
         dtype = columns[0].dtype if columns else "float32"
-        if TOKEN_IDS in schema.names:
-            ids = [storage(batch, TOKEN_IDS) for batch in batches]
+        if TOKEN_IDS in stream.schema.names:
+            ids = [storage(batch, TOKEN_IDS) for batch in stream.batches]
             for column, column_ids in zip(columns, ids, strict=True):
                 _check_ids(source, column, column_ids)
         else:
             ids = None
-    pieces: list[tuple[int, Read]] = [(column.n_rows, column.read) for column in columns]
-    read = joined(pieces) if pieces else lambda start, stop: torch.empty(0, d)
+    read = joined([column.rows(d) for column in columns]) if columns else lambda start, stop: torch.empty(0, d)
     n_rows = sum(column.n_rows for column in columns)
     return finished(source, n_rows, d, dtype, read, lambda: _tokens(source, columns, ids), hook_name)
 
@@ -89,9 +92,11 @@ def _hook(source: Source, schema: Any) -> str:
         if field.name != TOKEN_IDS and (isinstance(field.type, pa.BaseExtensionType) or is_list(field.type))
     ]
     wanted = source.select.get("key")
-    shown = ", ".join(name[:80] for name in names[:20]) or "none"
+    shown = ", ".join(printable(name) for name in names[:20]) or "none"
     if wanted is None and len(names) > 1:
-        raise AmbiguousError(f"{source.path}: columns of several hooks: {shown}; choose with --select {names[0]}")
+        raise AmbiguousError(
+            f"{source.path}: columns of several hooks: {shown}; choose with --select {printable(names[0])}"
+        )
     if not names or (wanted is not None and wanted not in names) or len(set(schema.names)) != len(schema.names):
         raise ShardError(f"{source.path}: no column {wanted or 'of activations'!r}; columns of lists: {shown}")
     return wanted or names[0]
@@ -100,41 +105,38 @@ def _hook(source: Source, schema: Any) -> str:
 class _Column:
     """The contexts of one record batch: list<list<float>>, as offsets into one flat array of floats."""
 
-    def __init__(self, source: Source, name: str, contexts: Any) -> None:
+    def __init__(self, source: Source, stream: Stream, name: str, contexts: Any) -> None:
         self.source, self.contexts = source, contexts
         if not is_list(contexts.type) or not is_list(contexts.type.value_type):
             raise ShardError(f"{source.path}: column {name!r} is {str(contexts.type)[:80]}, expected lists [ctx, d]")
-        self.dtype = _FLOATS.get(str(contexts.type.value_type.value_type), "")
+        self.dtype = FLOATS.get(str(contexts.type.value_type.value_type), "")
         if not self.dtype:
             leaf = str(contexts.type.value_type.value_type)[:80]
             raise ShardError(f"{source.path}: column {name!r} holds {leaf}, expected float16, float32 or float64")
         rows = flat_values(source.path, contexts)
-        self.row_lengths = rows
-        self.flat = flat_values(source.path, rows)
+        self.row_lists = rows
+        self.flat = place(stream, flat_values(source.path, rows), f"column {printable(name)}")
         self.n_rows = len(rows)
-        self.width = len(self.flat) // self.n_rows if self.n_rows else 0
-        self.checked = False
+        self.width = self.flat.width // self.n_rows if self.n_rows else 0
 
     def check(self, d: int) -> None:
-        """Compare the width with the SAE's and with the other batches'; each row's own is checked when it is read."""
-        if len(self.flat) != self.n_rows * d:
-            raise ShardError(f"{self.source.path}: {len(self.flat)} values in {self.n_rows} rows, expected {d} in each")
+        """Compare the width with the SAE's and with the other batches'; each row is a list, and must have it too."""
+        if self.flat.width != self.n_rows * d:
+            raise ShardError(
+                f"{self.source.path}: {self.flat.width} values in {self.n_rows} rows, expected {d} in each"
+            )
         if self.n_rows and self.source.d_in not in (None, d):
             raise ShardError(
                 f"{self.source.path}: rows of {d}, but the SAE takes {self.source.d_in}; these come from another model"
                 f" or hook"
             )
-        self.width = d
+        lengths = list_lengths(self.row_lists)
+        if np.any(lengths != d):
+            row = int(np.argmax(lengths != d))
+            raise ShardError(f"{self.source.path}: a row has {lengths[row]} values, the others {d}")
 
-    def read(self, start: int, stop: int) -> torch.Tensor:
-        if not self.checked:
-            lengths = list_lengths(self.row_lengths)
-            if np.any(lengths != self.width):
-                row = int(np.argmax(lengths != self.width))
-                raise ShardError(f"{self.source.path}: a row has {lengths[row]} values, the others {self.width}")
-            self.checked = True
-        piece = self.flat.slice(start * self.width, (stop - start) * self.width)
-        return torch.from_numpy(piece.to_numpy(zero_copy_only=True).copy().reshape(stop - start, self.width))
+    def rows(self, d: int) -> Array:
+        return replace(self.flat, shape=(self.n_rows, d), strides=(d, 1))
 
 
 def _check_ids(source: Source, column: _Column, ids: Any) -> None:

@@ -2,7 +2,7 @@
 
 A .bin is raw C-order float32 [example, layer, token, d] and has no header. saev makes every file as large as a full
 shard, so the last one goes on after its `n_examples`; other tools cut it. `metadata.json` may embed a pickle of the
-dataset ("data"): it is never looked at. Protocol 1 called things patches, with no shards.json.
+dataset ("data"): it is never looked at. The names have changed with each protocol; shards.json came with the second.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from encoder.shard import Shard
 
 NAME = "saev"
 _FILE = re.compile(r"acts([0-9]+)\.bin")
+# The newest name first; the last ones are those of release 0.1.0.
+_WIDTH = ("d_model", "d_vit")
+_CONTENT_TOKENS = ("content_tokens_per_example", "patches_per_ex", "n_patches_per_img")
+_EXAMPLES = ("n_examples", "n_ex", "n_imgs")
+_BUDGET = ("max_tokens_per_shard", "patches_per_shard", "max_patches_per_shard", "n_patches_per_shard")
 
 
 def claims(source: Source) -> bool:
@@ -36,9 +41,8 @@ def open_shard(source: Source) -> Shard:
     if (dtype := metadata.get("dtype", "float32")) != "float32":
         raise ShardError(f"{path}: dtype is {str(dtype)[:40]!r}, expected 'float32', the only one that saev writes")
     layer = choose_label(layers, "layer", source)
-    d = count(_first(metadata, path, "d_model", "d_vit"), "d_model", path)
-    n_content = _first(metadata, path, "content_tokens_per_example", "patches_per_ex", "n_patches_per_img")
-    n_tokens = count(n_content, "tokens per example", path) + bool(metadata.get("cls_token", False))
+    d = _count(metadata, _WIDTH, path)
+    n_tokens = _count(metadata, _CONTENT_TOKENS, path) + bool(metadata.get("cls_token", False))
     n_examples, full = _n_examples(source.path, metadata, path, n_tokens * len(layers))
     example = len(layers) * n_tokens * d
     if source.size not in (n_examples * example * 4, full * example * 4):
@@ -72,26 +76,25 @@ def _index(folder: Path) -> dict[str, int] | None:
         name = entry.get("name") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not _FILE.fullmatch(name):
             raise ShardError(f"{path}: names {str(name)[:80]!r}, expected acts000000.bin and so on, in this folder")
-        index[name] = count(entry.get("n_examples"), "n_examples", path)
+        index[name] = _count(entry, _EXAMPLES, path)
     return index
 
 
 def _n_examples(acts: Path, metadata: dict[str, Any], path: Path, n_vectors: int) -> tuple[int, int]:
     """Give how many examples this file holds, and how many a full one holds."""
-    budget = _first(metadata, path, "max_tokens_per_shard", "patches_per_shard", "max_patches_per_shard")
-    full = count(budget, "max_tokens_per_shard", path) // max(n_vectors, 1)
+    full = _count(metadata, _BUDGET, path) // max(n_vectors, 1)
     index = _index(acts.parent)
     if index is not None:
         if acts.name not in index:
             raise ShardError(f"{acts}: not in shards.json, so how many examples it holds is not known")
         return index[acts.name], full
     match = _FILE.fullmatch(acts.name)
-    n_all = count(_first(metadata, path, "n_examples", "n_imgs"), "n_examples", path)
+    n_all = _count(metadata, _EXAMPLES, path)
     return max(0, min(full, n_all - full * int(match[1] if match else 0))), full
 
 
-def _first(metadata: dict[str, Any], path: Path, *names: str) -> Any:
+def _count(members: dict[str, Any], names: tuple[str, ...], path: Path) -> int:
     for name in names:
-        if name in metadata:
-            return metadata[name]
-    raise ShardError(f"{path}: has no {names[0]!r}; not saev's metadata, or of a version that is not known")
+        if name in members:
+            return count(members[name], name, path)
+    raise ShardError(f"{path}: has no {' or '.join(names)}; not saev's, or of a version that is not known")

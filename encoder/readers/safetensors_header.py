@@ -15,7 +15,7 @@ from typing import Any
 from encoder.errors import ShardError
 from encoder.readers.arrays import ON_DISK, Array, array_in_file
 
-MAX_HEADER_BYTES = 32 << 20  # the format allows 100 MB
+MAX_HEADER_BYTES = 16 << 20  # the format allows 100 MB; parsed JSON takes some twenty times its bytes
 DTYPES = {
     "BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64", "BOOL": "bool",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from typing import TypeVar
 
 from encoder.errors import AmbiguousError, InputError, ShardError
 from encoder.readers.arrays import Array
@@ -13,6 +14,7 @@ from encoder.readers.source import Source
 KEYS = ("key", "layer", "component", "dtype")
 SIXTEEN_BIT = ("int16", "uint16")
 DECLARED = ("bfloat16", "float16")
+Label = TypeVar("Label")
 
 
 def parse_select(text: str | None) -> dict[str, str]:
@@ -43,6 +45,12 @@ def declared(array: Array, source: Source) -> Array:
     return replace(array, dtype=dtype) if dtype and array.dtype in SIXTEEN_BIT else array
 
 
+def printable(name: object) -> str:
+    """Give a name from a file as one that cannot break a line or drive a terminal."""
+    text = str(name)[:80]
+    return text if text.isprintable() else ascii(text)
+
+
 def as_rows(array: Array, name: str, source: Source) -> Array:
     """Make a head-wise hook_z [..., n_heads, d_head] one row per token, as SAELens does, where d_in says so."""
     heads_fit = len(array.shape) > 2 and source.d_in in (None, array.shape[-2] * array.shape[-1])
@@ -60,6 +68,11 @@ def check_rows(array: Array, what: str, source: Source) -> None:
         raise ShardError(f"{message}; activations are not integers")
     if len(array.shape) < 2 or array.width == 0:
         raise ShardError(f"{source.path}: {what} is {array.describe()}, expected [..., d_in]")
+    if source.select.get("dtype", array.dtype) != array.dtype:
+        raise ShardError(
+            f"{source.path}: {what} is {array.describe()}; --select dtype={source.select['dtype']} is for bits kept as"
+            f" 16-bit integers: leave it out"
+        )
     if source.d_in is not None and array.width != source.d_in:
         raise ShardError(
             f"{source.path}: {what} is {array.describe()}: rows of {array.width}, but the SAE takes {source.d_in};"
@@ -68,7 +81,10 @@ def check_rows(array: Array, what: str, source: Source) -> None:
 
 
 def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array]:
-    """Pick the array that --select names, else the only float one of at least two dimensions whose rows fit d_in."""
+    """Pick the array that --select names, else the only float one whose rows fit d_in.
+
+    Arrays of two and three dimensions come first: with more they are attention patterns, say, unless nothing else fits.
+    """
     ready = {name: as_rows(declared(array, source), name, source) for name, array in named.items()}
     wanted = source.select.get("key")
     if wanted is not None:
@@ -78,9 +94,12 @@ def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array]:
         return wanted, ready[wanted]
     fitting = [name for name, array in ready.items() if array.is_float and len(array.shape) > 1 and array.width]
     fitting = [name for name in fitting if source.d_in in (None, ready[name].width)]
+    fitting = [name for name in fitting if len(ready[name].lead) < 3] or fitting
     if len(fitting) > 1:
         shown = _listed({name: ready[name] for name in fitting})
-        raise AmbiguousError(f"{source.path}: several tensors fit: {shown}; choose with --select {fitting[0]}")
+        raise AmbiguousError(
+            f"{source.path}: several tensors fit: {shown}; choose with --select {printable(fitting[0])}"
+        )
     if not fitting:
         if len(ready) == 1:
             name, array = next(iter(ready.items()))
@@ -94,19 +113,21 @@ def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array]:
     return fitting[0], ready[fitting[0]]
 
 
-def choose_label(labels: Iterable[object], key: str, source: Source) -> object:
+def choose_label(labels: Iterable[Label], key: str, source: Source) -> Label:
     """Pick one of the file's labels, such as its layers, by `--select key=`; the only one needs no --select."""
     known = list(labels)
     wanted = source.select.get(key)
     found = known if wanted is None else [label for label in known if str(label) == wanted]
-    shown = ", ".join(str(label)[:40] for label in known[:20])
+    shown = ", ".join(printable(label) for label in known[:20])
     if not found:
         raise ShardError(f"{source.path}: has no {key} {wanted!r}; it has {shown or 'none'}")
     if len(found) > 1:
-        raise AmbiguousError(f"{source.path}: holds several {key}s: {shown}; choose with --select {key}={found[0]}")
+        raise AmbiguousError(
+            f"{source.path}: holds several {key}s: {shown}; choose with --select {key}={printable(found[0])}"
+        )
     return found[0]
 
 
 def _listed(named: Mapping[str, Array]) -> str:
-    shown = [f"{name[:80]} {array.describe()}" for name, array in list(named.items())[:20]]
+    shown = [f"{printable(name)} {array.describe()}" for name, array in list(named.items())[:20]]
     return ", ".join(shown) + (f" and {len(named) - 20} more" if len(named) > 20 else "") or "no tensors"

@@ -13,7 +13,7 @@ from encoder.errors import ShardError
 from encoder.readers import safetensors_header, torch_archive
 from encoder.readers.arrays import Array
 
-MAX_JSON_BYTES = 16 << 20
+MAX_JSON_BYTES = 4 << 20
 HEAD_BYTES = 512
 
 
@@ -77,6 +77,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> Any:
+    if path.exists() and not path.is_file():
+        raise ShardError(f"{path}: not a regular file; remove it")
     try:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:

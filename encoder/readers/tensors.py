@@ -1,7 +1,8 @@
 """safetensors, and torch .pt: one tensor, or names -> tensors (a TransformerLens cache, {hook_name: [b, s, d]}).
 
 With several tensors the only one whose rows fit the SAE is taken, else --select names it; nested names join with dots.
-Token ids and a mask of the same file come along where their names say what they are.
+Token ids and a mask of the same file come along where their names say what they are. Token ids must match the rows; a
+mask is also what attention calls its [s, s], so one of another shape is passed over, with a note.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any
 from encoder.errors import ShardError
 from encoder.readers import safetensors_header, torch_archive
 from encoder.readers.arrays import Array
-from encoder.readers.assemble import shard_of
-from encoder.readers.select import check_rows, choose, declared
+from encoder.readers.assemble import fits, shard_of
+from encoder.readers.select import check_rows, choose, declared, printable
 from encoder.readers.source import Source
 from encoder.shard import Shard
 
@@ -34,23 +35,26 @@ def open_shard(source: Source) -> Shard:
         return shard_of(source, rows)
     source.allow_select("key")
     named: dict[str, Array] = {}
-    _flatten(contents, "", named)
+    _flatten(source, contents, "", named)
     if not named:
         raise ShardError(f"{source.path}: holds no dense tensors of a dtype that can be read")
     name, rows = choose(named, source)
     ids, mask = _companion(named, TOKEN_NAMES, name), _companion(named, MASK_NAMES, name)
-    return shard_of(source, rows, ids=ids, mask=mask, hook_name=name)
+    notes: tuple[str, ...] = ()
+    if mask is not None and not fits(rows, mask):
+        notes = (f"the mask is {mask.describe()}, not one entry for each row, and is not used",)
+        mask = None
+    return shard_of(source, rows, ids=ids, mask=mask, hook_name=name, notes=notes)
 
 
-def _flatten(value: Any, name: str, named: dict[str, Array]) -> None:
+def _flatten(source: Source, value: Any, name: str, named: dict[str, Array]) -> None:
     if isinstance(value, Array):
+        if name in named:
+            raise ShardError(f"{source.path}: two tensors are called {printable(name)}; rename one and save it again")
         named[name] = value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _flatten(item, f"{name}.{key}" if name else str(key), named)
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            _flatten(item, f"{name}.{i}" if name else str(i), named)
+    elif isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _flatten(source, item, f"{name}.{key}" if name else str(key), named)
 
 
 def _companion(named: dict[str, Array], names: tuple[str, ...], chosen: str) -> Array | None:

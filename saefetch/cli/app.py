@@ -6,15 +6,12 @@ the environment and of the TOML file.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.main import get_command
 
 import saefetch
-from saefetch.errors import UsageError
 
 app = typer.Typer(
     name="saefetch",
@@ -104,6 +101,7 @@ def root(
 
 @app.command(short_help="Get an SAE's labels; run it again to resume.", epilog=DOWNLOAD_EXAMPLES)
 def download(
+    context: typer.Context,
     sae_release: Release = None,
     sae_id: Annotated[
         str | None, typer.Option(metavar="ID", help="SAELens id; a pattern in quotes for many SAEs.")
@@ -158,7 +156,7 @@ def download(
     }
     from saefetch.cli.download import run
 
-    run(flags, features=features, refresh=refresh, config=config, as_json=json, quiet=quiet)
+    run(flags, features=features, refresh=refresh, config=config, as_json=json, quiet=quiet, child=context.obj)
 
 
 @app.command(short_help="What is here, and what resuming would do.", epilog=STATUS_EXAMPLES)
@@ -225,30 +223,3 @@ def verify(
     from saefetch.cli.inspect import verify as run
 
     run(sae_release, sae_id, data_dir, config, as_json=json)
-
-
-def run_app() -> int:
-    """Run the command in `sys.argv`; return its exit status.
-
-    Raises: UsageError for a flag that does not exist or a number that is none, and whatever the command raises.
-    """
-    words = sys.argv[1:]
-    commands = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
-    name = words[0] if words and words[0] in commands else None
-    if name and {"-h", "--help"} & set(words[: words.index("--")] if "--" in words else words):
-        print(_help(name))
-        return 0
-    try:
-        return int(app(standalone_mode=False) or 0)
-    except typer.TyperException as exc:
-        see = f"saefetch {name} --help" if name else "saefetch --help"
-        raise UsageError(f"{exc.format_message().rstrip('.')}; see `{see}`") from exc
-
-
-def _help(name: str) -> str:
-    """Return a command's help without parsing its flags, for which typer would first import pydantic, in 0.1 s."""
-    group: Any = get_command(app)
-    command, settings = group.commands[name], group.context_settings
-    parent = group.context_class(group, info_name="saefetch", **settings)
-    help_: str = command.get_help(command.context_class(command, info_name=name, parent=parent, **settings))
-    return help_

@@ -23,9 +23,9 @@ def print_json(document: Any) -> None:
     sys.stdout.buffer.flush()
 
 
-def complain(message: str) -> None:
+def complain(message: str, program: str = "saefetch") -> None:
     """Print an error on stderr, in one line."""
-    remark(f"saefetch: {message}")
+    remark(f"{program}: {message}")
 
 
 def remark(line: str) -> None:
@@ -48,7 +48,7 @@ def in_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def same_command() -> str:
+def same_command(program: str = "saefetch", package: str = "saefetch") -> str:
     """Return this command as one to paste into a shell, however it was started."""
-    program = ["saefetch"] if shutil.which("saefetch") else [sys.executable, "-m", "saefetch"]
-    return shlex.join([*program, *sys.argv[1:]])
+    words = [program] if shutil.which(program) else [sys.executable, "-m", package]
+    return shlex.join([*words, *sys.argv[1:]])

@@ -4,38 +4,27 @@
     v1/{model}/{source}/explanations/batch-{n}.jsonl.gz    description, typeName, explanationModelName, embedding, ...
 
 A chunk is an object. Only the listing says which there are: the two folders are cut differently, and rows are sorted as
-text. An object is unpacked and parsed as it arrives, in threads (the inflater lets go of the interpreter), and what the
-parser skips is never held. The bucket may change while we read: an object that is gone, or has another ETag than
-listed, marks the plan as stale, and the crawl asks for a new one.
+text. An object is unpacked and parsed as it arrives (see `saefetch.unpack`), and what the parser skips is never held.
+The bucket may change while we read: an object that is gone, or has another ETag than listed, marks the plan as stale,
+and the crawl asks for a new one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
-from typing import TypeVar
 
-from saefetch.body import Inflater
-from saefetch.decode import Decoder, ExplanationJson, FeatureJson, Rows, add_explanation, add_feature, canonical_index
-from saefetch.errors import BadAnswerError, NotFoundError, RequestError, TooLargeError
+from saefetch.decode import Rows
+from saefetch.errors import NotFoundError, RequestError
 from saefetch.identity import Target
+from saefetch.objects import MAX_OBJECT, Spec
 from saefetch.sources.breaker import Breaker
 from saefetch.sources.listing import list_batches
 from saefetch.store import Answers, ExportObject, Store
 from saefetch.transport import Request, Transport
+from saefetch.unpack import BLOCK_SIZE, Reader, Unpacker
 
-BLOCK = 1 << 18
-"""Compressed bytes that are unpacked in one go in a thread."""
-MAX_LINE = 1 << 24
-MAX_OBJECT = 1 << 32
 FOLDERS = ("features", "explanations")
-RowT = TypeVar("RowT", FeatureJson, ExplanationJson)
-
-_FEATURES = Decoder(FeatureJson)
-_EXPLANATIONS = Decoder(ExplanationJson)
 
 
 class ExportSource:
@@ -48,11 +37,11 @@ class ExportSource:
         *,
         transport: Transport,
         store: Store,
-        threads: ThreadPoolExecutor,
+        unpacker: Unpacker,
         export_url: str,
     ) -> None:
         self._n_features = n_features
-        self._transport, self._store, self._threads = transport, store, threads
+        self._transport, self._store, self._unpacker = transport, store, unpacker
         self._url = export_url
         self._source_id = target.source_id
         self._prefix = f"v1/{target.neuronpedia_id}/"
@@ -76,17 +65,16 @@ class ExportSource:
 
     async def fetch(self, chunk: ExportObject, answers: Answers) -> None:
         folder = chunk.key[len(self._prefix) :].split("/")[0]
-        read = (
-            partial(self._read, _FEATURES, add_feature)
-            if folder == "features"
-            else partial(self._read, _EXPLANATIONS, add_explanation)
-        )
+        spec = Spec(f"GET {chunk.key}", folder, self._source_id, self._n_features)
         served_etag = ""
+        reader: Reader | None = None
 
-        def sink(etag: str) -> _Lines:
-            nonlocal served_etag
-            served_etag = etag
-            return _Lines(f"GET {chunk.key}", read, self._threads)
+        def sink(etag: str) -> _Blocks:
+            nonlocal served_etag, reader
+            if reader is not None:  # of an attempt that failed
+                reader.close()
+            served_etag, reader = etag, self._unpacker.open(spec)
+            return _Blocks(reader)
 
         try:
             rows = await self._transport.send(Request(f"{self._url}/{chunk.key}", sink, max_bytes=MAX_OBJECT))
@@ -99,76 +87,34 @@ class ExportSource:
             self.failures.append(exc)
             self._breaker.failure(exc)
             return
+        finally:
+            if reader is not None:
+                reader.close()
         self._breaker.success()
         if served_etag and chunk.etag and served_etag != chunk.etag:
             self.stale = True
         answers.rows = rows
         answers.export_object = replace(chunk, etag=served_etag or chunk.etag)
 
-    def _read(self, decoder: Decoder[RowT], add: Callable[[Rows, RowT, int], None], rows: Rows, block: bytes) -> None:
-        """Decode whole lines and append to `rows` those that are rows of this SAE."""
-        documents, repaired, lost = decoder.lines(block)
-        rows.repaired += repaired
-        rows.ignored += lost
-        rows.lost += lost
-        for document in documents:
-            index = self._index(document)
-            if index is None:
-                rows.ignored += 1
-            else:
-                add(rows, document, index)
 
-    def _index(self, row: FeatureJson | ExplanationJson) -> int | None:
-        if row.layer is not None and row.layer != self._source_id:
-            return None
-        index = canonical_index(row.index)
-        return index if index is not None and index < self._n_features else None
+class _Blocks:
+    """Sink for one object: collects what arrives into blocks that are worth a reader's while."""
 
-
-class _Lines:
-    """Sink for one object: inflate, cut at line ends, hand whole lines to `read`.
-
-    An object that is served with `Content-Encoding: gzip` was unpacked on the way and comes here as plain lines.
-    """
-
-    def __init__(self, what: str, read: Callable[[Rows, bytes], None], threads: ThreadPoolExecutor) -> None:
-        self._what, self._read, self._threads = what, read, threads
-        self._inflater = Inflater(what, MAX_OBJECT)
-        self._arrived = bytearray()
-        self._plain: bool | None = None
-        self._tail = b""
-        self._rows = Rows()
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._arrived: list[bytes] = []
+        self._n_bytes = 0
 
     async def feed(self, data: bytes) -> None:
-        self._arrived += data
-        if len(self._arrived) >= BLOCK:
-            block, self._arrived = bytes(self._arrived), bytearray()
-            await self._in_thread(self._unpack, block)
+        self._arrived.append(data)
+        self._n_bytes += len(data)
+        if self._n_bytes >= BLOCK_SIZE:
+            await self._reader.feed(self._take())
 
     async def finish(self) -> Rows:
-        await self._in_thread(self._unpack_last, bytes(self._arrived))
-        return self._rows
+        return await self._reader.finish(self._take())
 
-    async def _in_thread(self, work: Callable[[bytes], None], block: bytes) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._threads, work, block)
-
-    def _unpack_last(self, block: bytes) -> None:
-        self._unpack(block)
-        if not self._plain:
-            self._inflater.finish()
-        self._read(self._rows, self._tail)
-        rows = self._rows
-        if rows.lost and rows.lost == rows.ignored and not (rows.features or rows.explanations):
-            raise BadAnswerError(f"{self._what}: none of its {rows.lost:,} lines is a row; this is not the export")
-
-    def _unpack(self, block: bytes) -> None:
-        if self._plain is None:
-            self._plain = block.startswith(b"{")
-        for piece in (block,) if self._plain else self._inflater.feed(block):
-            text = self._tail + piece
-            end = text.rfind(b"\n{") + 1  # not any newline: a raw one inside a string is no line's end
-            if end:
-                self._read(self._rows, text[:end])
-            self._tail = text[end:]
-            if len(self._tail) > MAX_LINE:
-                raise TooLargeError(f"{self._what}: a line is longer than {MAX_LINE:,} bytes")
+    def _take(self) -> bytes:
+        block = b"".join(self._arrived)
+        self._arrived, self._n_bytes = [], 0
+        return block

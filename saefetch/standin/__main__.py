@@ -5,13 +5,11 @@ When it is ready, one JSON line `{"api_url", "export_url", "pid"}` goes to stdou
 
 import argparse
 import asyncio
-import os
 import signal
 import sys
 from pathlib import Path
 
-import orjson
-
+from saefetch.standin.ready import announce
 from saefetch.standin.server import Standin
 from saefetch.standin.world import World
 
@@ -68,19 +66,8 @@ async def serve(standin: Standin, ready_file: Path | None, prebuild: bool) -> No
     if prebuild:
         await asyncio.to_thread(standin.bucket.objects, "v1/")
     async with standin:
-        ready = {"api_url": standin.api_url, "export_url": standin.export_url, "pid": os.getpid()}
-        line = orjson.dumps(ready).decode() + "\n"
-        if ready_file:
-            _write_atomically(ready_file, line)
-        sys.stdout.write(line)
-        sys.stdout.flush()
+        announce({"api_url": standin.api_url, "export_url": standin.export_url}, ready_file)
         await stopped.wait()
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""`sae-encode run`: submit, work until all is done, say how it went.
+
+The queue is `<out>/.queue`: gone when everything is done; what is left of an interrupted run is in it. Several runs
+with the same SAE may work on one folder at a time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from encoder.cli.display import make_display, relay
+from encoder.cli.work import finish, signals, work_here
+from encoder.devices import pick_device
+from encoder.errors import InputError, MismatchError
+from encoder.load import load_named
+from encoder.options import Options
+from encoder.queue import Queue
+from encoder.readers import parse_select
+from encoder.submit import check_folder, check_resumes, finished, inputs_of, tickets_of
+from encoder.worker import Display, Totals
+
+QUEUE_NAME = ".queue"
+
+
+def run(
+    inputs: list[Path],
+    out: Path,
+    options: Options,
+    config: Path | None,
+    sae: dict[str, str | None],
+    select_text: str | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> NoReturn:
+    """Encode all inputs into `out`. Raises: InputError, MismatchError before any work."""
+    began = time.monotonic()
+    select = parse_select(select_text)
+    pick_device(options.device)
+    found = inputs_of(inputs)
+    if sys.stderr.isatty() and not quiet:
+        print(f"{len(found):,} shards; loading torch and the SAE ...", file=sys.stderr)
+    loaded = load_named(sae)
+    settings: dict[str, Any] = {"weights_sha256": loaded.identity["weights_sha256"], "values": options.values}
+    check_folder(out, settings)
+    tickets = tickets_of(found, out, sae, select)
+    settings["select"] = select
+    to_do = [one for one in tickets if not finished(Path(one.out), Path(one.shard), settings, strict=options.strict)]
+    root = out / QUEUE_NAME
+    totals, stopped_by = Totals(), 0
+    status = None
+    if to_do or root.is_dir():
+        try:
+            queue = Queue(root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=True)
+        except OSError as exc:
+            raise InputError(f"--out {out}: results cannot be written there: {exc.strerror}") from exc
+        _check_left_over(queue, sae)
+        check_resumes(queue, to_do, again=True)
+        queue.submit(to_do, again=True)
+        if options.workers == 1:
+            totals, stopped_by = work_here(queue, options, None, loaded, quiet=quiet)
+        else:
+            del loaded
+            totals, stopped_by = _work_in_processes(queue, options, config, quiet=quiet)
+        status = queue.status()
+        if status.is_finished and not status.failed:
+            shutil.rmtree(root)
+    summary = {
+        **asdict(totals),
+        "shards": len(tickets),
+        "skipped": totals.skipped + len(tickets) - len(to_do),
+        "ready": len(status.ready) if status else 0,
+        "claimed": len(status.claimed) if status else 0,
+        "failed": len(status.failed) if status else 0,
+        "errors": status.failed if status else {},
+        "elapsed_s": round(time.monotonic() - began, 3),
+        "out": str(out),
+    }
+    finish(summary, stopped_by, retry=root, as_json=as_json, quiet=quiet)
+
+
+def _check_left_over(queue: Queue, sae: dict[str, str | None]) -> None:
+    """Refuse to finish another run's jobs in passing, if they are of another SAE. Raises: MismatchError."""
+    for job, state in queue.states().items():
+        ticket = None
+        with suppress(InputError):  # malformed: a worker moves it to failed/, with the reason
+            ticket = queue.ticket(state, job) if state in ("ready", "claimed") else None
+        if ticket is not None and dict(ticket.sae) != sae:
+            raise MismatchError(
+                f"{queue.root} holds {job}, which an earlier run submitted with the SAE {dict(ticket.sae)}; now it is"
+                f" {sae}; choose another --out, or remove {queue.root}"
+            )
+
+
+def _work_in_processes(queue: Queue, options: Options, config: Path | None, *, quiet: bool) -> tuple[Totals, int]:
+    """Start the workers, show what they report, pass signals on, wait. One that dies leaves its job to the others."""
+    command = [sys.executable, "-m", "encoder", "work", "--queue", str(queue.root), "--report"]
+    for name in ("device", "backend", "batch_tokens", "values"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    command += ["--config", str(config)] if config else []
+    command += ["--strict"] if options.strict else []
+    totals = Totals()
+    with make_display(quiet=quiet) as display:
+        workers = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+            for _ in range(options.workers)
+        ]
+
+        def stop() -> None:
+            for worker in workers:
+                worker.terminate()
+
+        with signals(stop) as caught:
+            lock = threading.Lock()
+            readers = [
+                threading.Thread(target=_listen, args=(worker.stdout, display, totals, lock)) for worker in workers
+            ]
+            for reader in readers:
+                reader.start()
+            for reader in readers:
+                reader.join()
+        for number, worker in enumerate(workers):
+            if worker.wait() < 0:
+                display.say(f"worker {number + 1} of {len(workers)} was killed by signal {-worker.returncode}")
+    return totals, caught[0] if caught else 0
+
+
+def _listen(lines: IO[str] | None, display: Display, totals: Totals, lock: threading.Lock) -> None:
+    for line in lines or ():
+        with lock:
+            summary = relay(line, display)
+            if summary is not None:
+                totals.add(Totals(**{name: summary[name] for name in asdict(totals)}))

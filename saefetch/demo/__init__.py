@@ -1,0 +1,1 @@
+"""The labels' part of `make demo`, and what all its parts are told with."""

@@ -1,0 +1,37 @@
+"""Fixtures of the encoder's tests that are too dear to make for each module, and where Triton kernels run.
+
+Triton's kernels run in its interpreter on the CPU, or, with `pytest -m gpu`, compiled on an NVIDIA GPU. The choice is an
+environment variable that Triton reads when it is first imported, which `import torch` may do, and it holds for the
+process. So it is made here, before any test module is collected and in every xdist worker, and not in the tests.
+Nothing but the Triton kernels heeds it: `--backend auto` never picks an interpreted kernel.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from encode_zygote import Zygote
+from hub import HubProcess
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("markexpr") != "gpu":
+        os.environ["TRITON_INTERPRET"] = "1"
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
+    """A stand-in for Hugging Face, of GemmaScope's repository; its files are for the tests to write."""
+    with HubProcess("google/gemma-scope-2b-pt-res", tmp_path_factory.mktemp("hub")) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory, hub: HubProcess) -> Iterator[Zygote]:
+    """`sae-encode` as processes; what they download comes from `hub`."""
+    folder: Path = tmp_path_factory.mktemp("zygote")
+    with Zygote(folder, HF_ENDPOINT=hub.endpoint, HF_HOME=str(folder / "hf"), NO_PROXY="*") as zygote:
+        yield zygote

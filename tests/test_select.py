@@ -1,0 +1,82 @@
+"""Which of several things in a file is read: what --select says, else the only one that fits, else none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import shards
+import torch
+from shards import listed, open_one
+
+from encoder.errors import AmbiguousError, InputError, ShardError
+from encoder.readers import parse_select
+
+
+def test_select_is_parsed_or_refused_with_the_closest_key() -> None:
+    assert parse_select(None) == parse_select("") == {}
+    assert parse_select("layer=16, component=residual") == {"layer": "16", "component": "residual"}
+    assert parse_select("blocks.3.hook_resid_post") == {"key": "blocks.3.hook_resid_post"}
+    assert parse_select("resid,dtype=bfloat16") == {"key": "resid", "dtype": "bfloat16"}
+    with pytest.raises(InputError, match="did you mean 'layer'"):
+        parse_select("laier=16")
+    for text in ("layer=", "a,b", "dtype=int8"):
+        with pytest.raises(InputError):
+            parse_select(text)
+
+
+def test_several_tensors_that_fit_are_listed_and_a_wrong_name_too(tmp_path: Path) -> None:
+    made = shards.torch_mapping(tmp_path, shards.random((2, 3, 4), torch.float32))
+    with pytest.raises(AmbiguousError, match=r"blocks\.3.*blocks\.4.*--select blocks\.3"):
+        open_one(made.path, 4)
+    with pytest.raises(ShardError, match=r"no tensor 'resid'.*blocks\.3"):
+        open_one(made.path, 4, {"key": "resid"})
+
+
+def test_attention_of_the_same_width_does_not_stand_beside_activations(tmp_path: Path) -> None:
+    cache = {"blocks.0.attn.hook_pattern": torch.zeros(2, 3, 4, 4), "blocks.0.hook_resid_post": torch.ones(2, 4, 4)}
+    torch.save(cache, tmp_path / "x.pt")
+    assert open_one(tmp_path / "x.pt", 4).hook_name == "blocks.0.hook_resid_post"
+    torch.save({"pattern": cache["blocks.0.attn.hook_pattern"]}, tmp_path / "x.pt")
+    assert open_one(tmp_path / "x.pt", 4).n_rows == 24
+
+
+def test_a_name_cannot_break_a_line_of_a_message(tmp_path: Path) -> None:
+    acts = torch.zeros(2, 4)
+    torch.save({"a\nb\x1b[31m": acts, "c": acts}, tmp_path / "x.pt")
+    with pytest.raises(AmbiguousError) as caught:
+        open_one(tmp_path / "x.pt", 4)
+    assert str(caught.value).isprintable()
+    torch.save({"a.b": acts, "a": {"b": acts}}, tmp_path / "x.pt")
+    with pytest.raises(ShardError, match=r"two tensors are called a\.b"):
+        open_one(tmp_path / "x.pt", 4)
+
+
+def test_a_mask_and_flat_token_ids_are_taken_where_they_fit(tmp_path: Path) -> None:
+    acts, ids = torch.ones(2, 3, 4), torch.arange(6)
+    torch.save({"acts": acts, "input_ids": ids, "mask": ids.reshape(2, 3) < 5}, tmp_path / "x.pt")
+    tokens = open_one(tmp_path / "x.pt", 4).tokens()
+    assert (listed(tokens.token_ids), listed(tokens.row_mask)) == ([*range(6)], [True] * 5 + [False])
+    torch.save({"acts": acts, "mask": torch.ones(3, 3).tril()}, tmp_path / "x.pt")
+    shard = open_one(tmp_path / "x.pt", 4)
+    assert shard.tokens().row_mask is None
+    assert shard.notes == ("the mask is float32[3, 3], not one entry for each row, and is not used",)
+
+
+def test_a_declared_dtype_is_for_integers_only(tmp_path: Path) -> None:
+    made = shards.npy(tmp_path, shards.random((2, 3, 4), torch.float16))
+    with pytest.raises(ShardError, match=r"float16\[2, 3, 4\]; --select dtype=bfloat16 .* leave it out"):
+        open_one(made.path, 4, {"dtype": "bfloat16"})
+    made = shards.npy(tmp_path, shards.random((2, 3, 4), torch.bfloat16))
+    assert open_one(made.path, 4, {"dtype": "bfloat16"}).dtype == "bfloat16"
+
+
+def test_several_layers_are_listed_and_a_select_without_use_is_refused(tmp_path: Path) -> None:
+    acts = shards.random((2, 3, 4), torch.float32)
+    for made, keys in ((shards.capture(tmp_path, acts), "8, 16"), (shards.saev(tmp_path, acts), "13, 23")):
+        with pytest.raises(AmbiguousError, match=f"several layers: {keys}"):
+            open_one(made.path, 4)
+        with pytest.raises(ShardError, match="no layer '99'"):
+            open_one(made.path, 4, {**made.select, "layer": "99"})
+    with pytest.raises(ShardError, match="nothing to choose"):
+        open_one(shards.npy(tmp_path, acts).path, 4, {"layer": "16"})
