@@ -1,29 +1,53 @@
-"""How far a float32 matrix product can be from the exact one, proved, and with what is left the screen's test.
+"""How far the screen's matrix product can be from the exact one, proved, in float32 and in bfloat16.
 
 Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1: for any order of summation,
 with or without fused multiply-add, the computed inner product of n terms in precision u satisfies
 
     |fl(x.w) - x.w| <= gamma_n |x|.|w|,    gamma_n = n u / (1 - n u),    u = 2^-24,
 
-barring over- and underflow. With Cauchy-Schwarz, |x|.|w| <= ||x|| ||w||. Underflow adds at most n 2^-149 a product
-(gradual) or n 2^-126 where the processor flushes denormals to zero; `UNDERFLOW` covers both with n <= 2^20.
-A row whose product could overflow float32 is not screened at all: every one of its features is a candidate.
+barring over- and underflow. With Cauchy-Schwarz, |x|.|w| <= ||x|| ||w||.
 
-A feature is active iff h = x.w + b > t in exact arithmetic. So if p is the computed product,
+The screen rounds its operands first, x to x' and W to W' (operand.py). In int8 their product is exact; in bfloat16 each
+product is exact in float32, in float32 it is one more rounding, and both add up in float32. A few massive inputs S
+are not part of the product; R is the others. The product of row t and feature j then differs from x_R.W_R by at most
 
-    p + gamma ||x|| ||w|| + underflow <= t - b    implies    not active,
+    ||x_R|| (||W_R - W'|| + gamma ||W'||)  +  ||x_R - x'|| (1 + gamma) ||W'||
 
-and only the features that fail this test are computed again in float64. The test itself is made in float64, with norms
-computed in float64 and enlarged by 1 + 2^-40, which covers their own rounding.
+(gamma = 0 in int8), and what it is stored in rounds it once more: |p - p^| <= u_out |p^|. With the massive inputs'
+exact share, and e for the sum above plus what the float32 arithmetic of the test loses, h = x.w + b > t needs
+
+    p >= L - u_out |L|,    L = t - b - x_S.W_S - e,
+
+and only features that pass this test are computed again in float64. docs/kernel.md derives all this.
+
+Norms are computed in float64 and enlarged by `ENLARGE`, which covers their own rounding; factors and terms are rounded
+to float32 away from zero and enlarged by `ENLARGE_F32`, 16 units of roundoff, which covers the test's arithmetic, a sum
+of at most 13 terms. `TINY` and `SMALL` cover underflow: what is flushed to zero is below 2^-126 a term, and
+n <= 2^20 terms of that are below TINY * SMALL = 2^-100; `UNDERFLOW_FACTOR` covers weights that are flushed. A row whose
+product could overflow is not screened at all: every one of its features is a candidate.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import torch
 
+Array = np.ndarray[Any, Any]
+
 U32 = 2.0**-24
+U_OUT = {"int8": 1.01 * 2.0**-22, "bf16": 1.01 * 2.0**-8, "fp32": 0.0}
+"""How far the number that the scan reads may be from the product: int32 is rounded and scaled, bfloat16 rounded."""
+U64 = 2.0**-53
 UNDERFLOW = 2.0**-106
 ENLARGE = 1.0 + 2.0**-40
+ENLARGE_F32 = 1.0 + 2.0**-20
+TINY = 2.0**-60
+SMALL = 2.0**-40
+UNDERFLOW_FACTOR = 2.0**-100
+SPLIT_LOSS = 2.0**-19
 SAFE_PRODUCT = 1e37
 """Norm products above this might overflow float32 on the way."""
 
@@ -33,6 +57,52 @@ def gamma(n: int) -> float:
     if n * U32 >= 0.5:
         raise ValueError(f"no bound for inner products of {n} terms in float32")
     return n * U32 / (1 - n * U32)
+
+
+@dataclass(frozen=True, slots=True)
+class Norms:
+    """Upper bounds of norms, each float64 [T] or [F]: of R, of what rounding R loses, of R rounded, of S."""
+
+    rest: Array
+    lost: Array
+    rounded: Array
+    split: Array
+
+    @property
+    def whole(self) -> Array:
+        norm: Array = np.hypot(self.rest, self.split) * ENLARGE
+        return norm
+
+
+def factors_of(columns: Norms, precision: str, d_in: int) -> Array:
+    """Return what a row's three norms, of R, of its rounding's loss, of S, are multiplied by: float64 [3, F]."""
+    growth = 0.0 if precision == "int8" else gamma(d_in)
+    factors = np.stack(
+        [
+            columns.lost + growth * columns.rounded + UNDERFLOW_FACTOR,
+            (1 + growth) * np.maximum(columns.rounded, SMALL * np.maximum(columns.whole, 1)),
+            SPLIT_LOSS * columns.split + UNDERFLOW_FACTOR,
+        ]
+    )
+    factors[:, columns.whole == 0] = 0  # the product is exactly zero, whatever the row
+    return factors
+
+
+def upwards(values: Array) -> Array:
+    """Round float64, at least 0, to float32, up, with room for the arithmetic of the test."""
+    with np.errstate(over="ignore"):
+        raised = np.nextafter((values * ENLARGE_F32).astype(np.float32), np.float32(np.inf))
+    raised[values == 0] = 0
+    return raised
+
+
+def downwards(values: Array) -> Array:
+    """Round float64 limits to float32, down, with room for the arithmetic of the test."""
+    with np.errstate(over="ignore"):
+        lowered = np.clip(values, -1e300, 1e300)
+        lowered = (lowered - np.abs(lowered) * (ENLARGE_F32 - 1)).astype(np.float32)
+    limits: Array = np.nextafter(lowered, np.float32(-np.inf))
+    return limits
 
 
 def column_norms(W_enc: torch.Tensor) -> torch.Tensor:

@@ -1,49 +1,83 @@
-"""The CPU path: a float32 product screens, float64 decides.
+"""The CPU path: a bfloat16 or float32 product screens, float64 decides.
 
-    for each tile of rows:  p = x W_enc (oneDNN, float32)  ->  scan against the bound  ->  candidates
-                            candidates -> float64 dot products -> the rule -> CSR
+    rows of a tile (one thread each)         x -> operand, norms
+      for each chunk of features             p = W x'  (oneDNN, into a buffer that stays in the cache)
+                                             scan -> hits -> float64 dot products       screen.py
+      all hits -> rows -> the rule -> CSR                                               rule.py
 
-The dense product never outgrows one tile. A dot product is summed in one fixed order that depends on neither the tile,
-the batch nor the number of threads, so the same rows always give the same bytes.
+Tiles share nothing, so the threads never wait for each other; a product is one thread's. Bytes do not depend on the
+tiles: a value depends on its row and its feature alone, and the set of active features on exact arithmetic.
+
+Shapes: T rows, P = T padded to whole masks, D = d_in, F = d_sae.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
 from encoder.csr import Csr
-from encoder.kernels.bound import SAFE_PRODUCT, UNDERFLOW, column_norms, gamma, row_norms
+from encoder.kernels.bound import U_OUT, column_norms, gamma
+from encoder.kernels.calibrate import screen_precision
+from encoder.kernels.floor import other_side, raise_floors
 from encoder.kernels.kernel import Kernel
-from encoder.sae import LoadedSae
-
-TILE_ELEMENTS = 1 << 23
-"""Elements of one tile of the product: 32 MB, of which a scan reads every byte once."""
+from encoder.kernels.lanes import MASK_LANES
+from encoder.kernels.operand import DTYPES, Columns, find_massive, make_columns, make_rows
+from encoder.kernels.rule import Decider
+from encoder.kernels.screen import Candidates, Hits, by_row, rescore, rescore_rows, scan, sift
+from encoder.sae import LoadedSae, Rule
 
 Array = np.ndarray[Any, Any]
 
+TILE_ROWS = 512
+CHUNK_FEATURES = 1024
+"""Features of one product: 1 MB in bfloat16 at 512 rows."""
+TOP_TILE_ELEMENTS = 1 << 22
+"""TopK keeps the products of a whole tile: 8 MB in bfloat16, or 64 rows if that is more."""
+PRODUCT_DTYPES = DTYPES | {"int8": torch.int32}
+STAGES = ("operand", "product", "floor", "scan", "sift", "rescore", "assemble")
+
+
+@dataclass(slots=True)
+class Stages:
+    """What the kernel did so far: seconds by stage, summed over threads, and candidates."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    candidates: int = 0
+
+    def add(self, seconds: dict[str, float], candidates: int) -> None:
+        for stage, value in seconds.items():
+            self.seconds[stage] += value
+        self.candidates += candidates
+
 
 class CpuKernel(Kernel):
-    """Exact features on the CPU. Shapes: T rows, D = d_in, F = d_sae."""
+    """Exact features on the CPU. `choice` says in which precision it screens, and why."""
 
     name = "cpu"
     device = torch.device("cpu")
 
-    def __init__(self, sae: LoadedSae) -> None:
+    def __init__(self, sae: LoadedSae, *, screen: str | None = None, n_threads: int | None = None) -> None:
         if sae.rule is None:
             raise ValueError("no exact rule for this SAE")
         self._sae, self._rule = sae, sae.rule
-        self._W_enc = sae.rule.W_enc.contiguous()
-        self._rows_of_W: Array = np.ascontiguousarray(self._W_enc.numpy().T)  # [F, D]: a feature's weights lie together
-        self._slack: Array = (column_norms(self._W_enc) * gamma(sae.d_in)).numpy()
-        self._largest_norm = float(column_norms(self._W_enc).max()) if sae.d_sae else 0.0
-        self._b_enc: Array = sae.rule.b_enc.double().numpy()
-        self._threshold: Array = sae.rule.threshold.double().numpy()
-        self._tile = max(1, TILE_ELEMENTS // max(1, sae.d_sae))
+        self.choice = screen_precision(screen, top_k=sae.rule.k is not None)
+        self._weights = sae.rule.W_enc.T.contiguous()  # [F, D]: a feature's weights lie together
+        self._decider = decider_of(sae.rule, self._weights)
+        self._limits, self._floor_factors = _limits(sae.rule)
+        self._columns: Columns | None = None
+        self._lock = threading.Lock()
+        n_threads = n_threads or torch.get_num_threads()
+        # A thread's own setting: the caller's products keep their threads.
+        self._threads = ThreadPoolExecutor(n_threads, "kernel", initializer=torch.set_num_threads, initargs=(1,))
+        self._n_threads = n_threads
+        self.stages = Stages()
 
     def encode(self, x: torch.Tensor) -> Csr:
         return self.encode_prepared(self._sae.prepare(x))
@@ -51,94 +85,117 @@ class CpuKernel(Kernel):
     def encode_prepared(self, x: torch.Tensor) -> Csr:
         """Encode x [T, D] float32, which has been through the SAE's preprocessing."""
         x = x.contiguous()
-        parts = [self._tile_csr(x[start : start + self._tile]) for start in range(0, len(x), self._tile)]
-        return Csr.concatenate(parts, self._sae.d_sae)
+        columns = self._columns_for(x)
+        size = min(self._tile_rows, -(-max(1, len(x)) // self._n_threads))
+        size = -(-size // MASK_LANES) * MASK_LANES
+        tiles = [x[start : start + size] for start in range(0, len(x), size)]
+        return Csr.concatenate(list(self._threads.map(lambda tile: self._tile(tile, columns), tiles)), self._sae.d_sae)
 
     def decide(self, x: torch.Tensor, indptr: Array, indices: Array) -> Csr:
-        """Compute the candidates' values in float64 and keep those that the rule keeps."""
-        values = np.empty(len(indices), np.float64)
-        _rescore(np.ascontiguousarray(x.numpy()), self._rows_of_W, self._b_enc, indptr, indices, values)
+        """Compute the values of candidates, found elsewhere, in float64 and keep those that the rule keeps."""
+        rows, values = np.ascontiguousarray(x.numpy()), np.empty(len(indices), np.float64)
+        rescore_rows(rows, self._weights.numpy(), self._decider.b_enc, indptr, indices, values)
+        norms = np.linalg.norm(rows.astype(np.float64), axis=1) * 1.01
+        return self._decider.decide(rows, norms, Candidates(indptr, indices, values))
+
+    @property
+    def _tile_rows(self) -> int:
         if self._rule.k is None:
-            keep = values > self._threshold[indices]
-        else:
-            if self._rule.scale is not None:
-                values *= self._rule.scale.double().numpy()[indices]
-            keep = top_k(indptr, values, self._rule.k)
-        return Csr.of_kept(indptr, indices, values, keep, self._sae.d_sae)
+            return TILE_ROWS
+        return max(MASK_LANES, min(TILE_ROWS, TOP_TILE_ELEMENTS // max(1, self._sae.d_sae)))
 
-    def _tile_csr(self, x: torch.Tensor) -> Csr:
-        product, norms = torch.mm(x, self._W_enc), row_norms(x)
-        product[norms * self._largest_norm > SAFE_PRODUCT] = torch.inf  # may have overflowed: everything is a candidate
+    def _columns_for(self, x: torch.Tensor) -> Columns:
+        """Return the features' operand; the first rows that come tell which inputs are massive."""
+        with self._lock:
+            if self._columns is None:
+                precision = self.choice.precision
+                massive = find_massive(x[:TILE_ROWS]) if precision != "fp32" else np.zeros(0, np.int64)
+                columns = make_columns(
+                    self._weights, massive, precision, self._limits, self._floor_factors, self._threads
+                )
+                if len(x) == 0:
+                    return columns
+                self._columns = columns
+            return self._columns
+
+    def _tile(self, x: torch.Tensor, columns: Columns) -> Csr:
+        clock, n_rows, n_features = _StageClock(), len(x), self._sae.d_sae
+        data, u_out = x.numpy(), np.float32(U_OUT[self.choice.precision])
+        n_padded = -(-n_rows // MASK_LANES) * MASK_LANES
+        rows = make_rows(data, columns, n_padded)
+        clock.spent("operand")
+        chunks = [slice(j, min(j + CHUNK_FEATURES, n_features)) for j in range(0, n_features, CHUNK_FEATURES)]
+        keeps_all = self._rule.k is not None
+        n_kept = n_features if keeps_all else min(CHUNK_FEATURES, n_features)
+        products = torch.empty((n_kept, n_padded), dtype=PRODUCT_DTYPES[self.choice.precision])
+
+        def product(chunk: slice) -> torch.Tensor:
+            out = products[chunk] if keeps_all else products[: chunk.stop - chunk.start]
+            multiply = torch._int_mm if columns.operand.dtype == torch.int8 else torch.mm
+            multiply(columns.operand[chunk], rows.operand.T, out=out)
+            clock.spent("product")
+            return out
+
         if self._rule.k is not None:
-            return self.decide(x, *self._top_candidates(product, norms))
-        limit = self._threshold - self._b_enc - UNDERFLOW * max(1, x.shape[1])
-        scan = product.numpy(), norms.numpy(), self._slack, limit
-        indptr = np.zeros(len(x) + 1, np.int64)
-        _count(*scan, indptr[1:])
-        np.cumsum(indptr, out=indptr)
-        indices = np.empty(indptr[-1], np.int32)
-        _collect(*scan, indptr, indices)
-        return self.decide(x, indptr, indices)
-
-    def _top_candidates(self, product: torch.Tensor, norms: torch.Tensor) -> tuple[Array, Array]:
-        """Return the features that may be among the k largest: those whose upper bound reaches the k-th lower bound."""
-        k = min(self._rule.k or 0, self._sae.d_sae)
-        h = product.double() + self._rule.b_enc.double()
-        error = norms[:, None] * torch.from_numpy(self._slack) + UNDERFLOW * max(1, self._sae.d_in)
-        if self._rule.scale is not None:
-            scale = self._rule.scale.double()
-            h, error = h * scale, error * scale
-        error += h.abs() * 2.0**-50  # the float64 arithmetic of the lines above
-        unbounded = torch.isinf(h)
-        lower = torch.where(unbounded, -torch.inf, h - error)
-        least = lower.topk(k, dim=1).values[:, -1:] if k else torch.full((len(h), 1), torch.inf)
-        candidates = (unbounded | (h + error >= least)) & (h + error > 0)
-        indptr = np.zeros(len(h) + 1, np.int64)
-        np.cumsum(candidates.sum(dim=1).numpy(), out=indptr[1:])
-        return indptr, candidates.nonzero()[:, 1].to(torch.int32).numpy()
-
-
-def top_k(indptr: Array, values: Array, k: int) -> Array:
-    """Mark in each row the k largest values that are positive; of equal ones those that come first."""
-    keep = np.zeros(len(values), np.bool_)
-    for start, stop in pairwise(indptr):
-        order = np.argsort(-values[start:stop], kind="stable")[:k]
-        keep[start + order] = values[start + order] > 0
-    return keep
+            heaps = np.zeros((n_rows, min(self._rule.k, n_features)), np.float32)
+            unit = (self._decider.scale * columns.scales).astype(np.float32)
+            for chunk in chunks:
+                part = _array(product(chunk))
+                raise_floors(part, rows.terms, other_side(columns.factors[chunk]), u_out, unit[chunk], n_rows, heaps)
+                clock.spent("floor")
+        hits, found = [], np.empty(min(CHUNK_FEATURES, n_features) * n_padded, np.int32)
+        for chunk in chunks:
+            part = _array(products[chunk] if keeps_all else product(chunk))
+            counts = np.empty(len(part), np.int64)
+            n_hits = scan(part, rows.terms, columns.factors[chunk], u_out, n_rows, found, counts)
+            clock.spent("scan")
+            if columns.operand.dtype == torch.int8:
+                weights, bounds = self._weights[chunk].numpy(), (rows.norms, columns.norms[chunk], gamma(data.shape[1]))
+                n_hits = sift(data, weights, self._limits[chunk], *bounds, found, counts)
+                clock.spent("sift")
+            hit_rows, values = found[:n_hits].copy(), np.empty(n_hits, np.float64)
+            rescore(data, self._weights[chunk].numpy(), self._decider.b_enc[chunk], hit_rows, counts, values)
+            hits.append(Hits(hit_rows, counts, values))
+            clock.spent("rescore")
+        features = self._decider.decide(data, rows.norms, by_row(hits, n_rows))
+        clock.spent("assemble")
+        with self._lock:
+            self.stages.add(clock.seconds, sum(len(part.rows) for part in hits))
+        return features
 
 
-# numba has no types that mypy knows.
-@numba.njit(parallel=True, cache=True, nogil=True)
-def _count(product: Array, norms: Array, slack: Array, limit: Array, counts: Array) -> None:
-    """Count each row's candidates: features that the bound cannot rule out."""
-    for t in numba.prange(product.shape[0]):
-        n = 0
-        for j in range(product.shape[1]):
-            n += product[t, j] + norms[t] * slack[j] > limit[j]
-        counts[t] = n
+class _StageClock:
+    """The seconds that one thread spends in each stage."""
+
+    def __init__(self) -> None:
+        self.seconds, self._last = dict.fromkeys(STAGES, 0.0), time.perf_counter()
+
+    def spent(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] += now - self._last
+        self._last = now
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
-def _collect(product: Array, norms: Array, slack: Array, limit: Array, indptr: Array, indices: Array) -> None:
-    """Write down each row's candidates, ascending."""
-    for t in numba.prange(product.shape[0]):
-        place = indptr[t]
-        for j in range(product.shape[1]):
-            if product[t, j] + norms[t] * slack[j] > limit[j]:
-                indices[place] = j
-                place += 1
+def _array(product: torch.Tensor) -> Array:
+    """Show a product to numba, which does not know bfloat16: its bits."""
+    bits: Array = (product.view(torch.uint16) if product.dtype == torch.bfloat16 else product).numpy()
+    return bits
 
 
-@numba.njit(parallel=True, cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _rescore(x: Array, rows_of_W: Array, b_enc: Array, indptr: Array, indices: Array, values: Array) -> None:
-    """Compute h = x.w + b of each candidate in float64, where products of two float32 are exact: only the sum rounds.
+def decider_of(rule: Rule, weights: torch.Tensor) -> Decider:
+    """Make the rule's decider: weights [F, D] is W_enc, transposed."""
+    b_enc = rule.b_enc.double().numpy()
+    scale = np.ones(len(b_enc)) if rule.scale is None else rule.scale.double().numpy()
+    norms = column_norms(weights.T).numpy()
+    return Decider(weights.numpy(), b_enc, rule.threshold.double().numpy(), scale, norms, rule.k)
 
-    `reassoc` lets the compiler use vector lanes; which, is fixed when it compiles, not by the data.
-    """
-    for t in numba.prange(x.shape[0]):
-        for c in range(indptr[t], indptr[t + 1]):
-            j = indices[c]
-            h = 0.0
-            for i in range(x.shape[1]):
-                h += np.float64(x[t, i]) * np.float64(rows_of_W[j, i])
-            values[c] = h + b_enc[j]
+
+def _limits(rule: Rule) -> tuple[Array, Array]:
+    """Return what x.w has to exceed, and the factor of a row's floor, both float64 [F]."""
+    limits = rule.threshold.double().numpy() - rule.b_enc.double().numpy()
+    floor_factors = np.zeros(len(limits))
+    if rule.k is not None:
+        scale = np.ones(len(limits)) if rule.scale is None else rule.scale.double().numpy()
+        floor_factors = np.divide(-(1 - 2.0**-18), scale, out=floor_factors, where=scale > 0)
+        limits[scale <= 0] = np.inf  # never positive
+    return limits, floor_factors

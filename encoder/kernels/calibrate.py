@@ -1,0 +1,88 @@
+"""Which precision the CPU's screen runs in: the fastest, as measured on this processor when the first kernel is made.
+
+int8 lets several times as many wrong candidates through as bfloat16 does, and bfloat16 a few more than float32; so each
+has to be enough faster to be worth that. TopK has no use for int8: its bound counts twice there, for the floor and for
+what may reach it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+ENVIRONMENT = "SAEFETCH_SCREEN"
+PRECISIONS = ("int8", "bf16", "fp32")
+
+_WORTH = {("int8", "bf16"): 1.5, ("int8", "fp32"): 1.8, ("bf16", "fp32"): 1.2}
+"""How many times faster the first has to be than the second."""
+_F, _D, _T = 512, 2048, 256
+_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The precision, one of PRECISIONS, and why, in a few words."""
+
+    precision: str
+    reason: str
+
+
+def screen_precision(
+    forced: str | None = None, *, top_k: bool = False, clock: Callable[[], float] = time.thread_time
+) -> Choice:
+    """Choose: `forced`, else the environment's SAEFETCH_SCREEN, else by measuring, once a process (about 0.1 s).
+
+    Raises: ValueError for a precision that does not exist or that this processor does not compute exactly.
+    """
+    for value, source in ((forced, "asked for"), (os.environ.get(ENVIRONMENT), f"set by {ENVIRONMENT}")):
+        if value:
+            if value not in PRECISIONS:
+                raise ValueError(f"screen precision {value!r}, {source}, must be one of {', '.join(PRECISIONS)}")
+            if value == "int8" and not int8_is_exact():
+                raise ValueError(f"screen precision int8, {source}: this processor's int8 products saturate")
+            return Choice(value, source)
+    seconds = _measured(clock)
+    open_to = [name for name in PRECISIONS if name in seconds and not (top_k and name == "int8")]
+    chosen = next(
+        name
+        for place, name in enumerate(open_to)
+        if all(seconds[other] > _WORTH[name, other] * seconds[name] for other in open_to[place + 1 :])
+    )
+    speeds = ", ".join(f"{name} {seconds['fp32'] / seconds[name]:.1f}" for name in PRECISIONS if name in seconds)
+    note = "; int8 is not for TopK" if top_k and "int8" in seconds else ""
+    return Choice(chosen, f"measured: speed of a product, in fp32's: {speeds}{note}")
+
+
+@cache
+def int8_is_exact() -> bool:
+    """Say whether int8 products are exact here: without VNNI some processors saturate sums of two in 16 bits."""
+    if not hasattr(torch, "_int_mm"):
+        return False
+    rows = torch.full((64, 256), 127, dtype=torch.int8)
+    rows[1::2] = -127
+    try:
+        product = torch._int_mm(rows, rows.T)
+    except RuntimeError:
+        return False
+    return bool((product == (rows.double() @ rows.double().T)).all())
+
+
+@cache
+def _measured(clock: Callable[[], float]) -> dict[str, float]:
+    dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32} | ({"int8": torch.int8} if int8_is_exact() else {})
+    seconds = {}
+    for name, dtype in dtypes.items():
+        weights, rows = torch.ones(_F, _D).to(dtype), torch.ones(_T, _D).to(dtype)
+        multiply = torch._int_mm if name == "int8" else torch.mm
+        times = []
+        for _ in range(_ROUNDS + 1):
+            began = clock()
+            multiply(weights, rows.T)
+            times.append(clock() - began)
+        seconds[name] = max(min(times[1:]), 1e-9)  # the first one builds its code
+    return seconds

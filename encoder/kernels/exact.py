@@ -1,0 +1,34 @@
+"""Exact arithmetic, for the few decisions that float64 cannot make.
+
+A float64 dot product of D terms, summed in any order, is off by at most `unit(D)` (||x|| ||w|| + |b|): Higham's bound,
+see bound.py, where the products themselves are exact. What is nearer to its threshold than that is decided here.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from encoder.kernels.bound import U64
+
+Array = np.ndarray[Any, Any]
+
+
+def unit(d_in: int) -> float:
+    """Return the error of a float64 pre-activation per unit of ||x|| ||w|| + |b|, with room for a scale."""
+    return 1.01 * (d_in + 4) * U64
+
+
+def exact_h(x: Array, w: Array, b: float) -> Fraction:
+    """Return x.w + b as it is: x, w float32 [D]. About 0.1 ms at D = 2304."""
+    mantissas, exponents = np.frexp(x.astype(np.float64) * w)  # the product of two float32 is exact in float64
+    integers = (mantissas * 2.0**53).astype(np.int64)
+    total = 0
+    lowest = int(exponents.min(initial=0))
+    for exponent in np.unique(exponents):
+        some = integers[exponents == exponent]
+        high, low = int((some >> 32).sum()), int((some & 0xFFFFFFFF).sum())
+        total += ((high << 32) + low) << (int(exponent) - lowest)
+    return Fraction(total) * Fraction(2) ** (lowest - 53) + Fraction(b)

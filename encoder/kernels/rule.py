@@ -1,0 +1,126 @@
+"""The rule applied to candidates whose float64 values are known: which are active, in exact arithmetic.
+
+Nearly every decision is clear from the float64 value and its error bound. The others are made with fractions, and such
+a candidate's value is then its exact one, rounded once; so a feature that is active by less than float64 can tell has
+a positive value all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numba
+import numpy as np
+
+from encoder.csr import Csr
+from encoder.kernels.exact import exact_h, unit
+from encoder.kernels.screen import Candidates
+
+Array = np.ndarray[Any, Any]
+_OFF, _ON, _UNSURE = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """`sae.Rule` as arrays: weights float32 [F, D]; b_enc, threshold, scale, norms (upper bounds) float64 [F]."""
+
+    weights: Array
+    b_enc: Array
+    threshold: Array
+    scale: Array
+    norms: Array
+    k: int | None
+
+    def decide(self, x: Array, row_norms: Array, candidates: Candidates) -> Csr:
+        """Keep the active ones: x float32 [T, D], row_norms float64 [T] upper bounds. Candidates' values are h."""
+        indptr, indices, values = candidates.indptr, candidates.indices, candidates.values
+        errors = np.empty(len(values))
+        _scale(indptr, indices, row_norms, self.norms, self.b_enc, self.scale, unit(x.shape[1]), values, errors)
+        state = np.empty(len(values), np.uint8)
+        if self.k is None:
+            _reaching(indices, values, errors, self.threshold, state)
+            for c in np.flatnonzero(state == _UNSURE).tolist():
+                h = self._exact(x, candidates, c)
+                state[c], values[c] = h > Fraction(self.threshold[indices[c]]), float(h)
+        else:
+            unsure_rows = np.zeros(len(indptr) - 1, np.bool_)
+            _largest(indptr, values, errors, self.k, state, unsure_rows)
+            for t in np.flatnonzero(unsure_rows):
+                self._decide_row(x, candidates, slice(indptr[t], indptr[t + 1]), errors, state)
+        return Csr.of_kept(indptr, indices, values, state == _ON, len(self.b_enc))
+
+    def _exact(self, x: Array, candidates: Candidates, c: int) -> Fraction:
+        t = int(np.searchsorted(candidates.indptr, c, side="right")) - 1
+        j = candidates.indices[c]
+        return exact_h(x[t], self.weights[j], float(self.b_enc[j])) * Fraction(self.scale[j])
+
+    def _decide_row(self, x: Array, candidates: Candidates, row: slice, errors: Array, state: Array) -> None:
+        """Choose a row's k largest where float64 leaves it open: those in doubt compete with their exact values."""
+        assert self.k is not None
+        values, error = candidates.values, 2 * errors[row].max()
+        order = np.sort(values[row])[::-1]
+        in_doubt, chosen = [], []
+        for c in range(row.start, row.stop):
+            if len(order) > self.k and values[c] <= order[self.k] + error:
+                if values[c] >= order[self.k - 1] - error:
+                    in_doubt.append(c)
+            else:
+                chosen.append(c)
+        exact = {c: self._exact(x, candidates, c) for c in in_doubt}
+        chosen += sorted(in_doubt, key=lambda c: (-exact[c], c))[: self.k - len(chosen)]
+        state[row] = _OFF
+        for c in chosen:
+            if c in exact or values[c] <= error:
+                h = exact.get(c) or self._exact(x, candidates, c)
+                values[c], state[c] = float(h), h > 0
+            else:
+                state[c] = _ON
+
+
+@numba.njit(cache=True, nogil=True)
+def _scale(
+    indptr: Array,
+    indices: Array,
+    row_norms: Array,
+    norms: Array,
+    b_enc: Array,
+    scale: Array,
+    unit: float,
+    values: Array,
+    errors: Array,
+) -> None:
+    """Multiply values by their features' scale, and bound their errors."""
+    for t in range(len(indptr) - 1):
+        for c in range(indptr[t], indptr[t + 1]):
+            j = indices[c]
+            values[c] *= scale[j]
+            product = row_norms[t] * norms[j]
+            is_exact = product == 0 and scale[j] == 1  # then h is b itself
+            errors[c] = 0.0 if is_exact else unit * (product + abs(b_enc[j])) * scale[j]
+
+
+@numba.njit(cache=True, nogil=True)
+def _reaching(indices: Array, values: Array, errors: Array, threshold: Array, state: Array) -> None:
+    for c in range(len(indices)):
+        above = values[c] - threshold[indices[c]]
+        state[c] = _UNSURE if 0 < errors[c] >= abs(above) else _ON if above > 0 else _OFF
+
+
+@numba.njit(cache=True, nogil=True)
+def _largest(indptr: Array, values: Array, errors: Array, k: int, state: Array, unsure_rows: Array) -> None:
+    """Mark each row's k largest, as far as they are positive and float64 can tell; mark the rows where it cannot."""
+    for t in range(len(indptr) - 1):
+        start, stop = indptr[t], indptr[t + 1]
+        state[start:stop] = _OFF
+        if start == stop:
+            continue
+        order = np.argsort(-values[start:stop], kind="mergesort")
+        error = 2 * errors[start:stop].max()
+        if stop - start > k > 0 and 0 < error >= values[start + order[k - 1]] - values[start + order[k]]:
+            unsure_rows[t] = True
+        for c in order[:k]:
+            if 0 < error >= abs(values[start + c]):
+                unsure_rows[t] = True
+            state[start + c] = _ON if values[start + c] > 0 else _OFF

@@ -1,0 +1,148 @@
+"""Scan a chunk of the product against the bound, compute what is left in float64, and put it into rows.
+
+    product [F, P] of a chunk of features, fresh in the cache
+        scan      the rows that reach feature j's limit, for every j: hits, by feature, then by row
+        sift      after an int8 product, whose bound is wide: a float32 dot product rules most of the wrong ones out
+        rescore   h = x.w + b of each hit in float64; a feature's weights are loaded once for all its rows
+    all chunks' hits
+        transpose by feature -> by row, columns ascending: the candidates' CSR
+
+Single passes, compiled, without the GIL. Shapes: T rows, P their number padded to whole masks, F features, D = d_in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+
+from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, UNDERFLOW_FACTOR
+from encoder.kernels.lanes import MASK_LANES, dot, dot_float32, lowest_bit, reaching
+
+Array = np.ndarray[Any, Any]
+
+DOUBT = 2.0**-40
+"""Covers the float64 rounding of a limit, and of what is compared with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Candidates by feature: rows int32 [nnz], counts int64 [F] of each feature's, values float64 [nnz]."""
+
+    rows: Array
+    counts: Array
+    values: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Candidates by row: indptr int64 [T + 1], indices int32 [nnz] rising within a row, values float64 [nnz]."""
+
+    indptr: Array
+    indices: Array
+    values: Array
+
+
+def by_row(hits: list[Hits], n_rows: int) -> Candidates:
+    """Put the hits of consecutive chunks of features, from feature 0 on, into rows."""
+    indptr = np.zeros(n_rows + 1, np.int64)
+    for part in hits:
+        indptr[1:] += np.bincount(part.rows, minlength=n_rows)
+    np.cumsum(indptr, out=indptr)
+    indices, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float64)
+    place, first = indptr[:-1].copy(), 0
+    for part in hits:
+        _transpose(part.rows, part.counts, part.values, first, place, indices, values)
+        first += len(part.counts)
+    return Candidates(indptr, indices, values)
+
+
+@numba.njit(cache=True, nogil=True)
+def scan(product: Array, terms: Array, factors: Array, u_out: Any, n_rows: int, rows: Array, counts: Array) -> int:
+    """Write down which rows reach each feature's limit, by feature; return how many do.
+
+    product [F, P] int32, uint16 or float32, terms float32 [K, P], factors float32 [F, K]: see operand.py.
+    rows int32 [F * P] and counts int64 [F] are written.
+    """
+    n_features, n_padded = product.shape
+    flat, flat_terms, flat_factors, n_terms = (
+        product.reshape(-1),
+        terms.reshape(-1),
+        factors.reshape(-1),
+        terms.shape[0],
+    )
+    n = 0
+    for j in range(n_features):
+        before = n
+        for t in range(0, n_rows, MASK_LANES):
+            start = j * n_padded + t
+            bits = reaching(flat, start, flat_terms, t, n_padded, flat_factors, j * n_terms, n_terms, u_out)
+            if n_rows - t < MASK_LANES:
+                bits &= (np.uint64(1) << np.uint64(n_rows - t)) - np.uint64(1)
+            while bits:
+                rows[n] = t + lowest_bit(bits)
+                bits &= bits - np.uint64(1)
+                n += 1
+        counts[j] = n - before
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def sift(
+    x: Array, weights: Array, limits: Array, row_norms: Array, norms: Array, growth: float, rows: Array, counts: Array
+) -> int:
+    """Drop hits that a float32 dot product rules out, in place; return how many stay.
+
+    limits float64 [F], what x.w has to exceed; row_norms, norms float64 upper bounds; growth the product's gamma.
+    """
+    d_in, flat_x, flat_w, n, kept = x.shape[1], x.reshape(-1), weights.reshape(-1), 0, 0
+    for j in range(len(counts)):
+        before = kept
+        for _ in range(counts[j]):
+            t = rows[n]
+            n += 1
+            product = row_norms[t] * norms[j]
+            if product < SAFE_PRODUCT:
+                error = growth * product + UNDERFLOW_FACTOR * (1 + row_norms[t] + norms[j])
+                h = np.float64(dot_float32(flat_x, flat_w, t * d_in, j * d_in, d_in))
+                if h + error * ENLARGE < limits[j] - abs(limits[j]) * DOUBT:
+                    continue
+            rows[kept] = t
+            kept += 1
+        counts[j] = kept - before
+    return kept
+
+
+@numba.njit(cache=True, nogil=True)
+def rescore(x: Array, weights: Array, b_enc: Array, rows: Array, counts: Array, values: Array) -> None:
+    """Compute h = x.w + b of hits: x [T, D], weights [F, D] float32, b_enc float64 [F] -> values float64 [nnz]."""
+    d_in, flat_x, flat_w, n = x.shape[1], x.reshape(-1), weights.reshape(-1), 0
+    for j in range(len(counts)):
+        for _ in range(counts[j]):
+            values[n] = dot(flat_x, flat_w, rows[n] * d_in, j * d_in, d_in) + b_enc[j]
+            n += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def rescore_rows(x: Array, weights: Array, b_enc: Array, indptr: Array, indices: Array, values: Array) -> None:
+    """The same for candidates by row."""
+    d_in, flat_x, flat_w = x.shape[1], x.reshape(-1), weights.reshape(-1)
+    for t in range(len(indptr) - 1):
+        for c in range(indptr[t], indptr[t + 1]):
+            j = indices[c]
+            values[c] = dot(flat_x, flat_w, t * d_in, j * d_in, d_in) + b_enc[j]
+
+
+@numba.njit(cache=True, nogil=True)
+def _transpose(
+    rows: Array, counts: Array, hit_values: Array, first: int, place: Array, indices: Array, values: Array
+) -> None:
+    n = 0
+    for j in range(len(counts)):
+        for _ in range(counts[j]):
+            at = place[rows[n]]
+            indices[at], values[at] = first + j, hit_values[n]
+            place[rows[n]] = at + 1
+            n += 1
