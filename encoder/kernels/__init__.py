@@ -2,8 +2,15 @@
 
 kernel.py              the seam that all of them keep: rows in, CSR out
 reference.py           plain torch in float64: the truth in tests
-cpu.py                 float32 screen with a proved bound, then float64 for the few candidates (numba)
-bound.py               the bound of a float32 product
+cpu.py                 int8, bfloat16 or float32 screen with a proved bound, then float64 for the few candidates
+  calibrate.py         which of the three, as measured
+  bound.py             the bounds of their products, proved
+  operand.py           rounding rows and weights for the product; what bounds its error
+  screen.py            scan, sift, rescore, put into rows (numba)
+  floor.py             TopK's first pass
+  lanes.py             the inner loops, as vectors
+  rule.py              the rule, applied to float64 values
+  exact.py             exact arithmetic where float64 cannot tell
 tiled.py               what the two GPU kernels share: staging, tiles, running out of memory
   transfer.py          pinned buffers and copy streams, up and down
   assemble.py          the rule and CSR on the device

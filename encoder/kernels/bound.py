@@ -1,4 +1,4 @@
-"""How far the screen's matrix product can be from the exact one, proved, in float32 and in bfloat16.
+"""How far the screen's matrix product can be from the exact one, proved, in int8, bfloat16 and float32.
 
 Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1: for any order of summation,
 with or without fused multiply-add, the computed inner product of n terms in precision u satisfies
@@ -18,7 +18,7 @@ exact share, and e for the sum above plus what the float32 arithmetic of the tes
 
     p >= L - u_out |L|,    L = t - b - x_S.W_S - e,
 
-and only features that pass this test are computed again in float64. docs/kernel.md derives all this.
+and only features that pass this test are computed again in float64.
 
 Norms are computed in float64 and enlarged by `ENLARGE`, which covers their own rounding; factors and terms are rounded
 to float32 away from zero and enlarged by `ENLARGE_F32`, 16 units of roundoff, which covers the test's arithmetic, a sum

@@ -20,6 +20,8 @@ PRECISIONS = ("int8", "bf16", "fp32")
 
 _WORTH = {("int8", "bf16"): 1.5, ("int8", "fp32"): 1.8, ("bf16", "fp32"): 1.2}
 """How many times faster the first has to be than the second."""
+INT8_TERMS = range(2, 1 << 17)
+"""Inputs that an int8 product may have: sums of more could overflow, and torch leaves a product of one unwritten."""
 _F, _D, _T = 512, 2048, 256
 _ROUNDS = 5
 
@@ -33,7 +35,11 @@ class Choice:
 
 
 def screen_precision(
-    forced: str | None = None, *, top_k: bool = False, clock: Callable[[], float] = time.thread_time
+    forced: str | None = None,
+    *,
+    d_in: int = _D,
+    top_k: bool = False,
+    clock: Callable[[], float] = time.thread_time,
 ) -> Choice:
     """Choose: `forced`, else the environment's SAEFETCH_SCREEN, else by measuring, once a process (about 0.1 s).
 
@@ -45,9 +51,13 @@ def screen_precision(
                 raise ValueError(f"screen precision {value!r}, {source}, must be one of {', '.join(PRECISIONS)}")
             if value == "int8" and not int8_is_exact():
                 raise ValueError(f"screen precision int8, {source}: this processor's int8 products saturate")
+            if value == "int8" and d_in not in INT8_TERMS:
+                raise ValueError(f"screen precision int8, {source}: not for {d_in:,} inputs")
             return Choice(value, source)
     seconds = _measured(clock)
-    open_to = [name for name in PRECISIONS if name in seconds and not (top_k and name == "int8")]
+    open_to = [name for name in PRECISIONS if name in seconds]
+    if top_k or d_in not in INT8_TERMS:
+        open_to = [name for name in open_to if name != "int8"]
     chosen = next(
         name
         for place, name in enumerate(open_to)

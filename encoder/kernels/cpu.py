@@ -30,7 +30,7 @@ from encoder.kernels.kernel import Kernel
 from encoder.kernels.lanes import MASK_LANES
 from encoder.kernels.operand import DTYPES, Columns, find_massive, make_columns, make_rows
 from encoder.kernels.rule import Decider
-from encoder.kernels.screen import Candidates, Hits, by_row, rescore, rescore_rows, scan, sift
+from encoder.kernels.screen import Hits, by_row, rescore, scan, sift
 from encoder.sae import LoadedSae, Rule
 
 Array = np.ndarray[Any, Any]
@@ -67,7 +67,7 @@ class CpuKernel(Kernel):
         if sae.rule is None:
             raise ValueError("no exact rule for this SAE")
         self._sae, self._rule = sae, sae.rule
-        self.choice = screen_precision(screen, top_k=sae.rule.k is not None)
+        self.choice = screen_precision(screen, d_in=sae.d_in, top_k=sae.rule.k is not None)
         self._weights = sae.rule.W_enc.T.contiguous()  # [F, D]: a feature's weights lie together
         self._decider = decider_of(sae.rule, self._weights)
         self._limits, self._floor_factors = _limits(sae.rule)
@@ -90,13 +90,6 @@ class CpuKernel(Kernel):
         size = -(-size // MASK_LANES) * MASK_LANES
         tiles = [x[start : start + size] for start in range(0, len(x), size)]
         return Csr.concatenate(list(self._threads.map(lambda tile: self._tile(tile, columns), tiles)), self._sae.d_sae)
-
-    def decide(self, x: torch.Tensor, indptr: Array, indices: Array) -> Csr:
-        """Compute the values of candidates, found elsewhere, in float64 and keep those that the rule keeps."""
-        rows, values = np.ascontiguousarray(x.numpy()), np.empty(len(indices), np.float64)
-        rescore_rows(rows, self._weights.numpy(), self._decider.b_enc, indptr, indices, values)
-        norms = np.linalg.norm(rows.astype(np.float64), axis=1) * 1.01
-        return self._decider.decide(rows, norms, Candidates(indptr, indices, values))
 
     @property
     def _tile_rows(self) -> int:

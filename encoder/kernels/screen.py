@@ -126,16 +126,6 @@ def rescore(x: Array, weights: Array, b_enc: Array, rows: Array, counts: Array, 
 
 
 @numba.njit(cache=True, nogil=True)
-def rescore_rows(x: Array, weights: Array, b_enc: Array, indptr: Array, indices: Array, values: Array) -> None:
-    """The same for candidates by row."""
-    d_in, flat_x, flat_w = x.shape[1], x.reshape(-1), weights.reshape(-1)
-    for t in range(len(indptr) - 1):
-        for c in range(indptr[t], indptr[t + 1]):
-            j = indices[c]
-            values[c] = dot(flat_x, flat_w, t * d_in, j * d_in, d_in) + b_enc[j]
-
-
-@numba.njit(cache=True, nogil=True)
 def _transpose(
     rows: Array, counts: Array, hit_values: Array, first: int, place: Array, indices: Array, values: Array
 ) -> None:
