@@ -757,8 +757,9 @@ def test_a_worker_stopped_past_its_lease_is_fenced_when_it_wakes(tmp_path: Path)
             os.kill(worker.pid, signal.SIGSTOP)
             os.waitpid(worker.pid, os.WUNTRACED)
             held = [one.job for one in Queue(tmp_path).status().claimed if not one.to]
-            if not held:
+            if not held:  # let it get to another moment: stopped again at once, it would go on for ever in this one
                 os.kill(worker.pid, signal.SIGCONT)
+                time.sleep(random.uniform(0, 0.004))
         successor = Queue(tmp_path, lease_s=0.3)
         while not successor.reclaim_expired():
             time.sleep(0.02)
