@@ -76,8 +76,11 @@ def _auto(sae: LoadedSae, device: torch.device) -> Kernel:
         kernel: Kernel = FallbackKernel(sae, device)
         kernel.reason = f"{sae.architecture} SAEs have no exact rule"
     elif device.type == "cpu":
-        kernel = _named(sae, device, "cpu")
-        kernel.reason = "the device is the CPU"
+        from encoder.kernels.cpu import CpuKernel
+
+        cpu = CpuKernel(sae)
+        cpu.reason = f"the device is the CPU; screen in {cpu.choice.precision}, {cpu.choice.reason}"
+        kernel = cpu
     elif device.type == "cuda" and not _is_interpreted() and (obstacle := _why_not_triton(device)) is None:
         kernel = _named(sae, device, "triton")
         kernel.reason = "an NVIDIA GPU, and Triton is installed"
