@@ -756,7 +756,9 @@ def test_a_worker_stopped_past_its_lease_is_fenced_when_it_wakes(tmp_path: Path)
         while not held:
             os.kill(worker.pid, signal.SIGSTOP)
             os.waitpid(worker.pid, os.WUNTRACED)
-            held = [one.job for one in Queue(tmp_path).status().claimed if not one.to]
+            # One whose ticket says so: a claim that is half made when it is taken away is dropped, and is no error.
+            is_changing = any(name.endswith(".next") for name in names(tmp_path / "claimed"))
+            held = [one.job for one in Queue(tmp_path).status().claimed if not one.to and not is_changing]
             if not held:  # let it get to another moment: stopped again at once, it would go on for ever in this one
                 os.kill(worker.pid, signal.SIGCONT)
                 time.sleep(random.uniform(0, 0.004))
