@@ -13,7 +13,8 @@ cpu.py                 int8, bfloat16 or float32 screen with a proved bound, the
   exact.py             exact arithmetic where float64 cannot tell
 tiled.py               what the two GPU kernels share: staging, tiles, running out of memory
   transfer.py          pinned buffers and copy streams, up and down
-  assemble.py          the rule and CSR on the device
+  device_rule.py       the rule on the device; what float64 cannot tell goes to rule.py
+  assemble.py          TopK's choice, and CSR, on the device
   device.py            float32 screen through torch: CUDA without Triton, and mps
   triton_kernel.py     float16 tensor cores, in Triton
     tensor_core_bound.py   the bound of a tensor-core product, proved
