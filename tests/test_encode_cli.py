@@ -19,6 +19,7 @@ from pathlib import Path
 import encoding
 import numpy as np
 import pytest
+import torch
 from encode_zygote import Zygote, wait_for
 from encoding import Command, Site
 from queueing import names
@@ -434,3 +435,20 @@ def test_a_file_of_no_known_format_is_passed_over_aloud(site: Site, encode: Comm
     ended = encode("submit", site.acts, "--queue", site.folder / "queue", "--sae-path", site.params)
     assert ended.status == 0 and "1 shards submitted" in ended.out
     assert ended.err == f"note: {site.acts / 'x.h5'} is not read: no format here has the ending .h5\n"
+
+
+# info
+
+
+def test_info_says_what_computes_here_and_why(encode: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAEFETCH_SCREEN", "bf16")
+    told = encode("info", "--json", "--device", "cpu").document
+    assert (told["device"], told["backend"], told["reason"]) == ("cpu", "cpu", "the device is the CPU")
+    assert told["screen"]["topk"] == {"precision": "bf16", "reason": "set by SAEFETCH_SCREEN"}
+    assert told["threads"] == torch.get_num_threads() and told["libraries"]["torch"] == torch.__version__
+    shown = encode("info").out
+    assert "screen     bf16 for TopK, set by SAEFETCH_SCREEN" in shown
+    assert "asked for" in encode("info", "--backend", "reference").out
+    encode("info", "--device", "cuda").refused("--device cuda", "--device cpu")
+    monkeypatch.delenv("TRITON_INTERPRET")
+    encode("info", "--device", "cpu", "--backend", "triton").refused("--backend triton", "CUDA")

@@ -24,7 +24,7 @@ import torch
 
 from encoder.csr import Csr
 from encoder.kernels.bound import U_OUT, gamma
-from encoder.kernels.calibrate import screen_precision
+from encoder.kernels.calibrate import Choice, screen_precision
 from encoder.kernels.floor import other_side, raise_floors
 from encoder.kernels.kernel import Kernel
 from encoder.kernels.lanes import MASK_LANES
@@ -62,6 +62,7 @@ class CpuKernel(Kernel):
 
     name = "cpu"
     device = torch.device("cpu")
+    choice: Choice
 
     def __init__(self, sae: LoadedSae, *, screen: str | None = None, n_threads: int | None = None) -> None:
         if sae.rule is None:
