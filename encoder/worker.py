@@ -31,7 +31,7 @@ from encoder.options import Options
 from encoder.queue import Queue
 from encoder.readers import open_shards
 from encoder.sae import LoadedSae
-from encoder.submit import check_folder, finished
+from encoder.submit import check_settings, finished, results_in
 from encoder.ticket import Ticket
 from encoder.watch import Watch
 
@@ -225,12 +225,13 @@ class Worker:
         """
         folder, weights = claim.out.parent, {"weights_sha256": sae.identity["weights_sha256"]}
         is_new = (folder, str(weights)) not in self._checked
-        if is_new:
-            check_folder(folder, {"values": settings["values"]})
+        there = list(results_in(folder, ("values", "weights_sha256"))) if is_new else []
+        for path, made_with in there:
+            check_settings(path, made_with, {"values": settings["values"]})
         try:
-            if is_new:
-                check_folder(folder, weights)
-                self._checked.add((folder, str(weights)))
+            for path, made_with in there:
+                check_settings(path, made_with, weights)
+            self._checked.add((folder, str(weights)))
             everything, strict = {**weights, **settings}, self._options.strict
             return finished(claim.out, claim.shard, everything, strict=strict, stopping=stopping)
         except MismatchError as exc:
