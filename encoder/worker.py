@@ -26,7 +26,6 @@ from encoder.encode import Progress, encode_shard
 from encoder.errors import FencedError, InputError, MismatchError, ShardError
 from encoder.heartbeat import heartbeat
 from encoder.kernels import Kernel, make_kernel
-from encoder.load import load_named
 from encoder.options import Options
 from encoder.queue import Queue
 from encoder.readers import open_shards
@@ -264,6 +263,8 @@ class Worker:
         given = self._given
         if given is not None and all(ticket.sae.get(name) == given.identity[name] for name in SAE_NAMES):
             return given
+        from encoder.load import load_named  # takes SAELens along, in seconds
+
         return load_named(ticket.sae)
 
 

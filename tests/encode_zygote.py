@@ -113,7 +113,8 @@ def _serve() -> None:
     import encoder.cli.work
     import encoder.kernels.cpu
     import encoder.kernels.fallback
-    import encoder.kernels.reference  # noqa: F401 - all of it is warm then
+    import encoder.kernels.reference
+    import encoder.load  # noqa: F401 - all of it is warm then
 
     gc.freeze()
     for line in sys.stdin:

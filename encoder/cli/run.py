@@ -22,7 +22,6 @@ from encoder.cli.queue import not_read
 from encoder.cli.work import finish, signals, work_here
 from encoder.devices import pick_device
 from encoder.errors import InputError
-from encoder.load import load_named
 from encoder.options import Options
 from encoder.queue import Queue, Status
 from encoder.readers import parse_select
@@ -50,7 +49,9 @@ def run(
     pick_device(options.device)
     found = inputs_of(inputs, unread=not_read)
     if sys.stderr.isatty() and not quiet:
-        print(f"{len(found):,} shards; loading torch and the SAE ...", file=sys.stderr)
+        print(f"{len(found):,} shards; loading SAELens and the SAE ...", file=sys.stderr)
+    from encoder.load import load_named  # takes SAELens along, in seconds: first what costs nothing to refuse
+
     loaded = load_named(sae)
     settings: dict[str, Any] = {"weights_sha256": loaded.identity["weights_sha256"], "values": options.values}
     check_folder(out, settings)

@@ -37,6 +37,8 @@ def work(
     """Work on a queue until it is finished, or for ever."""
     began = time.monotonic()
     queue = Queue(root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=watching)
+    import encoder.load  # noqa: F401 - takes SAELens along: that it cannot be imported is to be known before any job
+
     watch = None
     if watching:
         default = options.name_sae(None, None, None)
