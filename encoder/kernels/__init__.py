@@ -18,6 +18,7 @@ tiled.py               what the two GPU kernels share: staging, tiles, running o
   device.py            float32 screen through torch: CUDA without Triton, and mps
   triton_kernel.py     float16 tensor cores, in Triton
     tensor_core_bound.py   the bound of a tensor-core product, proved
+    triton_rows.py         rows, scaled and rounded for the product
     triton_screen.py       product, and the test in its epilogue -> a mask of candidates
     triton_candidates.py   mask -> pairs
     triton_rescore.py      pairs -> float64

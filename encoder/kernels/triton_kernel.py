@@ -18,7 +18,8 @@ from encoder.kernels.tiled import TiledKernel
 from encoder.kernels.transfer import DeviceCsr
 from encoder.kernels.triton_candidates import bounds, expand
 from encoder.kernels.triton_rescore import rescore
-from encoder.kernels.triton_screen import Blocks, blocks_for, scale_rows, screen
+from encoder.kernels.triton_rows import scale_rows
+from encoder.kernels.triton_screen import Blocks, blocks_for, screen
 from encoder.sae import LoadedSae
 
 TILE_TOKENS = 4096
