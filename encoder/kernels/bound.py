@@ -1,5 +1,7 @@
 """How far the screen's matrix product can be from the exact one, proved, in int8, bfloat16 and float32.
 
+The same with typeset formulas, and what comes before and after it: docs/kernel.md.
+
 Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1: for any order of summation,
 with or without fused multiply-add, the computed inner product of n terms in precision u satisfies
 
