@@ -24,7 +24,8 @@ from encoder import FeatureIndex, index_state, open_features, open_index
 from encoder.digest import Stopped
 from encoder.errors import EncoderError, InputError, ShardError
 from encoder.feature_index.build import build_index
-from encoder.feature_index.runs import split
+from encoder.feature_index.format import row_dtype
+from encoder.feature_index.runs import Runs, split
 from encoder.shard import Tokens
 
 WIDTH = 24
@@ -181,6 +182,27 @@ def test_negative_values_are_below_the_first_edge_and_the_strongest_are_the_larg
     assert [rows.tolist() for rows in (index.top(0)[0], index.top(1)[0])] == [[1, 3, 0, 2], [1, 3, 0]]
     assert index.max.tolist() == [4, -2] and index.histogram(0)[1].tolist() == [2, *[0] * 30, 2]
     assert index.histogram(1)[1].tolist() == [3, *[0] * 31]
+
+
+def test_rows_beyond_2_31_are_int64(made: Path, tmp_path: Path) -> None:
+    far = 1 << 33
+    indptr = np.array([0, 2, 3], np.int64)
+    with Runs(tmp_path, 2, capacity=2) as runs:
+        runs.add(far, np.array([0, 1, 2]), np.array([5, 7], np.int32), np.array([1, 2], np.float32))
+        runs.add(far + 10, np.array([0, 1, 1]), np.array([3], np.int32), np.array([4], np.float32))
+        parts = runs.rows(indptr, split(indptr, 2, 9), row_dtype(far))
+        assert [part.entries.tolist() for part in parts] == [[far + 5, far + 13], [far + 7]]
+    arrays = arrays_of(copy(made, tmp_path) / "features.csc")
+    arrays["shape"][0] = arrays["document_rows"][-1] = far + 163
+    for name in ("indices", "histogram"):
+        arrays[name] = arrays[name].astype(np.int64)
+    for name in ("indices", "top_rows"):
+        arrays[name][arrays[name] >= 0] += far
+    with (tmp_path / "features.csc").open("wb") as file:
+        np.savez(file, **arrays)
+    index, before = open_index(tmp_path), open_index(made)
+    assert (index.feature(0)[0] == before.feature(0)[0] + far).all() and index.top(0)[0][0] == before.top(0)[0][0] + far
+    assert index.state == "stale"
 
 
 def test_ranges_fit_into_memory_or_are_one_feature() -> None:

@@ -43,7 +43,7 @@ Killing it is safe at any instant: what it was at goes back to the queue."""
 INDEX_EXAMPLES = """\b
 Examples:
   sae-encode index features
-  sae-encode index features --memory-mb 4096       faster, where there are billions of values
+  sae-encode index features --memory-mb 64
 Where DIR/features.csc is of the shards that are there, nothing is done."""
 
 app = typer.Typer(
@@ -210,7 +210,7 @@ def stats(
 @app.command(short_help="Make a folder of features readable by feature.", epilog=INDEX_EXAMPLES)
 def index(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of features.")],
-    memory_mb: Annotated[int, typer.Option(metavar="N", min=1, help="Memory for the work.")] = 512,
+    memory_mb: Annotated[int, typer.Option(metavar="N", min=1, help="Memory for the work.")] = 256,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

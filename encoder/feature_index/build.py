@@ -49,7 +49,7 @@ _STEPS = 3
 def build_index(
     folder: Path,
     *,
-    memory_bytes: int = 512 << 20,
+    memory_bytes: int = 256 << 20,
     watch: Watch = lambda done, total: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Path:
@@ -212,6 +212,7 @@ class _Stretch:
     def __init__(self, capacity: int, known: Array, runs: Runs) -> None:
         self._columns, self._values = np.empty(capacity, "<i4"), np.empty(capacity, "<f4")
         self._lengths = np.empty(max(capacity, BLOCK_ROWS), "<i4")
+        self._rows_out, self._values_out = np.empty(capacity, "<i4"), np.empty(capacity, "<f4")
         self._known, self._runs = known, runs
         self._n_before = np.zeros(len(known), np.int64)
         self._n_rows = self._nnz = self._first_row = 0
@@ -244,7 +245,7 @@ class _Stretch:
             bounds = np.zeros(len(counts) + 1, np.int64)
             np.cumsum(counts, out=bounds[1:])
             cursors = bounds[:-1].copy()
-            rows, values = np.empty(self._nnz, "<i4"), np.empty(self._nnz, "<f4")
+            rows, values = self._rows_out[: self._nnz], self._values_out[: self._nnz]
             lengths = self._lengths[: self._n_rows]
             transpose(lengths, self._columns, self._values, 0, cursors, rows, values)
             self._runs.add(self._first_row, bounds, rows, values)
