@@ -109,9 +109,3 @@ def column_norms(W_enc: torch.Tensor) -> torch.Tensor:
     """Return upper bounds of the columns' norms: W_enc [D, F] -> [F] float64."""
     blocks = (W_enc[:, start : start + 4096] for start in range(0, W_enc.shape[1], 4096))
     return torch.cat([torch.linalg.vector_norm(block.double(), dim=0) for block in blocks]) * ENLARGE
-
-
-def row_norms(x: torch.Tensor) -> torch.Tensor:
-    """Return upper bounds of the rows' norms: x [T, D] float32 -> [T] float64."""
-    norms: torch.Tensor = torch.linalg.vector_norm(x.double(), dim=1) * ENLARGE
-    return norms
