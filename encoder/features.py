@@ -86,6 +86,16 @@ class Features:
     def paths(self) -> list[Path]:
         return [file.path for file in self._files]
 
+    @property
+    def first_rows(self) -> Array:
+        """Return the row at which each shard begins, and the number of rows: int64 [n_shards + 1]."""
+        return self._starts
+
+    @property
+    def files(self) -> list[FeatureFile]:
+        """Return what the headers of each file say."""
+        return self._files
+
     def __repr__(self) -> str:
         return f"<Features {self.shape[0]} x {self.shape[1]}, {self.nnz} stored, {self.n_shards} shards>"
 
