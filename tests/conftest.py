@@ -8,6 +8,7 @@ Nothing but the Triton kernels heeds it: `--backend auto` never picks an interpr
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,3 +36,11 @@ def zygote(tmp_path_factory: pytest.TempPathFactory, hub: HubProcess) -> Iterato
     folder: Path = tmp_path_factory.mktemp("zygote")
     with Zygote(folder, HF_ENDPOINT=hub.endpoint, HF_HOME=str(folder / "hf"), NO_PROXY="*") as zygote:
         yield zygote
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    """Undo what a command that ran in this process set: other tests measure memory here."""
+    threshold = gc.get_threshold()
+    yield
+    gc.set_threshold(*threshold)
