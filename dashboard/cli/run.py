@@ -1,0 +1,61 @@
+"""`sae-dashboard`: from its flags to what is served or written."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+from dashboard.data import Data, Settings
+from dashboard.errors import DashboardError
+from dashboard.serve import serve
+from dashboard.tokens import Vocabulary, open_vocabulary
+from saefetch.cli.options import one_sae
+
+
+def run(
+    *,
+    data_dir: Path | None,
+    features: Path | None,
+    queue: Path | None,
+    sae_release: str | None,
+    sae_id: str | None,
+    tokenizer: Path | None,
+    host: str,
+    port: int,
+    open_browser: bool,
+    static: Path | None,
+    documents: str | None,
+    config: Path | None,
+) -> int:
+    """Serve until interrupted, or write the static folder; return the exit status."""
+    for flag, path in (("--data-dir", data_dir), ("--features", features), ("--queue", queue)):
+        if path is not None and not path.exists():
+            raise DashboardError(f"{flag} {path}: there is no such folder")
+    if documents is not None and static is None:
+        raise DashboardError("--documents goes with --static; the page itself shows every document")
+    root, *named = one_sae(sae_release, sae_id, data_dir, config)
+    sae = named[0], named[1]
+    is_named = sae_release is not None or sae_id is not None
+    settings = Settings(root, features or Path("features"), sae, sae if is_named else None, queue)
+    vocabulary = Vocabulary() if tokenizer is None else open_vocabulary(tokenizer)
+    data = Data(settings, vocabulary)
+    with data.look():  # says now what is damaged
+        pass
+    return asyncio.run(serve(data, host, port, lambda address: _is_listening(data, address, open_browser)))
+
+
+def _is_listening(data: Data, address: str, open_browser: bool) -> None:
+    print(address, flush=True)
+    threading.Thread(target=_warm, args=[data], daemon=True).start()
+    if open_browser:
+        import webbrowser
+
+        webbrowser.open(address)
+
+
+def _warm(data: Data) -> None:
+    """Find the documents before the first page asks for them."""
+    with data.look() as look:
+        if look.corpus is not None:
+            look.corpus.documents  # noqa: B018

@@ -1,0 +1,69 @@
+"""How often and how strongly each feature fires: in this data by its index, else on Neuronpedia by the labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dashboard.data import Look
+from saefetch.store import LIVE, Store
+
+Array = np.ndarray[Any, Any]
+
+_UNKNOWN = "9e999"
+"""Infinity to SQLite: no figure in a store is infinite."""
+_FIGURES = (
+    f"SELECT idx, ifnull(max_activation, {_UNKNOWN}), ifnull(frac_nonzero, {_UNKNOWN}) FROM features"
+    f" WHERE idx < ? AND {LIVE} ORDER BY idx, origin DESC"
+)
+
+
+class Figures:
+    """Figures of every feature, NaN where one is not known: `density`, `largest`, `count` float64 [F].
+
+    `source` is "here", "neuronpedia", or None where nothing is known.
+    """
+
+    def __init__(self, source: str | None, density: Array, largest: Array, count: Array) -> None:
+        self.source = source
+        self.by_name = {"density": density, "max": largest, "count": count}
+        self._orders: dict[tuple[str, bool], Array] = {}
+
+    def order(self, name: str, *, rising: bool) -> Array:
+        """Return all features in the order of a figure, those of which it is not known last; kept."""
+        if (name, rising) not in self._orders:
+            self._orders[name, rising] = order_of(self.by_name[name], rising=rising)
+        return self._orders[name, rising]
+
+
+def order_of(values: Array, *, rising: bool) -> Array:
+    """Return the order of `values`; of equal ones the first comes first, and NaN comes last either way."""
+    return np.argsort(values if rising else -values, kind="stable")
+
+
+def figures_of(look: Look) -> Figures:
+    if look.corpus is not None and look.corpus.index is not None:
+        return look.corpus.kept.get("figures", lambda: _here(look))
+    if look.labels is not None and look.store is not None:
+        store, n_features = look.store, len(look.labels)
+        key, version = ("figures", look.labels_folder), (store.generation, n_features)
+        return look.kept.get(key, lambda: _neuronpedias(store, n_features), version)
+    unknown = np.full(look.n_features, np.nan)
+    return Figures(None, unknown, unknown, unknown)
+
+
+def _here(look: Look) -> Figures:
+    corpus = look.features
+    assert corpus.index is not None
+    count = corpus.index.count.astype(np.float64)
+    return Figures("here", count / max(1, corpus.n_rows), corpus.index.largest.astype(np.float64), count)
+
+
+def _neuronpedias(store: Store, n_features: int) -> Figures:
+    rows = np.fromiter(store.query(_FIGURES, (n_features,)), [("index", "<i8"), ("largest", "<f8"), ("density", "<f8")])
+    figures = {name: np.full(n_features, np.nan) for name in ("largest", "density")}
+    for name, values in figures.items():
+        values[rows["index"]] = rows[name]  # where a feature has several rows, the last is the one that counts
+        values[np.isinf(values)] = np.nan
+    return Figures("neuronpedia", figures["density"], figures["largest"], np.full(n_features, np.nan))
