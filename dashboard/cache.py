@@ -38,3 +38,9 @@ class Cache:
                     gone, _ = self._kept.popitem(last=False)
                     self._making.pop(gone, None)
             return made
+
+    def peek(self, key: Hashable, version: Hashable = None) -> Any:
+        """Return what is kept for this key and version, None if there is nothing."""
+        with self._lock:
+            kept = self._kept.get(key)
+            return kept[1] if kept is not None and kept[0] == version else None

@@ -6,10 +6,10 @@ over many rows (sums over documents) is done in blocks of bounded size and kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -19,6 +19,7 @@ from dashboard.documents import Document, Documents, find_starts
 from encoder.features import Features
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 Ranges = tuple[tuple[int, int], ...]
 """Numbers of documents, or of rows, as [start, stop) in rising order."""
 
@@ -61,9 +62,9 @@ class FeatureIndex(Protocol):
 class Corpus:
     """Features with their documents. Safe for several threads."""
 
-    def __init__(self, features: Features, starts_of: Cache) -> None:
+    def __init__(self, features: Features, of_shards: Cache) -> None:
         self.features = features
-        self._starts_of = starts_of
+        self._of_shards = of_shards
         self.kept = Cache(KEPT_SUMS)
 
     @property
@@ -84,14 +85,24 @@ class Corpus:
 
     @cached_property
     def documents(self) -> Documents:
-        starts, stamps = [np.zeros(0, np.int64)], self.features.stamps
-        for i, path in enumerate(self.features.paths):
-            starts.append(self.features.first_rows[i] + self._starts_of.get(path, partial(self._starts, i), stamps[i]))
+        starts = [np.zeros(0, np.int64)]
+        for i in range(self.features.n_shards):
+            starts.append(self.features.first_rows[i] + self.of_shard(i, "starts", partial(self._starts, i)))
         return Documents(self.features, np.concatenate([*starts, [self.n_rows]]).astype(np.int64))
 
     def _starts(self, i: int) -> Array:
         first, stop = self.features.first_rows[i : i + 2]
         return find_starts(self.features.array(i, "row_document"), int(stop - first))
+
+    def of_shard(self, shard: int, what: str, make: Callable[[], T]) -> T:
+        """Return what `make` finds out about a shard; kept for as long as the file is the same."""
+        file = self.features.files[shard]
+        return self._of_shards.get((what, file.path), make, file.stamp)
+
+    def known_of_shard(self, shard: int, what: str) -> Any:
+        """Return what `of_shard` has found out before, None if it has not."""
+        file = self.features.files[shard]
+        return self._of_shards.peek((what, file.path), file.stamp)
 
     def name(self, shard: int) -> str:
         """Return the shard's name, without folder and ending."""

@@ -19,7 +19,7 @@ from dashboard.cache import Cache
 from dashboard.corpus import Corpus
 from dashboard.errors import NotFoundError, NotReadyError
 from dashboard.folder import FeaturesFolder
-from dashboard.progress import Counts
+from dashboard.progress import Patient
 from dashboard.tokens import Vocabulary
 from encoder.errors import MismatchError
 from encoder.labelled import check_same_sae
@@ -55,7 +55,7 @@ class Look:
     labels_folder: Path
     refusal: str | None
     kept: Cache
-    counts: Counts
+    patient: Patient
 
     @property
     def features(self) -> Corpus:
@@ -119,7 +119,7 @@ class Data:
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     folder: FeaturesFolder = field(init=False)
     _joined: Cache = field(init=False, default_factory=lambda: Cache(8))
-    _counts: Counts = field(init=False, default_factory=Counts)
+    _patient: Patient = field(init=False, default_factory=Patient)
     _kept: Cache = field(init=False, default_factory=lambda: Cache(KEPT_FIGURES))
 
     def __post_init__(self) -> None:
@@ -138,7 +138,9 @@ class Data:
                 refusal = self._refusal(corpus, labels)
             if refusal:
                 labels, store = None, None
-            yield Look(self.settings, self.vocabulary, corpus, labels, store, folder, refusal, self._kept, self._counts)
+            yield Look(
+                self.settings, self.vocabulary, corpus, labels, store, folder, refusal, self._kept, self._patient
+            )
 
     def _labels_folder(self, corpus: Corpus | None) -> Path:
         """Return the folder of the named SAE, else of the features', else of the only one, else of the default one."""

@@ -15,7 +15,7 @@ from dashboard.corpus import Corpus
 from encoder.features import open_features
 
 SETTLED_NS = 1_000_000_000
-KEPT_STARTS = 1 << 16
+KEPT_OF_SHARDS = 1 << 16
 
 
 class FeaturesFolder:
@@ -30,7 +30,7 @@ class FeaturesFolder:
         self._seen: tuple[tuple[str, int, int, int], ...] = ()
         self._changed_ns: int | None = None
         self._corpus: Corpus | None = None
-        self._starts_of = Cache(KEPT_STARTS)
+        self._of_shards = Cache(KEPT_OF_SHARDS)
 
     def corpus(self) -> Corpus | None:
         """Open what has changed. Raises: EncoderError if a file is damaged or of another SAE than the rest."""
@@ -44,7 +44,7 @@ class FeaturesFolder:
                 seen = self._list()
                 if seen != self._seen or (seen and self._corpus is None):
                     self._changed_ns = None  # so that a file that is damaged is said to be so each time
-                    self._corpus = Corpus(open_features(self.path), self._starts_of) if seen else None
+                    self._corpus = Corpus(open_features(self.path), self._of_shards) if seen else None
                     self._seen = seen
                 is_settled = abs(time.time_ns() - changed_ns) > SETTLED_NS
                 self._changed_ns = changed_ns if is_settled else None

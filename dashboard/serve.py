@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
@@ -17,6 +19,8 @@ from dashboard.routes import Routes
 from dashboard.web_files import WebFiles
 
 SHUTDOWN_S = 1.0
+_SILENT = logging.Logger("sae-dashboard", logging.CRITICAL + 1)
+"""aiohttp's: it writes a traceback for whoever speaks no HTTP. What goes wrong here, `Guard` reports."""
 
 
 def make_app(data: Data, guard: Guard) -> web.Application:
@@ -25,11 +29,28 @@ def make_app(data: Data, guard: Guard) -> web.Application:
     return app
 
 
-async def serve(data: Data, host: str, port: int, on_listening: Callable[[str], None]) -> int:
-    """Serve until SIGINT or SIGTERM; return 128 + the signal. `on_listening` gets the address to look at.
+@asynccontextmanager
+async def listening(data: Data, host: str, port: int) -> AsyncIterator[str]:
+    """Serve for the block; yield the address to open, with the token if one is needed.
 
     Raises: DashboardError if the address cannot be listened at.
     """
+    guard = Guard(host)
+    runner = web.AppRunner(make_app(data, guard), access_log=None, logger=_SILENT, shutdown_timeout=SHUTDOWN_S)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as exc:
+            raise DashboardError(_cannot_listen(host, port, exc)) from exc
+        guard.port = runner.addresses[0][1]
+        yield address_of(host, guard)
+    finally:
+        await runner.cleanup()
+
+
+async def serve(data: Data, host: str, port: int, on_listening: Callable[[str], None]) -> int:
+    """Serve until SIGINT or SIGTERM; return 128 + the signal. `on_listening` gets the address to open."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
 
@@ -39,19 +60,9 @@ async def serve(data: Data, host: str, port: int, on_listening: Callable[[str], 
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end, number)
-    guard = Guard(host)
-    runner = web.AppRunner(make_app(data, guard), access_log=None, shutdown_timeout=SHUTDOWN_S)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as exc:
-            raise DashboardError(_cannot_listen(host, port, exc)) from exc
-        guard.port = runner.addresses[0][1]
-        on_listening(address_of(host, guard))
+    async with listening(data, host, port) as address:
+        on_listening(address)
         return 128 + await ended
-    finally:
-        await runner.cleanup()
 
 
 def address_of(host: str, guard: Guard) -> str:

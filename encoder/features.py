@@ -93,9 +93,9 @@ class Features:
         return self._starts
 
     @property
-    def stamps(self) -> list[tuple[int, ...]]:
-        """Return which file each was: a file that is replaced has another."""
-        return [file.stamp for file in self._files]
+    def files(self) -> list[FeatureFile]:
+        """Return what the headers of each file say."""
+        return self._files
 
     def __repr__(self) -> str:
         return f"<Features {self.shape[0]} x {self.shape[1]}, {self.nnz} stored, {self.n_shards} shards>"
@@ -128,10 +128,6 @@ class Features:
         loaded = self._load(i)
         start, stop, _ = slice(start, stop).indices(loaded.file.shape[0])
         return loaded.tokens(start, max(start, stop))
-
-    def has(self, i: int, name: str) -> bool:
-        """Say whether the i-th file has an array of that name; nothing is read for it."""
-        return name in self._files[i].members
 
     def array(self, i: int, name: str) -> Array | None:
         """Return an array of the i-th file as it is on disk, unchecked; None if the file has none of that name."""

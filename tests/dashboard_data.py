@@ -55,8 +55,9 @@ def write_labels(data_dir: Path, *, n_features: int = WIDTH, finished: bool = Tr
     here = [i for i in range(n_features) if i not in absent]
     tokens = orjson.dumps([" dog", "▁puppy", "<script>", "\n", "‮x"])
     features = [(i, 5.0 + i % 40, (i % 97) / 5000, tokens, orjson.dumps([f" not{i}"])) for i in here]
-    explanations = [(i, "oai_token-act-pair", "gpt-4o-mini", label(i)) for i in here if i not in UNEXPLAINED]
-    explanations += [(i, "eleuther_acts_top20", "claude-3-5-haiku", f"also {label(i)}") for i in here[::7]]
+    explained = [i for i in here if i not in UNEXPLAINED]
+    explanations = [(i, "oai_token-act-pair", "gpt-4o-mini", label(i)) for i in explained]
+    explanations += [(i, "eleuther_acts_top20", "claude-3-5-haiku", also(i)) for i in explained if i % 7 == 0]
     with closing(Store.open(folder)) as store:
         store.set_meta(**told, num_features=n_features, downloaded_at="2026-11-25T00:00:00Z")
         failed = [(i, "HTTP 500 after 5 attempts") for i in FAILED]
@@ -70,6 +71,17 @@ def write_labels(data_dir: Path, *, n_features: int = WIDTH, finished: bool = Tr
 
 def label(index: int) -> str:
     return HOSTILE.get(index, f"references to {TOPICS[index % len(TOPICS)]}, kind {index // len(TOPICS)}")
+
+
+def also(index: int) -> str:
+    return f"also {label(index)}"
+
+
+def published(index: int) -> str | None:
+    """Return the label that is shown: where nothing is preferred, the first by its text."""
+    if index in (*MISSING, *FAILED, *UNEXPLAINED):
+        return None
+    return min(label(index), also(index)) if index % 7 == 0 else label(index)
 
 
 def made_up(n_rows: int, seed: int, width: int = WIDTH, density: float = 0.06) -> scipy.sparse.csr_matrix:

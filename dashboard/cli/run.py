@@ -8,9 +8,12 @@ from pathlib import Path
 
 from dashboard.data import Data, Settings
 from dashboard.errors import DashboardError
+from dashboard.export import export
 from dashboard.serve import serve
 from dashboard.tokens import Vocabulary, open_vocabulary
+from dashboard.web_files import WebFiles
 from saefetch.cli.options import one_sae
+from saefetch.cli.output import remark
 
 
 def run(
@@ -40,8 +43,12 @@ def run(
     settings = Settings(root, features or Path("features"), sae, sae if is_named else None, queue)
     vocabulary = Vocabulary() if tokenizer is None else open_vocabulary(tokenizer)
     data = Data(settings, vocabulary)
-    with data.look():  # says now what is damaged
-        pass
+    with data.look() as look:  # says now what is damaged
+        if static is not None:
+            n_documents = export(look, static, documents, WebFiles())
+            print(static / "index.html")
+            remark(f"{n_documents:,} documents; open it in a browser, or send the whole folder")
+            return 0
     return asyncio.run(serve(data, host, port, lambda address: _is_listening(data, address, open_browser)))
 
 

@@ -72,20 +72,27 @@ def top(look: Look, asked: Parameters, index: int) -> dict[str, Any]:
         raise look.need_index()
     rows, values = corpus.index.column(index)
     order = corpus.kept.get(("top", index, distinct), lambda: _order(corpus, rows, values, distinct=bool(distinct)))
-    chosen = order[offset : offset + limit].tolist()
-    return {
-        "total": len(order),
-        "contexts": [_context(look, index, int(rows[at]), float(values[at]), around) for at in chosen],
-    }
+    chosen = order[offset : offset + limit]
+    return {"total": len(order), "contexts": contexts(look, index, rows[chosen], values[chosen], around)}
 
 
 def _order(corpus: Corpus, rows: Array, values: Array, *, distinct: bool) -> Array:
-    """Return the order of the entries of a column: the strongest first, of equal ones the lower row first."""
-    order = np.argsort(-values, kind="stable")
+    order = strongest_first(values)
     if distinct:
         _, first = np.unique(corpus.documents.of_rows(rows[order]), return_index=True)
         order = order[np.sort(first)]
     return order
+
+
+def strongest_first(values: Array) -> Array:
+    """Return the order of a column's entries: the strongest first, of equal ones the lower row first."""
+    return np.argsort(-values, kind="stable")
+
+
+def contexts(look: Look, index: int, rows: Array, values: Array, around: int) -> list[dict[str, Any]]:
+    """Show a feature's rows, each with up to `around` tokens before and after it, and its value on each of them."""
+    pairs = zip(rows.tolist(), values.tolist(), strict=True)
+    return [_context(look, index, row, value, around) for row, value in pairs]
 
 
 def _context(look: Look, index: int, row: int, value: float, around: int) -> dict[str, Any]:

@@ -108,28 +108,27 @@ def as_typed(query: str) -> str:
 
 def _sorted(found: _Found, figures: Figures, n_features: int, sort: str, rising: bool) -> tuple[Array, int]:
     """Return the features in the order asked for, and how many there are."""
-    indices = found.indices
-    if sort == "match" and not found.marked:
+    if sort == "match" and not found.marked:  # what matches best without words
         sort = "here" if found.here is not None else "log_ratio" if found.log_ratio is not None else "index"
-        rising = rising if sort != "index" else False
-    known = {"here": found.here, "log_ratio": found.log_ratio}
-    if sort in known:
-        values = known[sort]
-        if values is None:
-            needs = "document" if sort == "here" else "a and b"
-            raise RequestError(f"sort {sort}: goes with {needs}")
-        assert indices is not None  # as they were narrowed down
-        return indices[order_of(np.array([values[i] for i in indices.tolist()]), rising=rising)], len(indices)
+        rising = rising != (sort == "index")
+    indices = found.indices
     if indices is None:
-        if sort == "index":
-            every = np.arange(n_features)
-            return every, n_features
-        return figures.order(sort, rising=rising), n_features
+        if sort in figures.by_name:
+            return figures.order(sort, rising=rising), n_features
+        indices = np.arange(n_features)
     if sort == "match":
-        return indices[::-1] if rising else indices, len(indices)
+        return indices[:: -1 if rising else 1], len(indices)
     if sort == "index":
         return np.sort(indices)[:: 1 if rising else -1], len(indices)
-    return indices[order_of(figures.by_name[sort][indices], rising=rising)], len(indices)
+    values = figures.by_name[sort][indices] if sort in figures.by_name else _known(found, sort, indices)
+    return indices[order_of(values, rising=rising)], len(indices)
+
+
+def _known(found: _Found, sort: str, indices: Array) -> Array:
+    known = found.here if sort == "here" else found.log_ratio
+    if known is None:
+        raise RequestError(f"sort {sort}: goes with {'document' if sort == 'here' else 'a and b'}")
+    return np.array([known[index] for index in indices.tolist()], np.float64)
 
 
 def _pieces(marked: str) -> list[tuple[str, bool]]:

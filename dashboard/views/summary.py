@@ -8,6 +8,7 @@ import saefetch
 from dashboard.corpus import Corpus
 from dashboard.data import Look
 from dashboard.parameters import Parameters
+from dashboard.progress import count
 
 PARAMETERS = ()
 
@@ -35,7 +36,7 @@ def _features(look: Look, corpus: Corpus) -> dict[str, Any]:
         "n_shards": features.n_shards,
         "n_documents": len(corpus.documents),
         "mean_l0": features.nnz / max(1, corpus.n_rows),
-        "has_text": any(features.has(i, "tokens") for i in range(features.n_shards)),
+        "has_text": any("tokens" in file.members for file in features.files),
         "sae": {
             "release": meta.get("sae_release"),
             "id": meta.get("sae_id"),
@@ -50,7 +51,7 @@ def _features(look: Look, corpus: Corpus) -> dict[str, Any]:
 def _labels(look: Look) -> dict[str, Any] | None:
     if look.labels is None or look.store is None:
         return None
-    counted = look.counts.of(look.store, look.labels_folder)
+    counted = count(look.store, look.labels_folder, look.patient)
     return {
         "release": look.labels.release,
         "id": look.labels.sae_id,
