@@ -18,7 +18,7 @@ Examples:
 
 \b
 It only reads: labels and features may be written meanwhile. Ctrl-C ends it.
-Exit status: 0 --static is done, 1 a file is damaged, 2 bad usage, 130 ended by Ctrl-C, 143 by SIGTERM."""
+Exit status: 0 --static is done, 2 bad usage or a damaged file, 130 ended by Ctrl-C, 143 by SIGTERM."""
 
 app = typer.Typer(
     name="sae-dashboard",

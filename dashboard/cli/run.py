@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dashboard.data import Data, Settings
@@ -12,8 +14,10 @@ from dashboard.export import export
 from dashboard.serve import serve
 from dashboard.tokens import Vocabulary, open_vocabulary
 from dashboard.web_files import WebFiles
+from encoder.errors import EncoderError
 from saefetch.cli.options import one_sae
 from saefetch.cli.output import remark
+from saefetch.errors import StoreError
 
 
 def run(
@@ -43,13 +47,22 @@ def run(
     settings = Settings(root, features or Path("features"), sae, sae if is_named else None, queue)
     vocabulary = Vocabulary() if tokenizer is None else open_vocabulary(tokenizer)
     data = Data(settings, vocabulary)
-    with data.look() as look:  # says now what is damaged
+    with _damage_is_usage(), data.look() as look:
         if static is not None:
             n_documents = export(look, static, documents, WebFiles())
             print(static / "index.html")
             remark(f"{n_documents:,} documents; open it in a browser, or send the whole folder")
             return 0
     return asyncio.run(serve(data, host, port, lambda address: _is_listening(data, address, open_browser)))
+
+
+@contextmanager
+def _damage_is_usage() -> Iterator[None]:
+    """What cannot be shown is exit 2, as it is the folder that was named; while it is served it would be a 500."""
+    try:
+        yield
+    except (EncoderError, StoreError) as exc:
+        raise DashboardError(str(exc)) from exc
 
 
 def _is_listening(data: Data, address: str, open_browser: bool) -> None:
