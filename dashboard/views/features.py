@@ -91,11 +91,10 @@ def strongest_first(values: Array) -> Array:
 
 def contexts(look: Look, index: int, rows: Array, values: Array, around: int) -> list[dict[str, Any]]:
     """Show a feature's rows, each with up to `around` tokens before and after it, and its value on each of them."""
-    pairs = zip(rows.tolist(), values.tolist(), strict=True)
-    return [_context(look, index, row, value, around) for row, value in pairs]
+    return [_context(look, index, int(row), value, around) for row, value in zip(rows, values, strict=True)]
 
 
-def _context(look: Look, index: int, row: int, value: float, around: int) -> dict[str, Any]:
+def _context(look: Look, index: int, row: int, value: np.float32, around: int) -> dict[str, Any]:
     corpus = look.features
     document = corpus.documents.of_row(row)
     position = row - document.first_row
