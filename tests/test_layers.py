@@ -100,7 +100,7 @@ HELP = "import {0}.cli\nsys.argv[1:] = {1!r}\ntry: {0}.cli.main()\nexcept System
         *((package, words) for package in ("saefetch", "encoder") for words in (["--help"], ["status", "--help"])),
         ("saefetch", ["status", "-h"]),
         ("dashboard", ["--help"]),
-        ("dashboard", ["--version"]),
+        ("dashboard", ["-h"]),
     ],
 )
 def test_help_imports_nothing_that_it_does_not_need(package: str, words: list[str]) -> None:
