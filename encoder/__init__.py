@@ -11,17 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from encoder.errors import EncoderError
+    from encoder.feature_index import FeatureIndex, index_state, open_index
     from encoder.features import Features, open_features
     from encoder.labelled import Active, LabelledFeatures
 
-__all__ = ["Active", "EncoderError", "Features", "LabelledFeatures", "open_features"]
+__all__ = [
+    "Active",
+    "EncoderError",
+    "FeatureIndex",
+    "Features",
+    "LabelledFeatures",
+    "index_state",
+    "open_features",
+    "open_index",
+]
 
 _HOMES = {
     "Active": "encoder.labelled",
     "EncoderError": "encoder.errors",
+    "FeatureIndex": "encoder.feature_index",
     "Features": "encoder.features",
     "LabelledFeatures": "encoder.labelled",
+    "index_state": "encoder.feature_index",
     "open_features": "encoder.features",
+    "open_index": "encoder.feature_index",
 }
 
 

@@ -47,7 +47,7 @@ class FeatureFile:
     def load(self) -> LoadedFile:
         """Map the file. Raises EncoderError if it is no longer the file that was opened."""
         with self.path.open("rb") as file:
-            if _stamp(file.fileno()) != self.stamp:
+            if stamp_of(file.fileno()) != self.stamp:
                 raise EncoderError(f"{self.path}: was replaced since the folder was opened; open it again")
             buffer: bytes | mmap.mmap
             if self.stamp[2] <= SMALL_BYTES:
@@ -124,7 +124,7 @@ def open_file(path: Path) -> FeatureFile:
         return EncoderError(f"{path}: {why}; it is not a features file of sae-encode, or is damaged")
 
     with path.open("rb") as file:
-        stamp = _stamp(file.fileno())
+        stamp = stamp_of(file.fileno())
         found = find_members(path, file, ("shape", "meta", *_ARRAYS, *token_arrays.NAMES))
         if missing := [name for name in ("shape", "meta", *_ARRAYS) if name not in found]:
             raise refuse(f"has no {' and no '.join(missing)}")
@@ -156,6 +156,7 @@ def open_file(path: Path) -> FeatureFile:
     return FeatureFile(path, (rows, width), indices.shape[0], meta, found, stamp)
 
 
-def _stamp(descriptor: int) -> tuple[int, ...]:
+def stamp_of(descriptor: int) -> tuple[int, ...]:
+    """Say which file is open: device, inode, size and mtime."""
     stat = os.fstat(descriptor)
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -80,10 +80,12 @@ def write_member(
             member.write(part)
 
 
-def find_members(path: Path, file: BinaryIO, names: Collection[str]) -> dict[str, Member]:
+def find_members(
+    path: Path, file: BinaryIO, names: Collection[str], mend: str = "encode its shard again"
+) -> dict[str, Member]:
     """Find those of the arrays `names` that the npz has.
 
-    Raises: EncoderError if the file is not such an npz, or is cut short.
+    Raises: EncoderError if the file is not such an npz, or is cut short; `mend` says what to do then.
     """
     descriptor = file.fileno()
     size = os.fstat(descriptor).st_size
@@ -95,7 +97,7 @@ def find_members(path: Path, file: BinaryIO, names: Collection[str]) -> dict[str
             if name in names:
                 found[name] = _locate(descriptor, size, name, offset, n_bytes)
     except (ValueError, TypeError, struct.error) as exc:
-        raise EncoderError(f"{path}: not a whole npz of sae-encode ({exc}); encode its shard again") from exc
+        raise EncoderError(f"{path}: not a whole npz of sae-encode ({exc}); {mend}") from exc
     return found
 
 

@@ -420,6 +420,7 @@ def test_the_help_of_a_command_names_every_flag_of_the_contract(encode: Command)
         "status": ["--queue", "--json"],
         "retry": ["--queue", "[JOB...]"],
         "stats": ["--json", "DIR"],
+        "index": ["--memory-mb", "--json", "--quiet", "DIR"],
     }.items():
         shown = encode(command, "--help").out
         for flag in flags:

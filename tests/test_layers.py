@@ -74,9 +74,16 @@ def test_the_dashboard_imports_no_torch_at_any_level() -> None:
     assert "aiohttp" in modules and not modules & {"torch", "numba", "triton", "sae_lens", "tokenizers"}
 
 
-@pytest.mark.parametrize("module", ["features", "feature_file", "csr", "labelled", "queue", "cli.queue"])
+@pytest.mark.parametrize(
+    "module", ["features", "feature_file", "feature_index", "csr", "labelled", "queue", "cli.queue"]
+)
 def test_features_and_queues_are_read_without_torch(module: str) -> None:
     assert not modules_after(f"import encoder.{module}") & {"torch", "sae_lens", "numba", "triton"}
+
+
+def test_the_index_is_made_without_torch() -> None:
+    code = "import encoder.cli.index, encoder.feature_index.build"
+    assert not modules_after(code) & {"torch", "sae_lens", "triton"}
 
 
 def test_the_standin_knows_nothing_of_the_rest() -> None:

@@ -15,6 +15,7 @@ Examples:
   sae-encode run activations/ --out features       with the default SAE: GemmaScope 2B, layer 16
   sae-encode run acts.npy --out features --sae-path params.npz
   sae-encode stats features
+  sae-encode index features                        by feature: what the dashboard needs
   sae-encode submit activations/ --queue queue     then, as often as you like, here or elsewhere:
   sae-encode work --queue queue
 
@@ -38,6 +39,12 @@ Examples:
   sae-encode work --queue queue                    until the queue is done
   sae-encode work --queue queue --watch            for ever, and take what is dropped into queue/inbox/
 Killing it is safe at any instant: what it was at goes back to the queue."""
+
+INDEX_EXAMPLES = """\b
+Examples:
+  sae-encode index features
+  sae-encode index features --memory-mb 64
+Where DIR/features.csc is of the shards that are there, nothing is done."""
 
 app = typer.Typer(
     name="sae-encode",
@@ -198,3 +205,16 @@ def stats(
     from encoder.cli.stats import stats as show
 
     show(folder, as_json=json)
+
+
+@app.command(short_help="Make a folder of features readable by feature.", epilog=INDEX_EXAMPLES)
+def index(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of features.")],
+    memory_mb: Annotated[int, typer.Option(metavar="N", min=1, help="Memory for the work.")] = 256,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write DIR/features.csc: where each feature fires, how strongly, and where most strongly."""
+    from encoder.cli.index import index as make
+
+    make(folder, memory_mb, as_json=json, quiet=quiet)

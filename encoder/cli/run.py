@@ -20,7 +20,8 @@ from typing import IO, Any, NoReturn
 
 from encoder.cli.display import make_display, relay
 from encoder.cli.queue import not_read
-from encoder.cli.work import finish, signals, work_here
+from encoder.cli.signals import signals
+from encoder.cli.work import finish, work_here
 from encoder.devices import pick_device
 from encoder.errors import InputError, MismatchError
 from encoder.load import load_named

@@ -1,19 +1,17 @@
-"""`sae-encode work`: one worker process on a queue; also what `run` shares with it: signals and the last words."""
+"""`sae-encode work`: one worker process on a queue; also what `run` shares with it: the last words."""
 
 from __future__ import annotations
 
 import json
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 from encoder.cli.display import make_display
+from encoder.cli.signals import signals
 from encoder.options import Options
 from encoder.queue import Queue
 from encoder.readers import parse_select
@@ -68,25 +66,6 @@ def work_here(
         with signals(worker.stop) as caught:
             worker.run(watch)
     return worker.totals, caught[0] if caught else 0
-
-
-@contextmanager
-def signals(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Call `stop` at the first SIGINT or SIGTERM; a second one ends the process at once, which loses nothing either."""
-    caught: list[int] = []
-
-    def handle(number: int, _frame: Any) -> None:
-        caught.append(number)
-        stop()
-        for each in before:
-            signal.signal(each, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def finish(summary: dict[str, Any], stopped_by: int, *, retry: Path, as_json: bool, quiet: bool) -> NoReturn:

@@ -1,0 +1,84 @@
+"""`sae-encode index`: the index of a folder of features, by feature."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from encoder.cli.signals import signals
+from encoder.digest import Stopped
+from encoder.errors import EncoderError
+from encoder.feature_index import open_index
+from encoder.feature_index.format import NAME, is_of, open_index_file
+from encoder.features import open_features
+
+
+def index(folder: Path, memory_mb: int, *, as_json: bool, quiet: bool) -> None:
+    """Make the index unless it is there. Raises: EncoderError."""
+    began = time.monotonic()
+    is_made = not _is_ready(folder)
+    if is_made:
+        from encoder.feature_index.build import build_index  # takes numba along
+
+        stopped_by: list[int] = []
+        try:
+            with _progress(quiet=quiet) as watch, signals(lambda: None) as stopped_by:
+                build_index(folder, memory_bytes=memory_mb << 20, watch=watch, stopping=lambda: bool(stopped_by))
+        except Stopped:
+            again = shlex.join(["sae-encode", *sys.argv[1:]])
+            print(f"Interrupted; nothing was changed. To start again: {again}", file=sys.stderr)
+            sys.exit(128 + stopped_by[0])
+    with open_index(folder) as made:
+        rows, width = made.shape
+        summary = {
+            "state": "made" if is_made else "unchanged",
+            "path": str(made.path),
+            "shards": len(made.meta["shards"]),
+            "rows": rows,
+            "d_sae": width,
+            "nnz": made.nnz,
+            "n_documents": made.n_documents_total,
+            "bytes": made.path.stat().st_size,
+            "elapsed_s": round(time.monotonic() - began, 3),
+        }
+    if as_json:
+        print(json.dumps(summary), flush=True)
+    elif not quiet:
+        print(_in_words(summary))
+
+
+def _is_ready(folder: Path) -> bool:
+    """Say whether there is nothing to do. A damaged index is made again."""
+    try:
+        made = open_index_file(folder / NAME)
+    except EncoderError:
+        return False
+    with open_features(folder) as features:
+        return is_of(made, features)
+
+
+def _in_words(summary: Mapping[str, object]) -> str:
+    words = "{nnz:,} values of {d_sae:,} features on {rows:,} rows, {n_documents:,} documents".format(**summary)
+    if summary["state"] == "unchanged":
+        return f"{words}; nothing to do\n{summary['path']}"
+    return f"{words} ({summary['elapsed_s']:.1f} s)\n{summary['path']}"
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar, on a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("[bold]{task.description}"), BarColumn(24), TaskProgressColumn()
+    with Progress(*columns, TimeRemainingColumn(compact=True), console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("index", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=max(1, total))
