@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from dashboard.cache import Cache
 from dashboard.documents import Document, Documents, find_starts
+from encoder.feature_index import FeatureIndex
+from encoder.feature_index.format import State
 from encoder.features import Features
 
 Array = np.ndarray[Any, Any]
@@ -48,24 +50,15 @@ class Sums:
         return spread
 
 
-class FeatureIndex(Protocol):
-    """What is asked of an index by feature: `count` int64 [F], `largest` float32 [F], and a feature's column."""
-
-    count: Array
-    largest: Array
-
-    def column(self, feature: int) -> tuple[Array, Array]:
-        """Return the rows on which it fires, rising, and its values there."""
-        ...
-
-
 class Corpus:
-    """Features with their documents. Safe for several threads."""
+    """Features with their documents, and their index by feature if it is of these. Safe for several threads."""
 
-    def __init__(self, features: Features, of_shards: Cache) -> None:
+    def __init__(self, features: Features, of_shards: Cache, index: FeatureIndex | None = None) -> None:
         self.features = features
-        self._of_shards = of_shards
+        self.index_state: State = "missing" if index is None else index.state_for(features)
+        self.index = index if self.index_state == "ready" else None
         self.kept = Cache(KEPT_SUMS)
+        self._of_shards = of_shards
 
     @property
     def n_rows(self) -> int:
@@ -75,16 +68,10 @@ class Corpus:
     def d_sae(self) -> int:
         return self.features.shape[1]
 
-    @property
-    def index(self) -> FeatureIndex | None:
-        return None
-
-    @property
-    def index_state(self) -> str:
-        return "missing"
-
     @cached_property
     def documents(self) -> Documents:
+        if self.index is not None:
+            return Documents(self.features, self.index.documents)
         starts = [np.zeros(0, np.int64)]
         for i in range(self.features.n_shards):
             starts.append(self.features.first_rows[i] + self.of_shard(i, "starts", partial(self._starts, i)))

@@ -56,8 +56,8 @@ def figures_of(look: Look) -> Figures:
 def _here(look: Look) -> Figures:
     corpus = look.features
     assert corpus.index is not None
-    count = corpus.index.count.astype(np.float64)
-    return Figures("here", count / max(1, corpus.n_rows), corpus.index.largest.astype(np.float64), count)
+    index = corpus.index
+    return Figures("here", index.density, index.max.astype(np.float64), index.count.astype(np.float64))
 
 
 def _neuronpedias(store: Store, n_features: int) -> Figures:

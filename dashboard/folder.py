@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from dashboard.cache import Cache
 from dashboard.corpus import Corpus
+from encoder.errors import EncoderError
+from encoder.feature_index import FeatureIndex, open_index
+from encoder.feature_index.format import NAME
 from encoder.features import open_features
 
 SETTLED_NS = 1_000_000_000
 KEPT_OF_SHARDS = 1 << 16
+
+
+Names = tuple[tuple[str, int, int, int], ...]
+"""Files by their names, with inode, size and time of change."""
 
 
 class FeaturesFolder:
@@ -27,8 +35,8 @@ class FeaturesFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._seen: tuple[tuple[str, int, int, int], ...] = ()
         self._changed_ns: int | None = None
+        self._seen: tuple[Names, Names] = ((), ())
         self._corpus: Corpus | None = None
         self._of_shards = Cache(KEPT_OF_SHARDS)
 
@@ -38,19 +46,42 @@ class FeaturesFolder:
             try:
                 changed_ns = self.path.stat().st_mtime_ns
             except OSError:
-                self._seen, self._changed_ns, self._corpus = (), None, None
+                self._seen, self._changed_ns, self._corpus = ((), ()), None, None
                 return None
             if changed_ns != self._changed_ns:
-                seen = self._list()
-                if seen != self._seen or (seen and self._corpus is None):
-                    self._changed_ns = None  # so that a file that is damaged is said to be so each time
-                    self._corpus = Corpus(open_features(self.path), self._of_shards) if seen else None
-                    self._seen = seen
+                self._changed_ns = None  # so that a file that is damaged is said to be so each time
+                self._look()
                 is_settled = abs(time.time_ns() - changed_ns) > SETTLED_NS
                 self._changed_ns = changed_ns if is_settled else None
             return self._corpus
 
-    def _list(self) -> tuple[tuple[str, int, int, int], ...]:
-        paths = [self.path] if self.path.is_file() else sorted(self.path.glob("*.npz"))
-        stats = ((path.name, path.stat()) for path in paths)
-        return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    def _look(self) -> None:
+        """List the folder, and open what is not as it was."""
+        shards = self._list("*.npz")
+        seen = shards, self._list(NAME)
+        if seen == self._seen:
+            return
+        if not shards:
+            self._corpus = None
+        else:
+            is_same = self._corpus is not None and shards == self._seen[0]
+            features = self._corpus.features if self._corpus and is_same else open_features(self.path)
+            self._corpus = Corpus(features, self._of_shards, self._open_index() if seen[1] else None)
+        self._seen = seen
+
+    def _open_index(self) -> FeatureIndex | None:
+        try:
+            return open_index(self.path)
+        except EncoderError:  # damaged: as good as none, and the command that makes it is shown
+            return None
+
+    def _list(self, pattern: str) -> Names:
+        paths = sorted(self.path.glob(pattern))
+        if self.path.is_file() and pattern != NAME:
+            paths = [self.path]
+        names = []
+        for path in paths:
+            with suppress(FileNotFoundError):  # it has just been removed
+                stat = path.stat()
+                names.append((path.name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        return tuple(names)

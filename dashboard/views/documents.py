@@ -79,7 +79,7 @@ def tokens(look: Look, asked: Parameters, number: int) -> dict[str, Any]:
     """Return the tokens [start, stop) of a document, each with the value of the `colour`.
 
     The scale is the largest value in the document; in one of more than SAMPLED_ROWS the largest in samples of it, so
-    that a value may be above it.
+    that a value may be above it, except for a feature's with an index.
     """
     corpus = look.features
     document = corpus.documents[number]
@@ -144,6 +144,9 @@ def column_of_rows(rows: csr_matrix, feature: int) -> Array:
 
 
 def _scale(corpus: Corpus, document: Document, colour: str, feature: int | None) -> float:
+    if feature is not None and corpus.index is not None:
+        _, values = corpus.index.feature(feature, document.first_row, document.stop_row)
+        return float(values.max(initial=0))
     samples = (_values(corpus, first, n, colour, feature) for first, n in _samples(document))
     return max((float(values.max()) for values in samples if len(values)), default=0.0)
 

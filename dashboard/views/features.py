@@ -11,6 +11,7 @@ from dashboard.data import Look
 from dashboard.documents import Document
 from dashboard.parameters import Parameters
 from dashboard.views.documents import column_of_rows
+from encoder.feature_index import FeatureIndex
 
 Array = np.ndarray[Any, Any]
 
@@ -43,21 +44,13 @@ def feature(look: Look, asked: Parameters, index: int) -> dict[str, Any]:
 def _here(corpus: Corpus, index: int) -> dict[str, Any] | None:
     if corpus.index is None:
         return None
-    here: dict[str, Any] = corpus.kept.get(("here", index), lambda: _figures(corpus, index))
-    return here
-
-
-def _figures(corpus: Corpus, index: int) -> dict[str, Any]:
-    assert corpus.index is not None
-    rows, values = corpus.index.column(index)
-    largest = float(values.max()) if len(values) else 0.0
-    counts, edges = np.histogram(values, bins=N_BINS, range=(0.0, largest or 1.0))
+    edges, counts = corpus.index.histogram(index)
     return {
-        "count": len(values),
-        "density": len(values) / max(1, corpus.n_rows),
-        "max": largest,
-        "mean": float(values.mean(dtype=np.float64)) if len(values) else 0.0,
-        "n_documents": len(np.unique(corpus.documents.of_rows(rows))),
+        "count": corpus.index.count[index],
+        "density": corpus.index.density[index],
+        "max": corpus.index.max[index],
+        "mean": corpus.index.mean[index],
+        "n_documents": corpus.index.n_documents[index],
         "histogram": {"edges": edges, "counts": counts},
     }
 
@@ -70,18 +63,26 @@ def top(look: Look, asked: Parameters, index: int) -> dict[str, Any]:
     look.check_feature(index)
     if corpus.index is None:
         raise look.need_index()
-    rows, values = corpus.index.column(index)
-    order = corpus.kept.get(("top", index, distinct), lambda: _order(corpus, rows, values, distinct=bool(distinct)))
-    chosen = order[offset : offset + limit]
-    return {"total": len(order), "contexts": contexts(look, index, rows[chosen], values[chosen], around)}
+    rows, values, total = _strongest(corpus.index, index, offset + limit, distinct=bool(distinct))
+    return {"total": total, "contexts": contexts(look, index, rows[offset:], values[offset:], around)}
 
 
-def _order(corpus: Corpus, rows: Array, values: Array, *, distinct: bool) -> Array:
-    order = strongest_first(values)
-    if distinct:
-        _, first = np.unique(corpus.documents.of_rows(rows[order]), return_index=True)
-        order = order[np.sort(first)]
-    return order
+def _strongest(index: FeatureIndex, feature: int, k: int, *, distinct: bool) -> tuple[Array, Array, int]:
+    """Return the rows of the k strongest tokens, or of the strongest of k documents, their values, how many there are.
+
+    How many tokens hold the strongest of k documents is found by trying: it is k at least.
+    """
+    count = int(index.count[feature])
+    if not distinct:
+        return *index.top(feature, k), count
+    n_documents, n = int(index.n_documents[feature]), k
+    while True:
+        rows, values = index.top(feature, n)
+        _, first = np.unique(index.document_of(rows), return_index=True)
+        if len(first) >= min(k, n_documents) or n >= count:
+            first = np.sort(first)[:k]
+            return rows[first], values[first], n_documents
+        n = max(64, 4 * n)
 
 
 def strongest_first(values: Array) -> Array:

@@ -24,7 +24,7 @@ def row(look: Look, asked: Parameters, number: int) -> dict[str, Any]:
     index, value = matrix.indices[order], matrix.data[order]
     labels = look.pick(index.tolist())
     largest = [labels[i].max_activation if i in labels else None for i in index.tolist()]
-    here = None if corpus.index is None else corpus.index.largest[index]
+    here = None if corpus.index is None else corpus.index.max[index]
     return {
         "row": number,
         "document": document.id,

@@ -71,5 +71,7 @@ def _hints(look: Look) -> list[dict[str, str]]:
     if look.corpus is None:
         hints.append({"what": "no features yet", "command": look.encode_command})
     elif look.corpus.index is None:
-        hints.append({"what": "no index by feature yet", "command": look.index_command})
+        is_stale = look.corpus.index_state == "stale"
+        what = "the index by feature is not of these shards" if is_stale else "no index by feature yet"
+        hints.append({"what": what, "command": look.index_command})
     return hints
