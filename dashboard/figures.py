@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dashboard.data import Look
+from saefetch.labels import Label
 from saefetch.store import LIVE, Store
 
 Array = np.ndarray[Any, Any]
 
+FIGURES = ("density", "max", "count")
 _UNKNOWN = "9e999"
 """Infinity to SQLite: no figure in a store is infinite."""
 _FIGURES = (
@@ -51,6 +55,27 @@ def figures_of(look: Look) -> Figures:
         return look.kept.get(key, lambda: _neuronpedias(store, n_features), version)
     unknown = np.full(look.n_features, np.nan)
     return Figures(None, unknown, unknown, unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class SomeFigures:
+    """The figures of a few features, in their order, None where one is not known."""
+
+    source: str | None
+    of: list[dict[str, float | int | None]]
+
+
+def figures_of_some(look: Look, indices: Sequence[int], labels: Mapping[int, Label]) -> SomeFigures:
+    """Return what `figures_of` knows of these features without a look at all of them."""
+    if look.corpus is not None and look.corpus.index is not None:
+        index = look.corpus.index
+        arrays = {"density": index.density, "max": index.max, "count": index.count}
+        return SomeFigures("here", [{name: values[i] for name, values in arrays.items()} for i in indices])
+    figures: list[dict[str, float | int | None]] = []
+    for one in map(labels.get, indices):
+        density, largest = (one.frac_nonzero, one.max_activation) if one is not None else (None, None)
+        figures.append({"density": density, "max": largest, "count": None})
+    return SomeFigures(None if look.labels is None else "neuronpedia", figures)
 
 
 def _here(look: Look) -> Figures:

@@ -52,7 +52,7 @@ def open_vocabulary(path: Path) -> Vocabulary:
     try:
         from tokenizers import Tokenizer
     except ImportError as exc:
-        raise DashboardError("--tokenizer needs the library tokenizers: pip install tokenizers") from exc
+        raise DashboardError("--tokenizer needs the library tokenizers: pip install 'saefetch[dashboard]'") from exc
     try:
         text = path.read_text(encoding="utf-8")
         tokenizer: Any = Tokenizer.from_str(text)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import saefetch
+from saefetch.errors import UsageError
 
 EXAMPLES = """\b
 Examples:
@@ -55,8 +56,12 @@ def dashboard(
     if version:
         typer.echo(f"sae-dashboard {saefetch.__version__}")
         return 0
-    from dashboard.cli.run import run
-
+    try:
+        from dashboard.cli.run import run
+    except ModuleNotFoundError as exc:
+        if exc.name not in ("numpy", "scipy"):
+            raise
+        raise UsageError(f"sae-dashboard needs {exc.name}: pip install 'saefetch[dashboard]'") from exc
     return run(
         data_dir=data_dir,
         features=features,

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dashboard.data import Data, Settings
 from dashboard.errors import DashboardError
 from dashboard.export import export
+from dashboard.figures import figures_of
+from dashboard.parameters import Parameters
 from dashboard.serve import serve
 from dashboard.tokens import Vocabulary, open_vocabulary
+from dashboard.views.summary import summary
 from dashboard.web_files import WebFiles
 from encoder.errors import EncoderError
 from saefetch.cli.options import one_sae
 from saefetch.cli.output import remark
-from saefetch.errors import StoreError
+from saefetch.errors import SaefetchError, StoreError
 
 
 def run(
@@ -75,7 +78,7 @@ def _is_listening(data: Data, address: str, open_browser: bool) -> None:
 
 
 def _warm(data: Data) -> None:
-    """Find the documents before the first page asks for them."""
-    with data.look() as look:
-        if look.corpus is not None:
-            look.corpus.documents  # noqa: B018
+    """Find out what is kept and takes a while, before the first page asks for it."""
+    with suppress(SaefetchError), data.look() as look:  # what is wrong, the page will be told
+        summary(look, Parameters({}, ()))
+        figures_of(look)

@@ -11,7 +11,7 @@ import numpy as np
 from dashboard.contrast import log_ratios, parse_selections
 from dashboard.data import Look
 from dashboard.errors import RequestError
-from dashboard.figures import Figures, figures_of, order_of
+from dashboard.figures import FIGURES, figures_of, figures_of_some, order_of
 from dashboard.parameters import Parameters
 from saefetch.errors import UsageError
 from saefetch.search import MARK
@@ -50,20 +50,20 @@ def search(look: Look, asked: Parameters) -> dict[str, Any]:
     sort = asked.choice("sort", SORTS, "match")
     order = asked.choice("order", ("asc", "desc"), "asc" if sort == "index" else "desc")
     found = _find(look, asked)
-    figures = figures_of(look)
-    page, total = _sorted(found, figures, look.n_features, sort, order == "asc")
+    page, total = _sorted(found, look, sort, order == "asc")
     chosen = page[offset : offset + limit].tolist()
     labels = look.pick(chosen)
+    figures = figures_of_some(look, chosen, labels)
     listed = [
         {
             "index": index,
             "label": labels[index].description if index in labels else None,
             "marked": _pieces(found.marked[index]) if index in found.marked else None,
-            **{name: values[index] for name, values in figures.by_name.items()},
+            **figures.of[at],
             "here": None if found.here is None else found.here[index],
             "log_ratio": None if found.log_ratio is None else found.log_ratio[index],
         }
-        for index in chosen
+        for at, index in enumerate(chosen)
     ]
     return {"total": None if found.is_cut else total, "figures_of": figures.source, "features": listed}
 
@@ -106,21 +106,21 @@ def as_typed(query: str) -> str:
     return f"{query}*" if re.search(r"\w\Z", query) and query.count('"') % 2 == 0 else query
 
 
-def _sorted(found: _Found, figures: Figures, n_features: int, sort: str, rising: bool) -> tuple[Array, int]:
+def _sorted(found: _Found, look: Look, sort: str, rising: bool) -> tuple[Array, int]:
     """Return the features in the order asked for, and how many there are."""
     if sort == "match" and not found.marked:  # what matches best without words
         sort = "here" if found.here is not None else "log_ratio" if found.log_ratio is not None else "index"
         rising = rising != (sort == "index")
     indices = found.indices
     if indices is None:
-        if sort in figures.by_name:
-            return figures.order(sort, rising=rising), n_features
-        indices = np.arange(n_features)
+        if sort in FIGURES:
+            return figures_of(look).order(sort, rising=rising), look.n_features
+        indices = np.arange(look.n_features)
     if sort == "match":
         return indices[:: -1 if rising else 1], len(indices)
     if sort == "index":
         return np.sort(indices)[:: 1 if rising else -1], len(indices)
-    values = figures.by_name[sort][indices] if sort in figures.by_name else _known(found, sort, indices)
+    values = figures_of(look).by_name[sort][indices] if sort in FIGURES else _known(found, sort, indices)
     return indices[order_of(values, rising=rising)], len(indices)
 
 
