@@ -19,7 +19,7 @@ _UNKNOWN = "9e999"
 """Infinity to SQLite: no figure in a store is infinite."""
 _FIGURES = (
     f"SELECT idx, ifnull(max_activation, {_UNKNOWN}), ifnull(frac_nonzero, {_UNKNOWN}) FROM features"
-    f" WHERE idx < ? AND {LIVE} ORDER BY idx, origin DESC"
+    f" WHERE idx < ? AND {LIVE} ORDER BY idx, origin"
 )
 
 
@@ -89,6 +89,6 @@ def _neuronpedias(store: Store, n_features: int) -> Figures:
     rows = np.fromiter(store.query(_FIGURES, (n_features,)), [("index", "<i8"), ("largest", "<f8"), ("density", "<f8")])
     figures = {name: np.full(n_features, np.nan) for name in ("largest", "density")}
     for name, values in figures.items():
-        values[rows["index"]] = rows[name]  # where a feature has several rows, the last is the one that counts
+        values[rows["index"][::-1]] = rows[name][::-1]  # of several rows of a feature the first one counts
         values[np.isinf(values)] = np.nan
     return Figures("neuronpedia", figures["density"], figures["largest"], np.full(n_features, np.nan))
