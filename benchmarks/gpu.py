@@ -159,7 +159,8 @@ def stages(bench: Bench, kernel: TritonKernel, xs: list[torch.Tensor], label: st
     """Time each stage of one tile, and the whole tile."""
     from encoder.kernels.triton_candidates import bounds, expand
     from encoder.kernels.triton_rescore import rescore
-    from encoder.kernels.triton_screen import scale_rows, screen
+    from encoder.kernels.triton_rows import scale_rows
+    from encoder.kernels.triton_screen import screen
 
     size, blocks, columns = bench.size, kernel.blocks, kernel.columns
     tiles = [kernel.sae.prepare(x.to(bench.device)).contiguous() for x in xs]

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from encoder.processor import cpu_model
+
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("aiohttp", "isal", "msgspec", "orjson", "requests", "saefetch")
 
@@ -86,7 +88,7 @@ def write_results(kind: str, machine: dict[str, str], document: dict[str, Any], 
 def describe_machine(kind: str = "labels", libraries: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
     versions = ", ".join(f"{name} {version(name)}" for name in libraries)
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -95,15 +97,6 @@ def describe_machine(kind: str = "labels", libraries: tuple[str, ...] = LIBRARIE
         "load when done": " ".join(f"{load:.1f}" for load in os.getloadavg()),
         "command": shlex.join(["python", "-m", f"benchmarks.{kind}", *sys.argv[1:]]),
     }
-
-
-def _cpu_model() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    model = re.search(r"model name\s*: (.+)", text)
-    return model[1].strip() if model else platform.machine()
 
 
 def _line(row: Row | None) -> str:

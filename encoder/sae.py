@@ -6,14 +6,16 @@ Shapes: T rows, D = d_in, F = d_sae. `encoder.load` makes one from what the comm
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sae_lens import SAE
 from torch.nn.functional import embedding_bag
 
 from encoder.csr import Csr
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
 
 # Architectures whose whole rule is: h = W x + b, then a threshold per feature. BatchTopK and Matryoshka SAEs are saved
 # as JumpReLU for inference.

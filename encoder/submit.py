@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -93,12 +93,18 @@ def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> No
 
 def check_folder(out: Path, settings: dict[str, Any]) -> None:
     """Refuse a folder that holds results of other settings. Raises: MismatchError with what differs."""
+    for path, made_with in results_in(out, settings):
+        check_settings(path, made_with, settings)
+
+
+def results_in(out: Path, names: Collection[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield each result of a folder, in order of name, and those members of its `meta` that are named."""
     for path in sorted(out.glob("*.npz")):
         try:
             meta = open_file(path).meta
         except (EncoderError, OSError):
             continue  # damaged, or none of ours
-        check_settings(path, meta, settings)
+        yield path, {name: meta[name] for name in names if name in meta}
 
 
 def check_settings(path: Path, meta: dict[str, Any], settings: dict[str, Any]) -> None:

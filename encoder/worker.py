@@ -13,8 +13,7 @@ import json
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,13 +24,13 @@ from encoder.devices import pick_device
 from encoder.digest import Stopped
 from encoder.encode import Progress, encode_shard
 from encoder.errors import FencedError, InputError, MismatchError, ShardError
+from encoder.heartbeat import heartbeat
 from encoder.kernels import Kernel, make_kernel
-from encoder.load import load_named
 from encoder.options import Options
 from encoder.queue import Queue
 from encoder.readers import open_shards
 from encoder.sae import LoadedSae
-from encoder.submit import check_folder, finished
+from encoder.submit import check_settings, finished, results_in
 from encoder.ticket import Ticket
 from encoder.watch import Watch
 
@@ -131,7 +130,7 @@ class Worker:
     def _work(self, claim: Claim) -> None:
         job = claim.ticket.job
         try:
-            with _heartbeat(claim, self._options.lease_s) as lost:
+            with heartbeat(claim, self._options.lease_s) as lost:
                 line = self._encode(claim, lost)
             self._display.end(job, line)
         except (Stopped, MismatchError) as exc:
@@ -157,7 +156,8 @@ class Worker:
         return True
 
     def _encode(self, claim: Claim, lost: threading.Event) -> str:
-        ticket, options = claim.ticket, self._options
+        """Encode and publish the shard of a claim, unless it was finished before; return what to say of it."""
+        ticket = claim.ticket
         sae, kernel = self._sae_of(ticket)
         began = time.perf_counter()
         try:
@@ -165,7 +165,7 @@ class Worker:
         except OSError as exc:
             raise ShardError(f"{claim.shard}: cannot be read: {exc.strerror}") from exc
         select = {str(key): str(value) for key, value in ticket.select.items()}
-        settings = {"values": options.values, "select": select}
+        settings = {"values": self._options.values, "select": select}
 
         def stopping() -> bool:
             return self.stopped or lost.is_set()
@@ -186,34 +186,38 @@ class Worker:
             last = progress
             self._display.advance(ticket.job, progress)
 
-        with CsrWriter(claim.out, sae.d_sae, values=options.values, suffix=suffix) as writer:
+        with CsrWriter(claim.out, sae.d_sae, values=self._options.values, suffix=suffix) as writer:
             quality = encode_shard(
                 shard,
                 sae,
                 kernel,
                 writer,
-                batch_tokens=options.batch_tokens,
+                batch_tokens=self._options.batch_tokens,
                 settings=settings,
                 status=status,
                 stopping=stopping,
                 watch=watch,
             )
-            for note in kernel.notes[self._n_noted :]:
-                self._display.say(f"note: {note}")
-            self._n_noted = len(kernel.notes)
+            self._say_new_notes(kernel)
             warning = quality.warning(sae.expected_l0)
             if warning is not None:
-                if options.strict:
-                    raise ShardError(f"{claim.shard}: {warning}")
-                self.totals.warnings.append(f"{claim.shard}: {warning}")
-                self._display.say(f"warning: {claim.shard.name}: {warning}")
+                self._warn(claim.shard, warning)
             seconds = time.perf_counter() - began
             claim.done({"rows": shard.n_rows, "nnz": writer.nnz, "seconds": round(seconds, 3), "warning": warning})
         self.totals.add(Totals(done=1, rows=shard.n_rows, nnz=writer.nnz, seconds=last.seconds))
-        explained = quality.explained_variance
-        says = "" if explained is None else f", explains {explained:.1%} of the variance"
-        l0 = writer.nnz / max(1, shard.n_rows)
-        return f"{shard.n_rows:,} tokens, L0 {l0:.1f}{says}, {shard.n_rows / max(seconds, 1e-9):,.0f} tokens/s"
+        return _in_words(shard.n_rows, writer.nnz, quality.explained_variance, seconds)
+
+    def _say_new_notes(self, kernel: Kernel) -> None:
+        for note in kernel.notes[self._n_noted :]:
+            self._display.say(f"note: {note}")
+        self._n_noted = len(kernel.notes)
+
+    def _warn(self, shard: Path, warning: str) -> None:
+        """Say that a result looks wrong. Raises: ShardError instead, with `strict`."""
+        if self._options.strict:
+            raise ShardError(f"{shard}: {warning}")
+        self.totals.warnings.append(f"{shard}: {warning}")
+        self._display.say(f"warning: {shard.name}: {warning}")
 
     def _is_finished(
         self, claim: Claim, sae: LoadedSae, settings: dict[str, Any], stopping: Callable[[], bool]
@@ -225,12 +229,13 @@ class Worker:
         """
         folder, weights = claim.out.parent, {"weights_sha256": sae.identity["weights_sha256"]}
         is_new = (folder, str(weights)) not in self._checked
-        if is_new:
-            check_folder(folder, {"values": settings["values"]})
+        there = list(results_in(folder, ("values", "weights_sha256"))) if is_new else []
+        for path, made_with in there:
+            check_settings(path, made_with, {"values": settings["values"]})
         try:
-            if is_new:
-                check_folder(folder, weights)
-                self._checked.add((folder, str(weights)))
+            for path, made_with in there:
+                check_settings(path, made_with, weights)
+            self._checked.add((folder, str(weights)))
             everything, strict = {**weights, **settings}, self._options.strict
             return finished(claim.out, claim.shard, everything, strict=strict, stopping=stopping)
         except MismatchError as exc:
@@ -258,28 +263,12 @@ class Worker:
         given = self._given
         if given is not None and all(ticket.sae.get(name) == given.identity[name] for name in SAE_NAMES):
             return given
+        from encoder.load import load_named  # takes SAELens along, in seconds
+
         return load_named(ticket.sae)
 
 
-@contextmanager
-def _heartbeat(claim: Claim, lease_s: float) -> Iterator[threading.Event]:
-    """Renew the lease while the block runs; the event is set when it is lost."""
-    lost, over = threading.Event(), threading.Event()
-
-    def beat() -> None:
-        while not over.wait(lease_s / 4):
-            try:
-                claim.renew()
-            except FencedError:
-                lost.set()
-                return
-            except OSError:
-                continue  # a network folder's hiccup; the lease says when it is too late
-
-    thread = threading.Thread(target=beat, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield lost
-    finally:
-        over.set()
-        thread.join()
+def _in_words(n_rows: int, nnz: int, explained: float | None, seconds: float) -> str:
+    says = "" if explained is None else f", explains {explained:.1%} of the variance"
+    l0 = nnz / max(1, n_rows)
+    return f"{n_rows:,} tokens, L0 {l0:.1f}{says}, {n_rows / max(seconds, 1e-9):,.0f} tokens/s"

@@ -50,7 +50,8 @@ class Zygote:
     def __init__(self, folder: Path, **variables: str) -> None:
         self._folder = folder
         one_thread = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        self._environment = {**os.environ, **one_thread, **variables}
+        path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # where `sae-encode` is found
+        self._environment = {**os.environ, **path, **one_thread, **variables}
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -112,7 +113,8 @@ def _serve() -> None:
     import encoder.cli.work
     import encoder.kernels.cpu
     import encoder.kernels.fallback
-    import encoder.kernels.reference  # noqa: F401 - all of it is warm then
+    import encoder.kernels.reference
+    import encoder.load  # noqa: F401 - all of it is warm then
 
     gc.freeze()
     for line in sys.stdin:

@@ -8,10 +8,10 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import command
 import numpy as np
 import pytest
 import scipy.sparse
@@ -120,20 +120,8 @@ def meta(path: Path) -> dict[str, Any]:
     return document
 
 
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """Return the one JSON object that is all of stdout."""
-        document = json.loads(self.out)
-        assert isinstance(document, dict)
-        return document
+class Ended(command.Ended):
+    """How `sae-encode` ended."""
 
     def refused(self, *words: str, status: int = 2) -> None:
         """It ended with `status` and one line on stderr that has these words."""

@@ -19,6 +19,7 @@ from pathlib import Path
 import encoding
 import numpy as np
 import pytest
+import torch
 from encode_zygote import Zygote, wait_for
 from encoding import Command, Site
 from queueing import names
@@ -138,7 +139,11 @@ def test_a_left_over_queue_of_another_sae_is_refused(site: Site, encode: Command
     site.root = site.out / ".queue"
     site.submit()
     other = encoding.save_params(site.folder / "other.npz", encoding.dictionary(seed=3))
-    encode("run", site.acts, "--out", site.out, "--sae-path", other).refused("holds a", "other.npz")
+    named = ("--out", site.out, "--sae-path", other)
+    encode("run", site.acts, *named).refused("has a job a already", "other.npz")
+    elsewhere = site.shard("b").rename(site.folder / "b.safetensors")
+    encode("run", elsewhere, *named).refused("has a job a", "the results of which go to", "other.npz")
+    assert names(site.root / "ready") == ["a.json"]
 
 
 def test_two_inputs_of_one_name_are_refused_before_any_work(site: Site, encode: Command) -> None:
@@ -172,6 +177,17 @@ def test_bad_input_of_every_kind_is_one_line_and_exit_2(site: Site, encode: Comm
         encode(*run, *sae, flag, value).refused(flag, value)
     encode(*run, *sae, "--device", "cuda:99").refused("--device cuda:99", "use --device cpu")
     assert not site.out.exists()
+
+
+def test_a_screen_that_does_not_exist_is_one_line_and_exit_2(
+    site: Site, encode: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.shard("a")
+    monkeypatch.setenv("SAEFETCH_SCREEN", "fp8")
+    run = encode("run", site.acts, "--out", site.out, "--sae-path", site.params, "--quiet")
+    run.refused("'fp8', set by SAEFETCH_SCREEN: expected one of int8, bf16, fp32")
+    monkeypatch.setenv("SAEFETCH_SCREEN", "fp32")
+    assert encode("run", site.acts, "--out", site.out, "--sae-path", site.params).status == 0
 
 
 @pytest.mark.parametrize(
@@ -435,3 +451,20 @@ def test_a_file_of_no_known_format_is_passed_over_aloud(site: Site, encode: Comm
     ended = encode("submit", site.acts, "--queue", site.folder / "queue", "--sae-path", site.params)
     assert ended.status == 0 and "1 shards submitted" in ended.out
     assert ended.err == f"note: {site.acts / 'x.h5'} is not read: no format here has the ending .h5\n"
+
+
+# info
+
+
+def test_info_says_what_computes_here_and_why(encode: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAEFETCH_SCREEN", "bf16")
+    told = encode("info", "--json", "--device", "cpu").document
+    assert (told["device"], told["backend"], told["reason"]) == ("cpu", "cpu", "the device is the CPU")
+    assert told["screen"]["topk"] == {"precision": "bf16", "reason": "set by SAEFETCH_SCREEN"}
+    assert told["threads"] == torch.get_num_threads() and told["libraries"]["torch"] == torch.__version__
+    shown = encode("info").out
+    assert "screen     bf16 for TopK, set by SAEFETCH_SCREEN" in shown
+    assert "asked for" in encode("info", "--backend", "reference").out
+    encode("info", "--device", "cuda").refused("--device cuda", "--device cpu")
+    monkeypatch.delenv("TRITON_INTERPRET")
+    encode("info", "--device", "cpu", "--backend", "triton").refused("--backend triton", "CUDA")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kernel_cases import assert_equal_bytes, assert_same, hard_rows, make_sae, random_sae
 
 from encoder.csr import Csr
+from encoder.errors import InputError
 from encoder.kernels.calibrate import PRECISIONS, int8_is_exact, screen_precision
 from encoder.kernels.cpu import CpuKernel
 from encoder.kernels.exact import exact_h
@@ -171,10 +172,10 @@ def test_the_screen_is_measured_or_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert screen_precision("fp32").precision == "fp32"
     assert screen_precision(d_in=1).precision != "int8" != screen_precision(d_in=1 << 17).precision
     if int8_is_exact():
-        with pytest.raises(ValueError, match="int8, asked for: not for 1 inputs"):
+        with pytest.raises(InputError, match="int8, asked for: not for 1 inputs"):
             screen_precision("int8", d_in=1)
     monkeypatch.setenv("SAEFETCH_SCREEN", "bf16")
     assert screen_precision().reason == "set by SAEFETCH_SCREEN"
     assert screen_precision("fp32").precision == "fp32"
-    with pytest.raises(ValueError, match="'fp8', asked for, must be one of int8, bf16, fp32"):
+    with pytest.raises(InputError, match="'fp8', asked for: expected one of int8, bf16, fp32"):
         screen_precision("fp8")

@@ -12,7 +12,7 @@ import torch
 from kernel_cases import hard_rows, make_sae, random_sae
 
 from encoder.kernels.tensor_core_bound import Columns, columns_of
-from encoder.kernels.triton_screen import Rows, scale_rows
+from encoder.kernels.triton_rows import Rows, scale_rows
 from encoder.sae import Rule
 
 INTERPRETED = pytest.mark.skipif("config.getoption('markexpr') == 'gpu'", reason="runs in Triton's interpreter")

@@ -14,14 +14,14 @@ import sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from encoder.kernels import triton_candidates, triton_rescore, triton_screen
+from encoder.kernels import triton_candidates, triton_rescore, triton_rows, triton_screen
 
 F32, F16, I32, D, F = "*fp32", "*fp16", "*i32", 100, 200
 MASK = dict(N_WORDS=7, ROWS=1, BLOCK=8)
 SCREEN = dict(D=D, F=F, BLOCK_T=128, BLOCK_F=128, BLOCK_D=64, SHARING=8)
 RESCORE = dict(D=D, PAIRS=8, BLOCK_D=256)
 KERNELS = [
-    (triton_screen._scale_rows, dict(scaled_ptr=F16, exact_ptr=I32),
+    (triton_rows._scale_rows, dict(scaled_ptr=F16, exact_ptr=I32),
      dict(accumulation=1e-4, flush=1e-3, enlarge=1.001, D=D, ROWS=1, BLOCK=128)),
     (triton_screen._screen, dict(x_ptr=F16, W_ptr=F16, out_ptr=I32), dict(SCREEN, IS_TOP_K=False, MODE=1, GROUP=1)),
     (triton_screen._screen, dict(x_ptr=F16, W_ptr=F16), dict(SCREEN, IS_TOP_K=True, MODE=0, GROUP=32)),

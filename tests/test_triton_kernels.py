@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from exact_truth import exact_truth
 from kernel_cases import assert_equal_bytes, assert_same, hard_rows, make_sae, random_sae
 
 from encoder.csr import Csr
@@ -107,7 +108,32 @@ def test_no_bytes_depend_on_the_blocks(device: torch.device) -> None:
 def test_hard_rows_equal_the_truth(k: int | None, scaled: bool, device: torch.device) -> None:
     sae = random_sae(70, 130, k=k, scaled=scaled, seed=5)
     x = hard_rows(70)
-    truth = ReferenceKernel(sae).encode(x)
+    truth = exact_truth(sae, x)
+    for kernel in _kernels(sae, device):
+        assert_same(_encode(kernel, x), truth)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_float64_cannot_tell_is_decided_as_on_the_cpu(device: torch.device) -> None:
+    W_enc = torch.tensor([[2.0**30, 2.0**30], [1.0, 1.0], [-(2.0**30), -(2.0**30)]])
+    x = torch.tensor([[2.0**30, 2.0**-12, 2.0**30], [2.0**30, -(2.0**-12), 2.0**30], [2.0**30, 0.0, 2.0**30]])
+    sae = make_sae(W_enc, torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0]))
+    for kernel in _kernels(sae, device):
+        found = _encode(kernel, x)
+        assert found.indptr.tolist() == [0, 2, 2, 2]
+        assert found.data.tolist() == [2.0**-12, 1 + 2.0**-12]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_of_k_that_float64_cannot_tell_apart_the_largest_are_chosen(scaled: bool, device: torch.device) -> None:
+    W_enc = torch.full((3, 40), 2.0**30)
+    W_enc[1], W_enc[2] = torch.randperm(40, generator=torch.Generator().manual_seed(8)) - 20.0, -(2.0**30)
+    x = torch.tensor([[2.0**30, 2.0**-30, 2.0**30], [2.0**30, 0.0, 2.0**30], [0.0, 1.0, 0.0]])
+    scale = torch.full((40,), 0.5) if scaled else None
+    sae = make_sae(W_enc, torch.zeros(40), scale=scale, k=5)
+    truth = exact_truth(sae, x)
+    assert truth.indptr.tolist() == [0, 5, 5, 10]
     for kernel in _kernels(sae, device):
         assert_same(_encode(kernel, x), truth)
 

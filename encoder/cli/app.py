@@ -218,3 +218,12 @@ def index(
     from encoder.cli.index import index as make
 
     make(folder, memory_mb, as_json=json, quiet=quiet)
+
+
+@app.command(short_help="What this machine computes with, and why.")
+def info(device: Device = None, backend: Backend = None, json: Json = False, config: Config = None) -> None:
+    """Show the libraries, the devices, which kernel is taken and in which precision its screen runs, and why."""
+    options = load_options(config, device=device, backend=backend)
+    from encoder.cli.info import info as show
+
+    show(options, as_json=json)

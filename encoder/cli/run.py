@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,8 +22,7 @@ from encoder.cli.queue import not_read
 from encoder.cli.signals import signals
 from encoder.cli.work import finish, work_here
 from encoder.devices import pick_device
-from encoder.errors import InputError, MismatchError
-from encoder.load import load_named
+from encoder.errors import InputError
 from encoder.options import Options
 from encoder.queue import Queue, Status
 from encoder.readers import parse_select
@@ -52,7 +50,9 @@ def run(
     pick_device(options.device)
     found = inputs_of(inputs, unread=not_read)
     if sys.stderr.isatty() and not quiet:
-        print(f"{len(found):,} shards; loading torch and the SAE ...", file=sys.stderr)
+        print(f"{len(found):,} shards; loading SAELens and the SAE ...", file=sys.stderr)
+    from encoder.load import load_named  # takes SAELens along, in seconds: first what costs nothing to refuse
+
     loaded = load_named(sae)
     settings: dict[str, Any] = {"weights_sha256": loaded.identity["weights_sha256"], "values": options.values}
     check_folder(out, settings)
@@ -69,8 +69,7 @@ def run(
             queue = Queue(root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=True)
         except OSError as exc:
             raise InputError(f"--out {out}: results cannot be written there: {exc.strerror}") from exc
-        _check_left_over(queue, sae)
-        check_resumes(queue, to_do, again=True)
+        check_resumes(queue, tickets, again=True)
         queue.submit(to_do, again=True)
         if options.workers == 1:
             did, stopped_by = work_here(queue, options, None, loaded, quiet=quiet)
@@ -108,19 +107,6 @@ def _end(queue: Queue) -> Status | None:
     except FileNotFoundError:
         return None
     return status
-
-
-def _check_left_over(queue: Queue, sae: dict[str, str | None]) -> None:
-    """Refuse to finish another run's jobs in passing, if they are of another SAE. Raises: MismatchError."""
-    for job, state in queue.states().items():
-        ticket = None
-        with suppress(InputError):  # malformed: a worker moves it to failed/, with the reason
-            ticket = queue.ticket(state, job) if state in ("ready", "claimed") else None
-        if ticket is not None and dict(ticket.sae) != sae:
-            raise MismatchError(
-                f"{queue.root} holds {job}, which an earlier run submitted with the SAE {dict(ticket.sae)}; now it is"
-                f" {sae}; choose another --out, or remove {queue.root}"
-            )
 
 
 def _work_in_processes(queue: Queue, options: Options, config: Path | None, *, quiet: bool) -> tuple[Totals, int]:

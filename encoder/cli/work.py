@@ -18,6 +18,7 @@ from encoder.readers import parse_select
 from encoder.sae import LoadedSae
 from encoder.watch import Watch
 from encoder.worker import Totals, Worker
+from saefetch.cli.output import complain, same_command
 
 
 def work(
@@ -34,6 +35,8 @@ def work(
     """Work on a queue until it is finished, or for ever."""
     began = time.monotonic()
     queue = Queue(root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=watching)
+    import encoder.load  # noqa: F401 - takes SAELens along: that it cannot be imported is to be known before any job
+
     watch = None
     if watching:
         default = options.name_sae(None, None, None)
@@ -75,13 +78,13 @@ def finish(summary: dict[str, Any], stopped_by: int, *, retry: Path, as_json: bo
         print(json.dumps(summary), flush=True)
     else:
         for job, error in summary["errors"].items():
-            print(f"sae-encode: {job}: {error}", file=sys.stderr)
+            complain(f"{job}: {error}", "sae-encode")
         if not quiet:
             print(_in_words(summary))
         if summary["errors"]:
             print(f"Once mended: sae-encode retry --queue {shlex.quote(str(retry))}", file=sys.stderr)
     if stopped_by:
-        again = shlex.join(["sae-encode", *sys.argv[1:]])
+        again = same_command("sae-encode", "encoder")
         print(f"Interrupted; finished shards are safe. To resume: {again}", file=sys.stderr)
         sys.exit(128 + stopped_by)
     sys.exit(1 if summary["errors"] or left else 0)

@@ -247,7 +247,7 @@ class _Stretch:
             cursors = bounds[:-1].copy()
             rows, values = self._rows_out[: self._nnz], self._values_out[: self._nnz]
             lengths = self._lengths[: self._n_rows]
-            transpose(lengths, self._columns, self._values, 0, cursors, rows, values)
+            transpose(lengths, self._columns, self._values, cursors, rows, values)
             self._runs.add(self._first_row, bounds, rows, values)
             self._n_before += counts
         self._n_rows = self._nnz = 0

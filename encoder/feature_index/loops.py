@@ -48,15 +48,15 @@ def tally(lengths: Array, columns: Array, values: Array, documents: Array, featu
 
 @numba.njit(cache=True, nogil=True)
 def transpose(
-    lengths: Array, columns: Array, values: Array, first_row: int, cursors: Array, out_rows: Array, out_values: Array
+    lengths: Array, columns: Array, values: Array, cursors: Array, out_rows: Array, out_values: Array
 ) -> None:
-    """Put a block's entries where their feature's cursor [F] is, and move it on; out_rows gets first_row + row."""
+    """Put a block's entries where their feature's cursor [F] is, and move it on; rows count from 0."""
     at = 0
     for row in range(len(lengths)):
         for _ in range(lengths[row]):
             column = columns[at]
             to = cursors[column]
-            out_rows[to] = first_row + row
+            out_rows[to] = row
             out_values[to] = values[at]
             cursors[column] = to + 1
             at += 1

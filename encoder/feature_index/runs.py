@@ -127,7 +127,8 @@ class Runs:
                 within, first = self._piece(run, start, stop)
                 for at in range(0, int(within[-1]), self._capacity):
                     n = min(self._capacity, int(within[-1]) - at)
-                    np.add(spool.read(first + at, piece[:n]), self._firsts[run][1] * is_rows, out=merged[:n])
+                    base = dtype.type(self._firsts[run][1] * is_rows)
+                    np.add(spool.read(first + at, piece[:n]), base, out=merged[:n])
                     done += n
                     yield Part(start, stop, np.array([0, n], np.int64), merged[:n], done == total)
 

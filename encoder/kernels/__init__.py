@@ -13,10 +13,12 @@ cpu.py                 int8, bfloat16 or float32 screen with a proved bound, the
   exact.py             exact arithmetic where float64 cannot tell
 tiled.py               what the two GPU kernels share: staging, tiles, running out of memory
   transfer.py          pinned buffers and copy streams, up and down
-  assemble.py          the rule and CSR on the device
+  device_rule.py       the rule on the device; what float64 cannot tell goes to rule.py
+  assemble.py          TopK's choice, and CSR, on the device
   device.py            float32 screen through torch: CUDA without Triton, and mps
   triton_kernel.py     float16 tensor cores, in Triton
     tensor_core_bound.py   the bound of a tensor-core product, proved
+    triton_rows.py         rows, scaled and rounded for the product
     triton_screen.py       product, and the test in its epilogue -> a mask of candidates
     triton_candidates.py   mask -> pairs
     triton_rescore.py      pairs -> float64
@@ -27,14 +29,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import TYPE_CHECKING
 
 import torch
 
 from encoder.errors import InputError
 from encoder.kernels.kernel import Kernel
-from encoder.sae import LoadedSae
 
-__all__ = ["Kernel", "make_kernel"]
+if TYPE_CHECKING:
+    from encoder.sae import LoadedSae
+
+__all__ = ["BACKENDS", "Kernel", "check_backend", "choose", "make_kernel"]
+
+BACKENDS = ("reference", "cpu", "triton")
+"""What `--backend` names, besides auto."""
 
 
 def make_kernel(sae: LoadedSae, device: torch.device, backend: str) -> Kernel:
@@ -51,10 +59,8 @@ def make_kernel(sae: LoadedSae, device: torch.device, backend: str) -> Kernel:
 def _named(sae: LoadedSae, device: torch.device, backend: str) -> Kernel:
     if sae.rule is None:
         raise InputError(f"--backend {backend}: {sae.architecture} SAEs have no exact rule; only auto does them")
+    check_backend(backend, device)
     if backend == "triton":
-        obstacle = _why_not_triton(device)
-        if obstacle is not None:
-            raise InputError(f"--backend triton: {obstacle}")
         from encoder.kernels.triton_kernel import TritonKernel
 
         return TritonKernel(sae, device)
@@ -62,35 +68,45 @@ def _named(sae: LoadedSae, device: torch.device, backend: str) -> Kernel:
         from encoder.kernels.reference import ReferenceKernel
 
         return ReferenceKernel(sae)
-    if device.type != "cpu":
-        raise InputError(f"--backend {backend} does not run on --device {device}")
     from encoder.kernels.cpu import CpuKernel
 
     return CpuKernel(sae)
+
+
+def check_backend(backend: str, device: torch.device) -> None:
+    """Raises: InputError if the backend does not run on this device."""
+    if backend == "triton" and (obstacle := _why_not_triton(device)) is not None:
+        raise InputError(f"--backend triton: {obstacle}")
+    if backend == "cpu" and device.type != "cpu":
+        raise InputError(f"--backend {backend} does not run on --device {device}")
 
 
 def _auto(sae: LoadedSae, device: torch.device) -> Kernel:
     if sae.rule is None:
         from encoder.kernels.fallback import FallbackKernel
 
-        kernel: Kernel = FallbackKernel(sae, device)
-        kernel.reason = f"{sae.architecture} SAEs have no exact rule"
-    elif device.type == "cpu":
-        from encoder.kernels.cpu import CpuKernel
-
-        cpu = CpuKernel(sae)
-        cpu.reason = f"the device is the CPU; screen in {cpu.choice.precision}, {cpu.choice.reason}"
-        kernel = cpu
-    elif device.type == "cuda" and not _is_interpreted() and (obstacle := _why_not_triton(device)) is None:
-        kernel = _named(sae, device, "triton")
-        kernel.reason = "an NVIDIA GPU, and Triton is installed"
+        fallback = FallbackKernel(sae, device)
+        fallback.reason = f"{sae.architecture} SAEs have no exact rule"
+        return fallback
+    backend, reason = choose(device)
+    if backend in BACKENDS:
+        kernel = _named(sae, device, backend)
     else:
         from encoder.kernels.device import DeviceKernel
 
         kernel = DeviceKernel(sae, device)
-        obstacle = "Triton is set to be interpreted" if _is_interpreted() else _why_not_triton(device)
-        kernel.reason = f"no Triton kernel: {obstacle}"
+    kernel.reason = reason + (f"; screen in {choice.precision}, {choice.reason}" if (choice := kernel.choice) else "")
     return kernel
+
+
+def choose(device: torch.device) -> tuple[str, str]:
+    """Return which kernel `auto` takes on a device for SAEs with an exact rule, and why."""
+    if device.type == "cpu":
+        return "cpu", "the device is the CPU"
+    obstacle = "Triton is set to be interpreted" if _is_interpreted() else _why_not_triton(device)
+    if obstacle is None:
+        return "triton", "an NVIDIA GPU, and Triton is installed"
+    return f"torch-{device.type}", f"no Triton kernel: {obstacle}"
 
 
 def _is_interpreted() -> bool:

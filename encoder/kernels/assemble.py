@@ -1,4 +1,4 @@
-"""Candidates and their float64 values -> the rule -> CSR, on the device where they are.
+"""TopK's choice among candidates, and the active ones -> CSR, on the device where they are.
 
 Prefix sums and stable sorts only: the order of bytes is that of the candidates. Shapes: T rows, n candidates.
 """

@@ -1,5 +1,7 @@
 """How far the screen's matrix product can be from the exact one, proved, in int8, bfloat16 and float32.
 
+The same with typeset formulas, and what comes before and after it: docs/kernel.md.
+
 Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1: for any order of summation,
 with or without fused multiply-add, the computed inner product of n terms in precision u satisfies
 
@@ -109,9 +111,3 @@ def column_norms(W_enc: torch.Tensor) -> torch.Tensor:
     """Return upper bounds of the columns' norms: W_enc [D, F] -> [F] float64."""
     blocks = (W_enc[:, start : start + 4096] for start in range(0, W_enc.shape[1], 4096))
     return torch.cat([torch.linalg.vector_norm(block.double(), dim=0) for block in blocks]) * ENLARGE
-
-
-def row_norms(x: torch.Tensor) -> torch.Tensor:
-    """Return upper bounds of the rows' norms: x [T, D] float32 -> [T] float64."""
-    norms: torch.Tensor = torch.linalg.vector_norm(x.double(), dim=1) * ENLARGE
-    return norms

@@ -15,6 +15,8 @@ from functools import cache
 
 import torch
 
+from encoder.errors import InputError
+
 ENVIRONMENT = "SAEFETCH_SCREEN"
 PRECISIONS = ("int8", "bf16", "fp32")
 
@@ -43,16 +45,16 @@ def screen_precision(
 ) -> Choice:
     """Choose: `forced`, else the environment's SAEFETCH_SCREEN, else by measuring, once a process (about 0.1 s).
 
-    Raises: ValueError for a precision that does not exist or that this processor does not compute exactly.
+    Raises: InputError for a precision that does not exist or that this processor does not compute exactly.
     """
     for value, source in ((forced, "asked for"), (os.environ.get(ENVIRONMENT), f"set by {ENVIRONMENT}")):
         if value:
             if value not in PRECISIONS:
-                raise ValueError(f"screen precision {value!r}, {source}, must be one of {', '.join(PRECISIONS)}")
+                raise InputError(f"screen precision {value!r}, {source}: expected one of {', '.join(PRECISIONS)}")
             if value == "int8" and not int8_is_exact():
-                raise ValueError(f"screen precision int8, {source}: this processor's int8 products saturate")
+                raise InputError(f"screen precision int8, {source}: this processor's int8 products saturate")
             if value == "int8" and d_in not in INT8_TERMS:
-                raise ValueError(f"screen precision int8, {source}: not for {d_in:,} inputs")
+                raise InputError(f"screen precision int8, {source}: not for {d_in:,} inputs")
             return Choice(value, source)
     seconds = _measured(clock)
     open_to = [name for name in PRECISIONS if name in seconds]

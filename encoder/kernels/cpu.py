@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from encoder.csr import Csr
-from encoder.kernels.bound import U_OUT, column_norms, gamma
-from encoder.kernels.calibrate import screen_precision
+from encoder.kernels.bound import U_OUT, gamma
+from encoder.kernels.calibrate import Choice, screen_precision
 from encoder.kernels.floor import other_side, raise_floors
 from encoder.kernels.kernel import Kernel
 from encoder.kernels.lanes import MASK_LANES
@@ -62,6 +62,7 @@ class CpuKernel(Kernel):
 
     name = "cpu"
     device = torch.device("cpu")
+    choice: Choice
 
     def __init__(self, sae: LoadedSae, *, screen: str | None = None, n_threads: int | None = None) -> None:
         if sae.rule is None:
@@ -69,7 +70,7 @@ class CpuKernel(Kernel):
         self._sae, self._rule = sae, sae.rule
         self.choice = screen_precision(screen, d_in=sae.d_in, top_k=sae.rule.k is not None)
         self._weights = sae.rule.W_enc.T.contiguous()  # [F, D]: a feature's weights lie together
-        self._decider = decider_of(sae.rule, self._weights)
+        self._decider = Decider.of(sae.rule, self._weights)
         self._limits, self._floor_factors = _limits(sae.rule)
         self._columns: Columns | None = None
         self._lock = threading.Lock()
@@ -173,14 +174,6 @@ def _array(product: torch.Tensor) -> Array:
     """Show a product to numba, which does not know bfloat16: its bits."""
     bits: Array = (product.view(torch.uint16) if product.dtype == torch.bfloat16 else product).numpy()
     return bits
-
-
-def decider_of(rule: Rule, weights: torch.Tensor) -> Decider:
-    """Make the rule's decider: weights [F, D] is W_enc, transposed."""
-    b_enc = rule.b_enc.double().numpy()
-    scale = np.ones(len(b_enc)) if rule.scale is None else rule.scale.double().numpy()
-    norms = column_norms(weights.T).numpy()
-    return Decider(weights.numpy(), b_enc, rule.threshold.double().numpy(), scale, norms, rule.k)
 
 
 def _limits(rule: Rule) -> tuple[Array, Array]:

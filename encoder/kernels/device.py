@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import pad
 
-from encoder.kernels.assemble import assemble, top_k
+from encoder.kernels.assemble import assemble
 from encoder.kernels.bound import SAFE_PRODUCT, UNDERFLOW, column_norms, gamma
+from encoder.kernels.device_rule import DeviceRule
 from encoder.kernels.tiled import TiledKernel
 from encoder.kernels.transfer import DeviceCsr
 from encoder.sae import LoadedSae
@@ -41,7 +42,7 @@ class DeviceKernel(TiledKernel):
         self._wide = torch.device("cpu") if device.type == "mps" else device  # where float64 is
         self._rows_of_W = rule.W_enc.T.contiguous().to(self._wide)
         self._b_enc = rule.b_enc.double().to(self._wide)
-        self._threshold = rule.threshold.double().to(self._wide)
+        self._rule = DeviceRule(rule, self._wide)
         self._scale = None if rule.scale is None else rule.scale.double().to(self._wide)
 
     def encode_tile(self, x: torch.Tensor) -> DeviceCsr:
@@ -62,8 +63,7 @@ class DeviceKernel(TiledKernel):
         rows, columns = pairs[:, 0], pairs[:, 1]
         indptr = torch.zeros(len(x) + 1, dtype=torch.int64, device=self._wide)
         torch.cumsum(torch.bincount(rows, minlength=len(x)), 0, out=indptr[1:])
-        values = self._values(wide, rows, columns)
-        keep = values > self._threshold[columns] if self._k is None else top_k(indptr, rows, values, self._k)
+        values, keep = self._rule.decide(wide, indptr, rows, columns, self._h(wide, rows, columns))
         return assemble(indptr, columns.to(torch.int32), values, keep)
 
     def _may_be_top(self, product: torch.Tensor, norms: torch.Tensor, underflow: torch.Tensor) -> torch.Tensor:
@@ -77,7 +77,7 @@ class DeviceKernel(TiledKernel):
         least = lower.topk(self._k or 0, dim=1).values[:, -1:]
         return ~(upper < least) & ~(upper <= 0)
 
-    def _values(self, x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    def _h(self, x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """Compute each pair's pre-activation: x [T, D], rows and columns int64 [n] -> float64 [n]."""
         n = len(rows)
         values = torch.empty(-(-n // PAIRS) * PAIRS, dtype=torch.float64, device=self._wide)
@@ -85,5 +85,4 @@ class DeviceKernel(TiledKernel):
             missing = max(0, start + PAIRS - n)
             t, j = (pad(ids[start : start + PAIRS], (0, missing)) for ids in (rows, columns))
             values[start : start + PAIRS] = (x[t].double() * self._rows_of_W[j].double()).sum(dim=1)
-        values = values[:n] + self._b_enc[columns]
-        return values if self._scale is None else values * self._scale[columns]
+        return values[:n] + self._b_enc[columns]

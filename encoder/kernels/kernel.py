@@ -9,19 +9,21 @@ from functools import partial
 import torch
 
 from encoder.csr import Csr
+from encoder.kernels.calibrate import Choice
 
 
 class Kernel(ABC):
     """Turns rows into features. A kernel knows one SAE and one device; `name` is what the command line calls it.
 
     `reason` says why this kernel and no other, for the worker to print; `notes` what happened on the way, in the order
-    it happened: smaller tiles after running out of memory.
+    it happened: smaller tiles after running out of memory. `choice` is the screen's precision, where there is a choice.
     """
 
     name: str
     device: torch.device
     reason: str = ""
     notes: tuple[str, ...] = ()
+    choice: Choice | None = None
 
     @abstractmethod
     def encode(self, x: torch.Tensor) -> Csr:

@@ -1,7 +1,7 @@
 """The truth in tests: plain torch in float64, as short as it can be.
 
-Where a pre-activation is nearer to its threshold than float64's own rounding, this says what float64 says; the CPU
-kernel decides in exact arithmetic.
+Where a pre-activation is nearer to its threshold than float64's own rounding, this says what float64 says; the other
+kernels decide in exact arithmetic.
 """
 
 from __future__ import annotations

@@ -13,10 +13,13 @@ from typing import Any
 
 import numba
 import numpy as np
+import torch
 
 from encoder.csr import Csr
+from encoder.kernels.bound import column_norms
 from encoder.kernels.exact import exact_h, unit
 from encoder.kernels.screen import Candidates
+from encoder.sae import Rule
 
 Array = np.ndarray[Any, Any]
 _OFF, _ON, _UNSURE = 0, 1, 2
@@ -33,8 +36,21 @@ class Decider:
     norms: Array
     k: int | None
 
+    @classmethod
+    def of(cls, rule: Rule, weights: torch.Tensor) -> Decider:
+        """Take a rule's arrays: weights [F, D] is its W_enc, transposed."""
+        b_enc, threshold = rule.b_enc.double().numpy(), rule.threshold.double().numpy()
+        scale = np.ones(len(b_enc)) if rule.scale is None else rule.scale.double().numpy()
+        return cls(weights.numpy(), b_enc, threshold, scale, column_norms(weights.T).numpy(), rule.k)
+
     def decide(self, x: Array, row_norms: Array, candidates: Candidates) -> Csr:
         """Keep the active ones: x float32 [T, D], row_norms float64 [T] upper bounds. Candidates' values are h."""
+        is_active = self.mark(x, row_norms, candidates)
+        indptr, indices, values = candidates.indptr, candidates.indices, candidates.values
+        return Csr.of_kept(indptr, indices, values, is_active, len(self.b_enc))
+
+    def mark(self, x: Array, row_norms: Array, candidates: Candidates) -> Array:
+        """Return which candidates are active, bool [nnz]; their values become what is to be stored, in place."""
         indptr, indices, values = candidates.indptr, candidates.indices, candidates.values
         errors = np.empty(len(values))
         _scale(indptr, indices, row_norms, self.norms, self.b_enc, self.scale, unit(x.shape[1]), values, errors)
@@ -49,7 +65,8 @@ class Decider:
             _largest(indptr, values, errors, self.k, state, unsure_rows)
             for t in np.flatnonzero(unsure_rows):
                 self._decide_row(x, candidates, slice(indptr[t], indptr[t + 1]), errors, state)
-        return Csr.of_kept(indptr, indices, values, state == _ON, len(self.b_enc))
+        is_active: Array = state == _ON
+        return is_active
 
     def _exact(self, x: Array, candidates: Candidates, c: int) -> Fraction:
         t = int(np.searchsorted(candidates.indptr, c, side="right")) - 1

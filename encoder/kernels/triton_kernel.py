@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import torch
 
-from encoder.kernels.assemble import assemble, top_k
+from encoder.kernels.assemble import assemble
+from encoder.kernels.device_rule import DeviceRule
 from encoder.kernels.tensor_core_bound import columns_of
 from encoder.kernels.tiled import TiledKernel
 from encoder.kernels.transfer import DeviceCsr
 from encoder.kernels.triton_candidates import bounds, expand
 from encoder.kernels.triton_rescore import rescore
-from encoder.kernels.triton_screen import Blocks, blocks_for, scale_rows, screen
+from encoder.kernels.triton_rows import scale_rows
+from encoder.kernels.triton_screen import Blocks, blocks_for, screen
 from encoder.sae import LoadedSae
 
 TILE_TOKENS = 4096
@@ -42,8 +44,7 @@ class TritonKernel(TiledKernel):
         self.k = None if rule.k is None else min(rule.k, sae.d_sae)
         self.columns = columns_of(rule).to(device)
         self.weights = rule.W_enc.T.contiguous().to(device), rule.b_enc.to(device)
-        self._threshold = rule.threshold.double().to(device)
-        self._scale = None if rule.scale is None else rule.scale.double().to(device)
+        self._rule = DeviceRule(rule, device)
 
     def candidates(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return indptr [T + 1] int64, rows [n], columns [n] int32 and float64 values x.w + b [n] of the candidates."""
@@ -58,11 +59,6 @@ class TritonKernel(TiledKernel):
         return indptr, rows, columns, values
 
     def encode_tile(self, x: torch.Tensor) -> DeviceCsr:
-        indptr, rows, columns, values = self.candidates(x)
-        if self.k is None:
-            keep = values > self._threshold[columns.long()]
-        else:
-            if self._scale is not None:
-                values = values * self._scale[columns.long()]
-            keep = top_k(indptr, rows, values, self.k)
+        indptr, rows, columns, h = self.candidates(x)
+        values, keep = self._rule.decide(x, indptr, rows, columns, h)
         return assemble(indptr, columns, values, keep)
