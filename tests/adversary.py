@@ -7,7 +7,7 @@ puts thresholds one float32 beside what a row reaches, on either side. Shapes: T
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -35,12 +35,12 @@ class Found:
     active: int = 0
     open_pairs: int = 0
     largest_share: float = 0.0
-    wrong: list[str] | None = None
+    wrong: list[str] = field(default_factory=list)
 
 
 def search(n_pairs: int, screen: str, *, n_features: int, seed: int = 0) -> Found:
     """Look at `n_pairs` pairs or a few more, T x `n_features` a round, deterministically."""
-    found, made, number = Found(wrong=[]), torch.Generator().manual_seed(seed), 0
+    found, made, number = Found(), torch.Generator().manual_seed(seed), 0
     with ThreadPoolExecutor(1) as threads:
         while found.pairs < n_pairs:
             d_in = WIDTHS[(seed + number) % len(WIDTHS)]
@@ -149,7 +149,7 @@ def _on_the_edge(x: torch.Tensor, W_enc: torch.Tensor, made: torch.Generator) ->
 
 def _compare(sae: LoadedSae, x: torch.Tensor, screen: str, found: Found, where: str) -> None:
     """Encode, and compare with float64, or with exact arithmetic where float64 cannot tell."""
-    assert sae.rule is not None and found.wrong is not None
+    assert sae.rule is not None
     rule = sae.rule
     W, b, threshold = rule.W_enc.double(), rule.b_enc.double(), rule.threshold.double()
     h = x.double() @ W + b

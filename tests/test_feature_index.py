@@ -478,7 +478,8 @@ def test_a_signal_ends_it_in_one_line_and_leaves_nothing(made: Path, tmp_path: P
     copy(made, tmp_path)
     (tmp_path / "features.csc").unlink()
     command = [sys.executable, "-c", INTERRUPTED, "index", tmp_path, str(int(number))]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    found = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # where `sae-encode` is
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, env=found)
     assert done.returncode == 128 + number and done.stdout == ""
     assert done.stderr == f"Interrupted; nothing was changed. To start again: sae-encode index {tmp_path}\n"
     assert not list(tmp_path.glob("features.csc*"))

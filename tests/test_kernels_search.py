@@ -31,6 +31,6 @@ def test_no_active_feature_is_missed_in_ten_million_pairs(screen: str) -> None:
 def test_no_active_feature_is_missed_in_a_billion_pairs(screen: str) -> None:
     found = search(340_000_000, screen, n_features=8192)
     print(f"\n{screen}: {found.pairs:,} pairs, {found.active:,} active, {found.open_pairs:,} left open by float64,")
-    print(f"largest error {found.largest_share:.4f} of its bound, {len(found.wrong or [])} decided wrongly")
+    print(f"largest error {found.largest_share:.4f} of its bound, {len(found.wrong)} decided wrongly")
     assert found.wrong == []
     assert NEAR[screen] < found.largest_share <= 1

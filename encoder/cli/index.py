@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from encoder.errors import EncoderError
 from encoder.feature_index import open_index
 from encoder.feature_index.format import NAME, is_of, open_index_file
 from encoder.features import open_features
+from saefetch.cli.output import same_command
 
 
 def index(folder: Path, memory_mb: int, *, as_json: bool, quiet: bool) -> None:
@@ -30,7 +30,7 @@ def index(folder: Path, memory_mb: int, *, as_json: bool, quiet: bool) -> None:
             with _progress(quiet=quiet) as watch, signals(lambda: None) as stopped_by:
                 build_index(folder, memory_bytes=memory_mb << 20, watch=watch, stopping=lambda: bool(stopped_by))
         except Stopped:
-            again = shlex.join(["sae-encode", *sys.argv[1:]])
+            again = same_command("sae-encode", "encoder")
             print(f"Interrupted; nothing was changed. To start again: {again}", file=sys.stderr)
             sys.exit(128 + stopped_by[0])
     with open_index(folder) as made:

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import pad
 
 from encoder.kernels.assemble import assemble
-from encoder.kernels.bound import SAFE_PRODUCT, UNDERFLOW, column_norms, gamma
+from encoder.kernels.bound import SAFE_PRODUCT, UNDERFLOW, gamma
 from encoder.kernels.device_rule import DeviceRule
 from encoder.kernels.tiled import TiledKernel
 from encoder.kernels.transfer import DeviceCsr
@@ -31,7 +31,9 @@ class DeviceKernel(TiledKernel):
         super().__init__(sae, device, tile_tokens or max(1, TILE_ELEMENTS // max(1, sae.d_sae)))
         self.name, rule = f"torch-{device.type}", sae.rule
         torch.set_float32_matmul_precision("highest")  # no TF32: the bound is float32's
-        norms = column_norms(rule.W_enc)
+        self._wide = torch.device("cpu") if device.type == "mps" else device  # where float64 is
+        self._rule = DeviceRule(rule, self._wide)
+        norms = self._rule.norms
         self._k = None if rule.k is None else min(rule.k, sae.d_sae)
         self._largest_norm = float(norms.max()) if sae.d_sae else 0.0
         limit = rule.threshold.double() - rule.b_enc.double()
@@ -39,11 +41,7 @@ class DeviceKernel(TiledKernel):
         self._limit = (limit - limit.abs() * 2.0**-20).float().to(device)
         self._slack = (norms * gamma(sae.d_in) * (1 + 2.0**-20)).float().to(device)
         self._W_enc = rule.W_enc.to(device)
-        self._wide = torch.device("cpu") if device.type == "mps" else device  # where float64 is
         self._rows_of_W = rule.W_enc.T.contiguous().to(self._wide)
-        self._b_enc = rule.b_enc.double().to(self._wide)
-        self._rule = DeviceRule(rule, self._wide)
-        self._scale = None if rule.scale is None else rule.scale.double().to(self._wide)
 
     def encode_tile(self, x: torch.Tensor) -> DeviceCsr:
         wide = x.to(self._wide)
@@ -68,10 +66,8 @@ class DeviceKernel(TiledKernel):
 
     def _may_be_top(self, product: torch.Tensor, norms: torch.Tensor, underflow: torch.Tensor) -> torch.Tensor:
         """Mark the features whose upper bound reaches the k-th largest lower bound: product [T, F] f64 -> bool."""
-        h = product + self._b_enc
-        error = norms[:, None] * self._slack.to(self._wide).double() + underflow[:, None]
-        if self._scale is not None:
-            h, error = h * self._scale, error * self._scale
+        h = (product + self._rule.b_enc) * self._rule.scale
+        error = (norms[:, None] * self._slack.to(self._wide).double() + underflow[:, None]) * self._rule.scale
         error += h.abs() * 2.0**-50  # the float64 arithmetic of the lines above
         upper, lower = h + error, torch.where(torch.isfinite(h), h - error, -torch.inf)
         least = lower.topk(self._k or 0, dim=1).values[:, -1:]
@@ -85,4 +81,4 @@ class DeviceKernel(TiledKernel):
             missing = max(0, start + PAIRS - n)
             t, j = (pad(ids[start : start + PAIRS], (0, missing)) for ids in (rows, columns))
             values[start : start + PAIRS] = (x[t].double() * self._rows_of_W[j].double()).sum(dim=1)
-        return values[:n] + self._b_enc[columns]
+        return values[:n] + self._rule.b_enc[columns]

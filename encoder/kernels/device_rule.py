@@ -21,14 +21,12 @@ from encoder.sae import Rule
 
 
 class DeviceRule:
-    """Says which candidates are active."""
+    """Says which candidates are active. On the device, float64 [F]: `norms` (upper bounds), `b_enc` and `scale`."""
 
     def __init__(self, rule: Rule, device: torch.device) -> None:
         self._decider = Decider.of(rule, rule.W_enc.T)
         arrays = (self._decider.norms, self._decider.threshold, self._decider.b_enc, self._decider.scale)
-        self._norms, self._threshold, self._b_enc, self._scale = (
-            torch.from_numpy(array).to(device) for array in arrays
-        )
+        self.norms, self._threshold, self.b_enc, self.scale = (torch.from_numpy(array).to(device) for array in arrays)
 
     def decide(
         self, x: torch.Tensor, indptr: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, h: torch.Tensor
@@ -38,7 +36,7 @@ class DeviceRule:
         x [T, D] f32; indptr [T + 1]; rows, columns [n] int; h [n] float64 is x.w + b.
         """
         rows, columns = rows.long(), columns.long()
-        values, k = h * self._scale[columns], self._decider.k
+        values, k = h * self.scale[columns], self._decider.k
         keep = values > self._threshold[columns] if k is None else top_k(indptr, rows, values, k)
         norms = torch.linalg.vector_norm(x.double(), dim=1) * ENLARGE
         is_open = self._open_rows(indptr, rows, columns, values, keep, norms)
@@ -62,9 +60,9 @@ class DeviceRule:
         norms: torch.Tensor,
     ) -> torch.Tensor:
         """Say in which rows float64 may decide wrongly: bool [T]."""
-        product = norms[rows] * self._norms[columns]
-        errors = (product + self._b_enc[columns].abs()) * self._scale[columns] * unit(self._decider.weights.shape[1])
-        errors[(product == 0) & (self._scale[columns] == 1)] = 0  # then h is b itself
+        product = norms[rows] * self.norms[columns]
+        errors = (product + self.b_enc[columns].abs()) * self.scale[columns] * unit(self._decider.weights.shape[1])
+        errors[(product == 0) & (self.scale[columns] == 1)] = 0  # then h is b itself
         is_open = torch.zeros(len(norms), dtype=torch.bool, device=rows.device)
         is_open[rows[(errors > 0) & ~((values - self._threshold[columns]).abs() > errors)]] = True
         if self._decider.k is not None:
