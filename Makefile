@@ -8,12 +8,14 @@ SAE_ID ?=
 NEURONPEDIA_ID ?=
 SAE_PATH ?=
 ACTS ?=
+DATA_DIR ?=
+FEATURES ?=
 OUT ?= features
 DEVICE ?=
 ARGS ?=
 SAE_FLAGS = $(if $(SAE_RELEASE),--sae-release '$(SAE_RELEASE)') $(if $(SAE_ID),--sae-id '$(SAE_ID)')
 
-.PHONY: setup demo download encode check test bench clean
+.PHONY: setup demo download encode dashboard check test bench clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -21,6 +23,7 @@ help:
 	@echo 'make demo       the whole product on this machine, no internet needed'
 	@echo 'make download   the labels of the default SAE  [SAE_RELEASE= SAE_ID= NEURONPEDIA_ID= ARGS=]'
 	@echo 'make encode     ACTS=dir OUT=dir  activations to features  [SAE_RELEASE= SAE_ID= SAE_PATH= DEVICE= ARGS=]'
+	@echo 'make dashboard  labels and features in the browser  [DATA_DIR= FEATURES= ARGS=]'
 	@echo 'make test       every test         make check   ruff, mypy --strict, layers'
 	@echo 'make bench      the benchmarks     make setup   just the virtual environment'
 
@@ -44,6 +47,9 @@ encode: setup
 	@$(BIN)/sae-encode run '$(ACTS)' --out '$(OUT)' $(SAE_FLAGS) $(if $(SAE_PATH),--sae-path '$(SAE_PATH)') \
 		$(if $(DEVICE),--device '$(DEVICE)') $(ARGS)
 
+dashboard: setup
+	@$(BIN)/sae-dashboard $(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(FEATURES),--features '$(FEATURES)') $(ARGS)
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,6 +62,7 @@ test: setup
 bench: setup
 	$(BIN)/python -m benchmarks.labels $(ARGS)
 	$(BIN)/python -m benchmarks.encode $(ARGS)
+	$(BIN)/python -m benchmarks.dashboard $(ARGS)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@
     f.shard(i), for s in f      -> scipy CSR [T, F] of one file, its columns (and float32 values) still on disk
     f.meta[i], f.paths[i]       what its `meta` says, where it is
     f.tokens(i)                 token ids, texts, documents and positions of its rows
+    f.array(i, "indptr")        one of its arrays, still on disk
     f.locate(row)               -> (i, row within shard i)
 
 Only headers are read when a folder is opened, and at most MAX_LOADED files are held at a time. A result of `shard`
@@ -127,6 +128,10 @@ class Features:
         loaded = self._load(i)
         start, stop, _ = slice(start, stop).indices(loaded.file.shape[0])
         return loaded.tokens(start, max(start, stop))
+
+    def array(self, i: int, name: str) -> Array | None:
+        """Return an array of the i-th file as it is on disk, unchecked; None if the file has none of that name."""
+        return self._load(i).arrays.get(name)
 
     def locate(self, row: int) -> tuple[int, int]:
         """Return the shard that has the row, and the row's number in it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -95,6 +95,16 @@ class Labels(Sequence[Label]):
 
     def __iter__(self) -> Iterator[Label]:
         return (self._label(record) for record in self._store.records(0, len(self)))
+
+    def pick(self, indices: Iterable[int]) -> dict[int, Label]:
+        """Return the labels of these features, by feature: faster than one after the other.
+
+        Raises: IndexError if one does not exist.
+        """
+        wanted = sorted(set(indices))
+        if wanted and not 0 <= wanted[0] <= wanted[-1] < len(self):
+            raise IndexError(f"not all features are among the {len(self):,} of {self.neuronpedia_id}")
+        return {record.index: self._label(record) for record in self._store.some_records(wanted)}
 
     def search(self, query: str, limit: int = 10) -> list[Hit]:
         """Find labels by their words, the best first: `dogs`, a beginning `dog*`, a phrase `"hot dog"`.

@@ -81,6 +81,13 @@ SELECTIONS = st.one_of(
 )
 
 
+def test_an_array_of_a_shard_and_where_its_rows_begin(features: Features, folder: Path) -> None:
+    assert features.first_rows.tolist() == [0, 5, 5, 14, 18, 19, 39]
+    with np.load(folder / "5.npz") as shard:
+        assert np.array_equal(features.array(5, "indptr"), shard["indptr"])
+    assert features.array(5, "row_document") is None
+
+
 @settings(max_examples=300, deadline=None)
 @given(rows=SELECTIONS)
 def test_any_rows_are_those_of_the_concatenated_truth(

@@ -114,6 +114,15 @@ def test_two_iterations_and_a_lookup_do_not_disturb_each_other(labels: Labels) -
             labels.search("dogs")
 
 
+def test_picked_labels_are_those_that_a_look_at_each_gives(labels: Labels) -> None:
+    wanted = [200, 3, 9, 4, 3, 0, N - 1]
+    assert labels.pick(wanted) == {index: labels[index] for index in wanted}
+    assert labels.pick([]) == {}
+    for outside in (-1, N):
+        with pytest.raises(IndexError, match=f"among the {N}"):
+            labels.pick([0, outside])
+
+
 def test_a_search_gives_hits_with_their_labels(labels: Labels) -> None:
     hits = labels.search("dogs cats")
     assert isinstance(hits[0], Hit)

@@ -64,6 +64,16 @@ def test_the_encoder_imports_nothing_of_the_dashboard() -> None:
         assert "dashboard" not in names, path
 
 
+def test_the_dashboard_imports_no_torch_at_any_level() -> None:
+    paths = [path for path in sorted((ROOT / "dashboard").rglob("*.py")) if "demo" not in path.parts]
+    assert len(paths) > 20
+    for path in paths:
+        names = {name for name, _ in imports(ast.parse(path.read_text(encoding="utf-8")))}
+        assert not names & {"torch", "numba", "triton", "sae_lens", "pandas"}, path
+    modules = modules_after("import dashboard.cli.run, encoder.queue")
+    assert "aiohttp" in modules and not modules & {"torch", "numba", "triton", "sae_lens", "tokenizers"}
+
+
 @pytest.mark.parametrize(
     "module", ["features", "feature_file", "feature_index", "csr", "labelled", "queue", "cli.queue"]
 )
@@ -91,8 +101,15 @@ def modules_after(code: str) -> set[str]:
 HELP = "import {0}.cli\nsys.argv[1:] = {1!r}\ntry: {0}.cli.main()\nexcept SystemExit: pass"
 
 
-@pytest.mark.parametrize("package", ["saefetch", "encoder"])
-@pytest.mark.parametrize("words", [["--help"], ["status", "--help"], ["status", "-h"]])
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        *((package, words) for package in ("saefetch", "encoder") for words in (["--help"], ["status", "--help"])),
+        ("saefetch", ["status", "-h"]),
+        ("dashboard", ["--help"]),
+        ("dashboard", ["-h"]),
+    ],
+)
 def test_help_imports_nothing_that_it_does_not_need(package: str, words: list[str]) -> None:
     modules = modules_after(HELP.format(package, words))
     assert "typer" in modules
@@ -109,9 +126,12 @@ def test_reading_commands_do_without_the_network() -> None:
 def test_the_package_itself_is_light_to_import() -> None:
     assert not {name for name in modules_after("import saefetch") if name.startswith("saefetch.")}
     assert not {name for name in modules_after("import encoder") if name.startswith(("encoder.", "saefetch"))}
+    assert not modules_after("import dashboard") & {"encoder", "saefetch", "numpy", "aiohttp"}
 
 
-@pytest.mark.parametrize("command", [["saefetch"], ["saefetch", "download"], ["encoder"], ["encoder", "run"]])
+@pytest.mark.parametrize(
+    "command", [["saefetch"], ["saefetch", "download"], ["encoder"], ["encoder", "run"], ["dashboard"]]
+)
 def test_help_answers_in_under_0_3_s(command: list[str]) -> None:
     took = []
     for _ in range(5):

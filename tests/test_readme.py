@@ -1,16 +1,20 @@
 """The README's commands and code are run as they stand, so that none of them is wrong."""
 
+import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from command import environment
+from dashboard_data import write_features, write_labels, write_queue
 from encode_zygote import Zygote
 from encoding import gemma_scope
 from hub import HubProcess
@@ -94,6 +98,29 @@ def test_every_encoder_command_and_its_python_in_the_readme_works(
         paths = ("acts.npy", "activations/", "features", "features-of-params", "params.npz", "queue")
         status, ran = zygote.run(*(tmp_path / word if word in paths else word for word in words))
         assert status == 0, f"{text}\n{ran.err[-2000:]}"
+
+
+def test_every_dashboard_command_in_the_readme_works(tmp_path: Path) -> None:
+    write_labels(tmp_path / "sae")
+    write_features(tmp_path / "features")
+    write_queue(tmp_path / "queue")
+    write_features(tmp_path / "queue" / "out")
+    found = commands(README.read_text(encoding="utf-8"), "sae-dashboard")
+    steps = [text for language, text in found if language == "sh"]
+    assert len(steps) > 2
+    for text in steps:
+        command = shlex.split(text, comments=True)[1:]
+        serves = "--static" not in command
+        env = environment(None, BROWSER="true")
+        words = [sys.executable, "-m", "dashboard", *command, *(["--port", "0"] if serves else [])]
+        with subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            said = process.stdout.readline().strip()
+            if serves:
+                with urlopen(f"{said}api/summary", timeout=10) as answer:
+                    assert json.load(answer)["features"]["n_shards"] == 5
+                process.send_signal(signal.SIGINT)
+        assert process.returncode == (130 if serves else 0), text
 
 
 def test_the_commands_are_found_where_they_stand() -> None:

@@ -15,7 +15,7 @@ Examples:
   sae-encode run activations/ --out features       with the default SAE: GemmaScope 2B, layer 16
   sae-encode run acts.npy --out features --sae-path params.npz
   sae-encode stats features
-  sae-encode index features                        by feature: where each one fires
+  sae-encode index features                        by feature: where each one fires; the dashboard uses it
   sae-encode submit activations/ --queue queue     then, as often as you like, here or elsewhere:
   sae-encode work --queue queue
 

@@ -111,6 +111,8 @@ def _help(app: typer.Typer, program: str, name: str) -> str:
     from typer.main import get_command
 
     group: Any = get_command(app)
+    if not hasattr(group, "commands"):  # the app's only command is the app itself
+        return str(group.get_help(group.context_class(group, info_name=program, **group.context_settings)))
     command, settings = group.commands[name], group.context_settings
     parent = group.context_class(group, info_name=program, **settings)
     help_: str = command.get_help(command.context_class(command, info_name=name, parent=parent, **settings))

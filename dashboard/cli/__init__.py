@@ -1,0 +1,7 @@
+"""The `sae-dashboard` command. `app` says which flags there are; the work is in `run`."""
+
+from saefetch.cli.program import Program
+
+__all__ = ["main"]
+
+main = Program("sae-dashboard", "dashboard").main

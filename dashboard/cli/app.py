@@ -1,0 +1,78 @@
+"""Flags and help. Nothing heavy is imported here: `--help` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import saefetch
+from saefetch.errors import UsageError
+
+EXAMPLES = """\b
+Examples:
+  sae-dashboard                                    ./sae and ./features, at http://127.0.0.1:8765/
+  sae-dashboard --features queue/out --queue queue --open
+  sae-dashboard --features features --static out   files to send to a colleague
+  sae-dashboard --host 0.0.0.0                     seen from other machines, by whoever has the token
+
+\b
+It only reads: labels and features may be written meanwhile. Ctrl-C ends it.
+Exit status: 0 --static is done, 2 bad usage or a damaged file, 130 ended by Ctrl-C, 143 by SIGTERM."""
+
+app = typer.Typer(
+    name="sae-dashboard",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.command(name="sae-dashboard", epilog=EXAMPLES)
+def dashboard(
+    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Labels.  [default: sae]")] = None,
+    features: Annotated[Path | None, typer.Option(metavar="DIR", help="Features.  [default: features]")] = None,
+    queue: Annotated[Path | None, typer.Option(metavar="DIR", help="A queue of sae-encode, to watch.")] = None,
+    sae_release: Annotated[str | None, typer.Option(metavar="R", help="Whose labels, if there are several.")] = None,
+    sae_id: Annotated[str | None, typer.Option(metavar="ID", help="SAELens id within the release.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="tokenizer.json, for shards with token ids and no texts.")
+    ] = None,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Another than this needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 takes any that is free.")] = 8765,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    static: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Do not serve: write a folder that opens without a server.")
+    ] = None,
+    documents: Annotated[
+        str | None, typer.Option(metavar="SEL", help="With --static: which documents, such as 0-9,12.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file with the labels' defaults.")] = None,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
+) -> int:
+    """See which features fire on which token, and what they mean: a web page on this machine, for this machine."""
+    if version:
+        typer.echo(f"sae-dashboard {saefetch.__version__}")
+        return 0
+    try:
+        from dashboard.cli.run import run
+    except ModuleNotFoundError as exc:
+        if exc.name not in ("numpy", "scipy"):
+            raise
+        raise UsageError(f"sae-dashboard needs {exc.name}: pip install 'saefetch[dashboard]'") from exc
+    return run(
+        data_dir=data_dir,
+        features=features,
+        queue=queue,
+        sae_release=sae_release,
+        sae_id=sae_id,
+        tokenizer=tokenizer,
+        host=host,
+        port=port,
+        open_browser=open_,
+        static=static,
+        documents=documents,
+        config=config,
+    )

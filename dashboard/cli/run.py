@@ -1,0 +1,84 @@
+"""`sae-dashboard`: from its flags to what is served or written."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dashboard.data import Data, Settings
+from dashboard.errors import DashboardError
+from dashboard.export import export
+from dashboard.figures import figures_of
+from dashboard.parameters import Parameters
+from dashboard.serve import serve
+from dashboard.tokens import Vocabulary, open_vocabulary
+from dashboard.views.summary import summary
+from dashboard.web_files import WebFiles
+from encoder.errors import EncoderError
+from saefetch.cli.options import one_sae
+from saefetch.cli.output import remark
+from saefetch.errors import SaefetchError, StoreError
+
+
+def run(
+    *,
+    data_dir: Path | None,
+    features: Path | None,
+    queue: Path | None,
+    sae_release: str | None,
+    sae_id: str | None,
+    tokenizer: Path | None,
+    host: str,
+    port: int,
+    open_browser: bool,
+    static: Path | None,
+    documents: str | None,
+    config: Path | None,
+) -> int:
+    """Serve until interrupted, or write the static folder; return the exit status."""
+    for flag, path in (("--data-dir", data_dir), ("--features", features), ("--queue", queue)):
+        if path is not None and not path.exists():
+            raise DashboardError(f"{flag} {path}: there is no such folder")
+    if documents is not None and static is None:
+        raise DashboardError("--documents goes with --static; the page itself shows every document")
+    root, *named = one_sae(sae_release, sae_id, data_dir, config)
+    sae = named[0], named[1]
+    is_named = sae_release is not None or sae_id is not None
+    settings = Settings(root, features or Path("features"), sae, sae if is_named else None, queue)
+    vocabulary = Vocabulary() if tokenizer is None else open_vocabulary(tokenizer)
+    data = Data(settings, vocabulary)
+    with _damage_is_usage(), data.look() as look:
+        if static is not None:
+            n_documents = export(look, static, documents, WebFiles())
+            print(static / "index.html")
+            remark(f"{n_documents:,} documents; open it in a browser, or send the whole folder")
+            return 0
+    return asyncio.run(serve(data, host, port, lambda address: _is_listening(data, address, open_browser)))
+
+
+@contextmanager
+def _damage_is_usage() -> Iterator[None]:
+    """What cannot be shown is exit 2, as it is the folder that was named; while it is served it would be a 500."""
+    try:
+        yield
+    except (EncoderError, StoreError) as exc:
+        raise DashboardError(str(exc)) from exc
+
+
+def _is_listening(data: Data, address: str, open_browser: bool) -> None:
+    print(address, flush=True)
+    threading.Thread(target=_warm, args=[data], daemon=True).start()
+    if open_browser:
+        import webbrowser
+
+        webbrowser.open(address)
+
+
+def _warm(data: Data) -> None:
+    """Find out what is kept and takes a while, before the first page asks for it."""
+    with suppress(SaefetchError), data.look() as look:  # what is wrong, the page will be told
+        summary(look, Parameters({}, ()))
+        figures_of(look)

@@ -1,0 +1,65 @@
+"""Selections of documents, and which features fire more in one than in another."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from dashboard.corpus import Corpus, Ranges, Sums, merge
+from dashboard.errors import RequestError
+
+Array = np.ndarray[Any, Any]
+
+SMOOTHING = 0.5
+"""Added to each count, so that a feature that never fires in one of the selections still has a ratio."""
+_RANGE = re.compile(r"([0-9]{1,15})(?:-([0-9]{1,15}))?")
+
+
+def parse_selection(text: str, n_documents: int, name: str) -> Ranges:
+    """Read `0-9,12`: documents by number, both ends included. Raises: RequestError, with the parameter's name."""
+    ranges = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
+            raise RequestError(f"{name} {text[:40]!r}: expected numbers and ranges of documents, such as 0-9,12")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < n_documents:
+            raise RequestError(f"{name} {part[:40]!r}: there are {n_documents:,} documents, counted from 0")
+        ranges.append((first, last + 1))
+    return merge(ranges)
+
+
+def parse_selections(a: str, b: str, n_documents: int) -> tuple[Ranges, Ranges]:
+    """Read two selections, of which one may be "rest". Raises: RequestError."""
+    if a == b == "rest":
+        raise RequestError("a and b: only one of them can be the rest")
+    parsed = [() if text == "rest" else parse_selection(text, n_documents, name) for text, name in ((a, "a"), (b, "b"))]
+    for i, text in enumerate((a, b)):
+        if text == "rest":
+            parsed[i] = _rest(parsed[1 - i], n_documents)
+            if not parsed[i]:
+                raise RequestError(f"{'ab'[i]}: nothing is left, the other selection has all documents")
+    return parsed[0], parsed[1]
+
+
+def _rest(ranges: Ranges, n_documents: int) -> Ranges:
+    edges = [0, *(edge for one in ranges for edge in one), n_documents]
+    return merge(list(zip(edges[::2], edges[1::2], strict=True)))
+
+
+def log_ratios(corpus: Corpus, a: Ranges, b: Ranges) -> tuple[Array, Array]:
+    """Compare how often each feature fires on the tokens of `a` and of `b`.
+
+    Returns the features that fire in either, rising, and for each log2 of its rate in `a` over its rate in `b`, where a
+    rate is (tokens on which it fires + SMOOTHING) / (tokens + 1).
+    """
+    sums = [corpus.sums(documents) for documents in (a, b)]
+    columns = np.union1d(sums[0].columns, sums[1].columns)
+    rates = [_rates(one, corpus.d_sae)[columns] for one in sums]
+    return columns, np.log2(rates[0] / rates[1])
+
+
+def _rates(sums: Sums, d_sae: int) -> Array:
+    return (sums.dense("count", d_sae) + SMOOTHING) / (sums.n_rows + 1)

@@ -1,0 +1,227 @@
+"""`--static OUT`: a set of documents as a folder that opens without a server, to attach to a paper or to send.
+
+    OUT/index.html, *.js, *.css     the page, with source-static.js in the place of source-server.js
+    OUT/data/<name>.js              staticData("<name>", <json>), loaded by the page when it needs it:
+        summary, documents, health  as the API answers, for the documents of the set
+        document-<id>               tokens and CSR of one document
+        labels                      of each feature that fires in the set: its label and figures
+        features-<k>                the features 256 k to 256 k + 255: what the API answers, contexts from the set
+
+It goes to others, so it holds nothing of documents outside the set but sums over all, and no paths of this machine.
+Equal data give equal bytes. It is written beside OUT and renamed, so OUT is never half a page.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csc_matrix, vstack
+
+from dashboard.answers import dumps
+from dashboard.contrast import parse_selection
+from dashboard.corpus import Corpus
+from dashboard.data import Look
+from dashboard.documents import Document
+from dashboard.errors import DashboardError
+from dashboard.figures import figures_of
+from dashboard.guard import policy
+from dashboard.parameters import Parameters
+from dashboard.views import health
+from dashboard.views.documents import described, sections
+from dashboard.views.features import contexts, feature, strongest_first, texts_of
+from dashboard.views.summary import summary
+from dashboard.web_files import WebFiles
+from saefetch.atomic import fsync_folder
+
+Array = np.ndarray[Any, Any]
+
+MOST_NNZ = 2_000_000
+"""Stored values: about 20,000 tokens of 100 active features, 150 MB as a folder."""
+N_CONTEXTS, AROUND, MOST_CONTEXTS = 20, 12, 50_000
+"""Of each feature the N_CONTEXTS strongest tokens, each with AROUND tokens on each side; fewer, but MIN_CONTEXTS, where
+so many features fire that it would be more than MOST_CONTEXTS in all."""
+MIN_CONTEXTS = 3
+FEATURES_A_FILE = 256
+SOURCE, STATIC_SOURCE = "source-server.js", "source-static.js"
+CHARSET = '<meta charset="utf-8">'
+# Browsers differ in whether 'self' holds for a page that was opened from a file.
+POLICY = policy("'self' file:").replace("; frame-ancestors 'none'", "")  # which means nothing in a <meta>
+_NOTHING = Parameters({}, ())
+
+
+def export(look: Look, out: Path, selection: str | None, files: WebFiles) -> int:
+    """Write the folder; return how many documents are in it.
+
+    Raises: DashboardError if the set is too large, or `out` is something else than an earlier export.
+    """
+    if (out.exists() or out.is_symlink()) and not _may_be_replaced(out):
+        raise DashboardError(f"--static {out}: is there and not an export of sae-dashboard; choose another folder")
+    chosen = _choose(look, selection)
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        (temporary / "data").mkdir(parents=True)
+        for name, content in _page(files):
+            _write(temporary / name, content)
+        for name, document in _data(look, chosen):
+            _write(temporary / "data" / f"{name}.js", as_script(name, document))
+        _take_the_place_of(out, temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return len(chosen)
+
+
+def as_script(name: str, document: Any) -> bytes:
+    """Return the call that hands the data over; nothing in it can end a script element."""
+    told = dumps(document)
+    for character in "<\u2028\u2029":
+        told = told.replace(character.encode(), f"\\u{ord(character):04x}".encode())
+    return b'staticData("%b", %b);\n' % (name.encode(), told)
+
+
+def _choose(look: Look, selection: str | None) -> list[Document]:
+    documents = look.features.documents
+    ranges = ((0, len(documents)),) if selection is None else parse_selection(selection, len(documents), "--documents")
+    n_documents = sum(stop - start for start, stop in ranges)
+    nnz = 0
+    chosen: list[Document] = []
+    for start, stop in ranges:
+        for number in range(start, stop):
+            document = documents[number]
+            indptr = look.features.indptr(document.first_row, document.n_rows)
+            nnz += int(indptr[-1] - indptr[0])
+            if nnz > MOST_NNZ:
+                raise DashboardError(
+                    f"--static: the {n_documents:,} documents hold more than {MOST_NNZ:,} activations, too many for a"
+                    f" page without a server; choose fewer, the first {len(chosen):,} fit: --documents 0-9"
+                )
+            chosen.append(document)
+    return chosen
+
+
+def _page(files: WebFiles) -> Iterator[tuple[str, bytes]]:
+    for name in files.paths:
+        content, _ = files.get(name) or (b"", "")
+        if name == "index.html":
+            text = content.decode("utf-8").replace(SOURCE, STATIC_SOURCE)
+            meta = f'{CHARSET}\n<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+            content = text.replace(CHARSET, meta, 1).encode()
+        if name != SOURCE:
+            yield name, content
+
+
+def _data(look: Look, chosen: list[Document]) -> Iterator[tuple[str, Any]]:
+    corpus = look.features
+    yield "summary", _summary(look, chosen)
+    yield "documents", {"total": len(chosen), "documents": [described(look, document) for document in chosen]}
+    for document in chosen:
+        yield f"document-{document.id}", _document(look, document)
+    rows = np.concatenate([np.zeros(0, np.int64), *(np.arange(d.first_row, d.stop_row) for d in chosen)])
+    parts = [corpus.rows(document.first_row, document.stop_row) for document in chosen]
+    columns = vstack(parts, format="csr").tocsc() if parts else csc_matrix((0, corpus.d_sae), dtype=np.float32)
+    firing = np.flatnonzero(np.diff(columns.indptr))
+    yield "labels", _labels(look, firing)
+    n = max(MIN_CONTEXTS, min(N_CONTEXTS, MOST_CONTEXTS // max(1, len(firing))))
+    for k, indices in groupby(firing.tolist(), lambda index: index // FEATURES_A_FILE):
+        yield f"features-{k}", {str(index): _feature(look, columns, rows, index, n) for index in indices}
+    yield "health", _health(corpus, chosen)
+
+
+def _summary(look: Look, chosen: list[Document]) -> dict[str, Any]:
+    answer = summary(look, _NOTHING) | {"static": True, "hints": []}
+    features = answer["features"]
+    features["folder"] = PurePath(features["folder"]).name
+    features["n_documents"] = len(chosen)
+    features["sae"]["path"] = features["sae"]["path"] and PurePath(str(features["sae"]["path"])).name
+    features["index"]["command"] = ""
+    return answer
+
+
+def _document(look: Look, document: Document) -> dict[str, Any]:
+    corpus = look.features
+    matrix = corpus.rows(document.first_row, document.stop_row)
+    said = corpus.features.tokens(document.shard, document.start, document.start + document.n_rows)
+    return {
+        "tokens": texts_of(look, document, 0, document.n_rows),
+        "token_ids": said.token_ids,
+        "masked": None if said.row_mask is None else ~said.row_mask,
+        "sections": sections(document),
+        "shard": corpus.name(document.shard),
+        "first_row": document.first_row,
+        "indptr": matrix.indptr,
+        "indices": matrix.indices,
+        "values": matrix.data,
+    }
+
+
+def _labels(look: Look, firing: Array) -> dict[str, Any]:
+    labels, figures = look.pick(firing.tolist()), figures_of(look)
+    is_here = figures.source == "here"
+    return {
+        "index": firing,
+        "label": [labels[i].description if i in labels else None for i in firing.tolist()],
+        "max_activation": [labels[i].max_activation if i in labels else None for i in firing.tolist()],
+        "max_here": figures.by_name["max"][firing] if is_here else None,
+        "density": figures.by_name["density"][firing],
+        "count": figures.by_name["count"][firing],
+        "figures_of": figures.source,
+    }
+
+
+def _feature(look: Look, columns: csc_matrix, rows: Array, index: int, n_contexts: int) -> dict[str, Any]:
+    column = slice(columns.indptr[index], columns.indptr[index + 1])
+    own, values = rows[columns.indices[column]], columns.data[column]
+    order = strongest_first(values)
+    top = contexts(look, index, own[order[:n_contexts]], values[order[:n_contexts]], AROUND)
+    return {"feature": feature(look, _NOTHING, index), "top": {"total": len(order), "contexts": top}}
+
+
+def _health(corpus: Corpus, chosen: list[Document]) -> dict[str, Any]:
+    numbers = sorted({document.shard for document in chosen})
+    shards = list(health.shards(corpus, numbers, budget_s=float("inf")))
+    for shard in shards:
+        shard["shard_path"] = PurePath(shard["shard_path"]).name
+    return {
+        "total": len(shards),
+        "shards": shards,
+        "dead_features": health.dead_features(corpus),
+        "downloads": [],
+        "queue": None,
+    }
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _may_be_replaced(out: Path) -> bool:
+    """An export of ours may be replaced, and a folder with nothing in it."""
+    if out.is_symlink() or not out.is_dir():
+        return False
+    return (out / "data" / "summary.js").is_file() or not any(out.iterdir())
+
+
+def _take_the_place_of(out: Path, temporary: Path) -> None:
+    for folder in (temporary / "data", temporary):
+        fsync_folder(folder)
+    old = out.with_name(f".{out.name}.{secrets.token_hex(4)}.old")
+    if out.exists():
+        out.rename(old)
+    try:
+        temporary.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+    fsync_folder(out.absolute().parent)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,46 @@
+"""A request's parameters, each checked when it is read; what nobody reads is an error of the caller's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from dashboard.errors import RequestError
+
+MAX_TEXT = 1000
+_NUMBER = re.compile(r"[0-9]{1,15}")
+
+
+class Parameters:
+    """What a request asks for, by name. Raises: RequestError, with the name, for what is none of the expected."""
+
+    def __init__(self, given: Mapping[str, str], known: Collection[str]) -> None:
+        for name in given:
+            if name not in known:
+                expected = f"expected {', '.join(sorted(known))}" if known else "there are none here"
+                raise RequestError(f"unknown parameter {name[:40]!r}; {expected}")
+        self._given = given
+
+    def __contains__(self, name: str) -> bool:
+        return bool(self._given.get(name))
+
+    def number(self, name: str, default: int = 0, most: int = 10**15) -> int:
+        """Return a whole number from 0 to `most`; a larger one is an error."""
+        text = self._given.get(name)
+        if text is None:
+            return default
+        if not _NUMBER.fullmatch(text) or int(text) > most:
+            raise RequestError(f"{name} {text[:40]!r}: expected a whole number from 0 to {most:,}")
+        return int(text)
+
+    def text(self, name: str, default: str = "") -> str:
+        text = self._given.get(name, default)
+        if len(text) > MAX_TEXT:
+            raise RequestError(f"{name}: longer than {MAX_TEXT:,} characters")
+        return text
+
+    def choice(self, name: str, choices: Collection[str], default: str) -> str:
+        text = self._given.get(name, default)
+        if text not in choices:
+            raise RequestError(f"{name} {text[:40]!r}: expected one of {', '.join(choices)}")
+        return text

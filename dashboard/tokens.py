@@ -1,0 +1,119 @@
+"""Tokens as text a person can read: the shard's own texts, else by a tokenizer from their ids, else their numbers.
+
+A tokenizer.json holds pieces in one of three spellings, all turned back into the text they stand for:
+
+    byte-level      "Ġdogs"    each byte is a character of its own; space is Ġ, newline Ċ      -> " dogs"
+    SentencePiece   "▁dogs"    space is ▁; bytes without a piece are <0x0A>                    -> " dogs"
+    WordPiece       "##ing"    what goes on a word; others begin one                           -> "ing", " dog"
+
+Bytes that are no UTF-8 by themselves, as a part of an emoji is, stay <0xF0>.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dashboard.errors import DashboardError
+
+if TYPE_CHECKING:
+    from encoder.shard import Tokens
+
+_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+class Vocabulary:
+    """Texts of token ids. Without `spell` they are written as numbers."""
+
+    def __init__(self, spell: Callable[[int], str | None] | None = None) -> None:
+        self._spell = spell
+        self._known: dict[int, str] = {}
+
+    def texts(self, tokens: Tokens, first_position: int, n_rows: int) -> list[str]:
+        """Return a text for each of the `n_rows` rows that `tokens` tells about."""
+        if tokens.texts is not None:
+            return tokens.texts
+        if tokens.token_ids is not None:
+            return [self._text(number) for number in tokens.token_ids.tolist()]
+        return [f"·{position}" for position in range(first_position, first_position + n_rows)]
+
+    def _text(self, number: int) -> str:
+        if number not in self._known:
+            piece = self._spell(number) if self._spell else None
+            self._known[number] = f"#{number}" if piece is None else piece
+        return self._known[number]
+
+
+def open_vocabulary(path: Path) -> Vocabulary:
+    """Open a tokenizer.json. Raises: DashboardError if it is none, or the library for it is not installed."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as exc:
+        raise DashboardError("--tokenizer needs the library tokenizers: pip install 'saefetch[dashboard]'") from exc
+    try:
+        text = path.read_text(encoding="utf-8")
+        tokenizer: Any = Tokenizer.from_str(text)
+        spelling = spelling_of(json.loads(text))
+    except OSError as exc:
+        raise DashboardError(f"--tokenizer {path}: {exc.strerror}") from exc
+    except Exception as exc:  # the library raises plain Exception
+        reason = " ".join(str(exc).split())[:200]
+        raise DashboardError(f"--tokenizer {path}: not a tokenizer.json ({reason})") from exc
+    special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+
+    def spell(number: int) -> str | None:
+        piece: str | None = tokenizer.id_to_token(number) if 0 <= number < 1 << 32 else None
+        return piece if piece is None or number in special else spelling(piece)
+
+    return Vocabulary(spell)
+
+
+def spelling_of(document: Any) -> Callable[[str], str]:
+    """Say how the pieces of a tokenizer.json are spelt."""
+    kinds = set(_types(document.get("decoder"))) | set(_types(document.get("pre_tokenizer")))
+    if "ByteLevel" in kinds:
+        return from_byte_level
+    if "WordPiece" in kinds or (document.get("model") or {}).get("type") == "WordPiece":
+        return from_word_piece
+    return from_sentence_piece
+
+
+def _types(part: Any) -> list[str]:
+    """Return the types of a part of the pipeline and of what it is made of."""
+    if not isinstance(part, dict):
+        return []
+    nested: Sequence[Any] = [*(part.get("decoders") or ()), *(part.get("pretokenizers") or ())]
+    return [str(part.get("type")), *(kind for one in nested for kind in _types(one))]
+
+
+def from_byte_level(piece: str) -> str:
+    if any(character not in _BYTES for character in piece):
+        return piece  # a token that was added as it is
+    return _readable(bytes(_BYTES[character] for character in piece))
+
+
+def from_sentence_piece(piece: str) -> str:
+    byte = _BYTE_PIECE.fullmatch(piece)
+    return _readable(bytes.fromhex(byte[1])) if byte else piece.replace("▁", " ")
+
+
+def from_word_piece(piece: str) -> str:
+    return piece.removeprefix("##") if piece.startswith("##") else f" {piece}"
+
+
+def _readable(encoded: bytes) -> str:
+    return encoded.decode("utf-8", "surrogateescape").translate(_LONE)
+
+
+def _byte_characters() -> dict[str, int]:
+    """Return GPT-2's table: the printable bytes stand for themselves, the others for characters from 256 on."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTES = _byte_characters()
+_LONE = {0xDC00 + byte: f"<0x{byte:02X}>" for byte in range(0x80, 0x100)}

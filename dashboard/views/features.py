@@ -1,0 +1,118 @@
+"""`/api/features/<index>` and `/top`: what a feature means, and where in this data it fires most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dashboard.corpus import Corpus
+from dashboard.data import Look
+from dashboard.documents import Document
+from dashboard.parameters import Parameters
+from dashboard.views.documents import column_of_rows
+from encoder.feature_index import FeatureIndex
+
+Array = np.ndarray[Any, Any]
+
+PARAMETERS = ()
+TOP_PARAMETERS = ("limit", "offset", "around", "distinct")
+MOST_CONTEXTS, MOST_AROUND = 200, 200
+N_BINS = 30
+
+
+def feature(look: Look, asked: Parameters, index: int) -> dict[str, Any]:
+    label = look.pick([look.check_feature(index)]).get(index)
+    page = look.neuronpedia
+    return {
+        "index": index,
+        "label": label and label.description,
+        "error": label and label.error,
+        "explanations": [
+            {"text": one.text, "type": one.type, "explainer": one.model}
+            for one in (label.explanations if label else ())
+        ],
+        "top_positive_tokens": label.top_positive_tokens if label else [],
+        "top_negative_tokens": label.top_negative_tokens if label else [],
+        "max_activation": label and label.max_activation,
+        "density_neuronpedia": label and label.frac_nonzero,
+        "neuronpedia": page and f"{page}/{index}",
+        "here": None if look.corpus is None else _here(look.corpus, index),
+    }
+
+
+def _here(corpus: Corpus, index: int) -> dict[str, Any] | None:
+    if corpus.index is None:
+        return None
+    edges, counts = corpus.index.histogram(index)
+    return {
+        "count": corpus.index.count[index],
+        "density": corpus.index.density[index],
+        "max": corpus.index.max[index],
+        "mean": corpus.index.mean[index],
+        "n_documents": corpus.index.n_documents[index],
+        "histogram": {"edges": edges, "counts": counts},
+    }
+
+
+def top(look: Look, asked: Parameters, index: int) -> dict[str, Any]:
+    """List the tokens on which a feature fires most, the strongest first, each with the tokens around it."""
+    limit, offset = asked.number("limit", 20, MOST_CONTEXTS), asked.number("offset")
+    around, distinct = asked.number("around", 12, MOST_AROUND), asked.number("distinct", 0, 1)
+    corpus = look.features
+    look.check_feature(index)
+    if corpus.index is None:
+        raise look.need_index()
+    rows, values, total = _strongest(corpus.index, index, offset + limit, distinct=bool(distinct))
+    return {"total": total, "contexts": contexts(look, index, rows[offset:], values[offset:], around)}
+
+
+def _strongest(index: FeatureIndex, feature: int, k: int, *, distinct: bool) -> tuple[Array, Array, int]:
+    """Return the rows of the k strongest tokens, or of the strongest of k documents, their values, how many there are.
+
+    How many tokens hold the strongest of k documents is found by trying: it is k at least.
+    """
+    count = int(index.count[feature])
+    if not distinct:
+        return *index.top(feature, k), count
+    n_documents, n = int(index.n_documents[feature]), k
+    while True:
+        rows, values = index.top(feature, n)
+        _, first = np.unique(index.document_of(rows), return_index=True)
+        if len(first) >= min(k, n_documents) or n >= count:
+            first = np.sort(first)[:k]
+            return rows[first], values[first], n_documents
+        n = max(64, 4 * n)
+
+
+def strongest_first(values: Array) -> Array:
+    """Return the order of a column's entries: the strongest first, of equal ones the lower row first."""
+    return np.argsort(-values, kind="stable")
+
+
+def contexts(look: Look, index: int, rows: Array, values: Array, around: int) -> list[dict[str, Any]]:
+    """Show a feature's rows, each with up to `around` tokens before and after it, and its value on each of them."""
+    return [_context(look, index, int(row), value, around) for row, value in zip(rows, values, strict=True)]
+
+
+def _context(look: Look, index: int, row: int, value: np.float32, around: int) -> dict[str, Any]:
+    corpus = look.features
+    document = corpus.documents.of_row(row)
+    position = row - document.first_row
+    start, stop = max(0, position - around), min(document.n_rows, position + around + 1)
+    matrix = corpus.rows(document.first_row + start, document.first_row + stop)
+    return {
+        "row": row,
+        "document": document.id,
+        "position": position,
+        "value": value,
+        "tokens": texts_of(look, document, start, stop),
+        "values": column_of_rows(matrix, index),
+        "at": position - start,
+    }
+
+
+def texts_of(look: Look, document: Document, start: int, stop: int) -> list[str]:
+    """Return the texts of the tokens [start, stop) of a document."""
+    said = look.features.features.tokens(document.shard, document.start + start, document.start + stop)
+    return look.vocabulary.texts(said, start, stop - start)

@@ -1,0 +1,141 @@
+"""`/api/search`: features by their labels' words, by their figures, by where they fire."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dashboard.contrast import log_ratios, parse_selections
+from dashboard.data import Look
+from dashboard.errors import RequestError
+from dashboard.figures import FIGURES, figures_of, figures_of_some, order_of
+from dashboard.parameters import Parameters
+from saefetch.errors import UsageError
+from saefetch.search import MARK
+from saefetch.search import search as find
+
+Array = np.ndarray[Any, Any]
+
+PARAMETERS = ("query", "sort", "order", "document", "a", "b", "offset", "limit")
+SORTS = ("match", "here", "log_ratio", "density", "max", "count", "index")
+MOST_FEATURES = 1000
+MOST_MATCHES = 2000
+"""Matches that are looked at; the best of them are the best of all."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """Features in their order, and what is known of each besides its figures. None: all features, by index."""
+
+    indices: Array | None = None
+    marked: dict[int, str] = field(default_factory=dict)
+    is_cut: bool = False
+    here: dict[int, float] | None = None
+    log_ratio: dict[int, float] | None = None
+
+    def narrow(self, columns: Array) -> None:
+        """Keep only those among `columns`, in the order they are in."""
+        self.indices = columns if self.indices is None else self.indices[np.isin(self.indices, columns)]
+
+
+def search(look: Look, asked: Parameters) -> dict[str, Any]:
+    """List features: those whose labels match `query`, that fire in `document`, or in one of `a` and `b`.
+
+    `sort=match` is the best match first; without a query what fires most in the document, or more in `a` than in `b`.
+    """
+    offset, limit = asked.number("offset"), asked.number("limit", 50, MOST_FEATURES)
+    sort = asked.choice("sort", SORTS, "match")
+    order = asked.choice("order", ("asc", "desc"), "asc" if sort == "index" else "desc")
+    found = _find(look, asked)
+    page, total = _sorted(found, look, sort, order == "asc")
+    chosen = page[offset : offset + limit].tolist()
+    labels = look.pick(chosen)
+    figures = figures_of_some(look, chosen, labels)
+    listed = [
+        {
+            "index": index,
+            "label": labels[index].description if index in labels else None,
+            "marked": _pieces(found.marked[index]) if index in found.marked else None,
+            **figures.of[at],
+            "here": None if found.here is None else found.here[index],
+            "log_ratio": None if found.log_ratio is None else found.log_ratio[index],
+        }
+        for at, index in enumerate(chosen)
+    ]
+    return {"total": None if found.is_cut else total, "figures_of": figures.source, "features": listed}
+
+
+def _find(look: Look, asked: Parameters) -> _Found:
+    found = _Found()
+    query = asked.text("query")
+    if query.strip():
+        _match(look, query, found)
+    if "document" in asked:
+        number = asked.number("document")
+        corpus = look.features
+        sums = corpus.sums(((number, corpus.documents[number].id + 1),))
+        found.here = dict(zip(sums.columns.tolist(), sums.total.tolist(), strict=True))
+        found.narrow(sums.columns)
+    if "a" in asked or "b" in asked:
+        corpus = look.features
+        a, b = parse_selections(asked.text("a") or "rest", asked.text("b") or "rest", len(corpus.documents))
+        columns, ratios = corpus.kept.get(("log_ratios", a, b), lambda: log_ratios(corpus, a, b))
+        found.log_ratio = dict(zip(columns.tolist(), ratios.tolist(), strict=True))
+        found.narrow(columns)
+    return found
+
+
+def _match(look: Look, query: str, found: _Found) -> None:
+    found.indices = np.zeros(0, np.int64)
+    if look.store is None:
+        return
+    try:
+        matches = find(look.store, as_typed(query), MOST_MATCHES)
+    except UsageError:  # no word yet, just a quotation mark or a dot
+        return
+    found.indices = np.array([match.index for match in matches], np.int64)
+    found.marked = {match.index: match.marked for match in matches}
+    found.is_cut = len(matches) == MOST_MATCHES
+
+
+def as_typed(query: str) -> str:
+    """Make the last word a beginning, as whoever types may not be at its end."""
+    return f"{query}*" if re.search(r"\w\Z", query) and query.count('"') % 2 == 0 else query
+
+
+def _sorted(found: _Found, look: Look, sort: str, rising: bool) -> tuple[Array, int]:
+    """Return the features in the order asked for, and how many there are."""
+    if sort == "match" and not found.marked:  # what matches best without words
+        sort = "here" if found.here is not None else "log_ratio" if found.log_ratio is not None else "index"
+        rising = rising != (sort == "index")
+    indices = found.indices
+    if indices is None:
+        if sort in FIGURES:
+            return figures_of(look).order(sort, rising=rising), look.n_features
+        indices = np.arange(look.n_features)
+    if sort == "match":
+        return indices[:: -1 if rising else 1], len(indices)
+    if sort == "index":
+        return np.sort(indices)[:: 1 if rising else -1], len(indices)
+    values = figures_of(look).by_name[sort][indices] if sort in FIGURES else _known(found, sort, indices)
+    return indices[order_of(values, rising=rising)], len(indices)
+
+
+def _known(found: _Found, sort: str, indices: Array) -> Array:
+    known = found.here if sort == "here" else found.log_ratio
+    if known is None:
+        raise RequestError(f"sort {sort}: goes with {'document' if sort == 'here' else 'a and b'}")
+    return np.array([known[index] for index in indices.tolist()], np.float64)
+
+
+def _pieces(marked: str) -> list[tuple[str, bool]]:
+    """Split a marked text into pieces, each with whether it matched."""
+    begin, end = MARK
+    pieces = []
+    for i, part in enumerate(re.split(f"{begin}|{end}", marked)):
+        if part:
+            pieces.append((part, i % 2 == 1))
+    return pieces

@@ -1,0 +1,77 @@
+"""`/api/summary`: what there is, and what fills what there is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import saefetch
+from dashboard.corpus import Corpus
+from dashboard.data import Look
+from dashboard.parameters import Parameters
+from dashboard.progress import count
+
+PARAMETERS = ()
+
+
+def summary(look: Look, asked: Parameters) -> dict[str, Any]:
+    return {
+        "version": saefetch.__version__,
+        "features": None if look.corpus is None else _features(look, look.corpus),
+        "labels": _labels(look),
+        "refusal": look.refusal,
+        "hints": list(_hints(look)),
+        "neuronpedia": look.neuronpedia,
+        "static": False,
+    }
+
+
+def _features(look: Look, corpus: Corpus) -> dict[str, Any]:
+    features = corpus.features
+    meta = features.meta[0]
+    return {
+        "folder": str(look.settings.features),
+        "rows": corpus.n_rows,
+        "d_sae": corpus.d_sae,
+        "nnz": features.nnz,
+        "n_shards": features.n_shards,
+        "n_documents": len(corpus.documents),
+        "mean_l0": features.nnz / max(1, corpus.n_rows),
+        "has_text": any("tokens" in file.members for file in features.files),
+        "sae": {
+            "release": meta.get("sae_release"),
+            "id": meta.get("sae_id"),
+            "neuronpedia_id": meta.get("neuronpedia_id"),
+            "path": meta.get("sae_path"),
+            "weights_sha256": str(meta.get("weights_sha256") or ""),
+        },
+        "index": {"state": corpus.index_state, "command": look.index_command},
+    }
+
+
+def _labels(look: Look) -> dict[str, Any] | None:
+    if look.labels is None or look.store is None:
+        return None
+    counted = count(look.store, look.labels_folder, look.patient)
+    return {
+        "release": look.labels.release,
+        "id": look.labels.sae_id,
+        "neuronpedia_id": look.labels.neuronpedia_id,
+        "n_features": len(look.labels),
+        "with_descriptions": counted.n_described,
+        "missing": counted.progress.missing,
+        "failed": counted.progress.failed,
+        "complete": counted.progress.state == "complete",
+    }
+
+
+def _hints(look: Look) -> list[dict[str, str]]:
+    hints = []
+    if look.labels is None and look.refusal is None:
+        hints.append({"what": "no labels yet", "command": look.download_command})
+    if look.corpus is None:
+        hints.append({"what": "no features yet", "command": look.encode_command})
+    elif look.corpus.index is None:
+        is_stale = look.corpus.index_state == "stale"
+        what = "the index by feature is not of these shards" if is_stale else "no index by feature yet"
+        hints.append({"what": what, "command": look.index_command})
+    return hints
