@@ -1,0 +1,62 @@
+// View: the documents, and what is looked for in how they begin.
+"use strict";
+{
+  sae.documentsView = (path, params, page) => {
+    const summary = page.summary;
+    if (!summary.features) return page.nothing("No features yet", "Features are what sae-encode writes: which features fire on which token.");
+    const { features } = summary;
+    const box = sae.el("input", { type: "search", value: params.query || "", placeholder: "Find a document by its beginning", "aria-label": "Find a document by its beginning or its shard", class: "find" });
+    const count = sae.el("span", { class: "muted", role: "status" });
+    const list = sae.virtualList({
+      rowHeight: sae.rowHeight("document-row"),
+      label: "Documents",
+      fetch: async (offset, limit) => {
+        const told = await sae.source.get("documents", { offset, limit, query: box.value });
+        return { items: told.documents, total: told.total };
+      },
+      onTotal: (total) => (count.textContent = sae.plural(total, "document")),
+      render: (one) => [row(one)],
+      empty: () => sae.empty("No document begins like this", "What is searched is the first words of each document and the name of its shard."),
+    });
+    const typed = sae.later(() => {
+      page.replace({ query: box.value });
+      list.reset();
+    }, 120);
+    box.addEventListener("input", typed);
+    list.reset();
+    return {
+      title: "Documents",
+      node: sae.el(
+        "section",
+        { class: "view filling" },
+        sae.el("div", { class: "head" }, sae.heading("Documents"), figures(features), sae.el("div", { class: "tools" }, box, count)),
+        list.node,
+      ),
+      search: box,
+    };
+  };
+
+  function figures(features) {
+    const told = [
+      [sae.count(features.rows), "tokens"],
+      [sae.figure(features.mean_l0), "features fire on a token (L0)"],
+      [sae.count(features.d_sae), "features in the SAE"],
+      [sae.count(features.nnz), "activations"],
+    ];
+    return sae.el("p", { class: "facts" }, ...told.map(([number, name]) => sae.el("span", {}, sae.el("b", {}, number), ` ${name}`)));
+  }
+
+  function row(one) {
+    const preview = sae.el("bdi", { class: "preview" });
+    if (one.preview) sae.showToken(preview, one.preview, { breaks: false });
+    else preview.append(sae.el("span", { class: "muted" }, "no text"));
+    preview.classList.remove("special");
+    const parts = one.sections.map(({ name }) => sae.el("span", { class: `tag ${name === "response" ? "response" : "prompt"}` }, name));
+    return sae.el(
+      "a",
+      { class: "document", href: sae.link(["documents", one.id]) },
+      preview,
+      sae.el("span", { class: "about muted" }, sae.el("span", {}, `document ${sae.count(one.id)}`), sae.el("span", {}, sae.plural(one.rows, "token")), sae.el("span", {}, `L0 ${sae.figure(one.mean_l0)}`), sae.el("bdi", { class: "shard" }, one.shard), ...parts),
+    );
+  }
+}

@@ -1,0 +1,109 @@
+// Elements, numbers, addresses. Other people's text gets into the page here and nowhere else, and only as text.
+"use strict";
+const sae = {};
+{
+  /** Make an element: el("a", {class: "x", href, onclick}, child, "text", ...). Nothing is ever parsed as HTML. */
+  sae.el = (name, properties = {}, ...children) => fill(document.createElement(name), properties, children);
+
+  /** The same for SVG. */
+  sae.svg = (name, properties = {}, ...children) =>
+    fill(document.createElementNS("http://www.w3.org/2000/svg", name), properties, children);
+
+  function fill(node, properties, children) {
+    for (const [key, value] of Object.entries(properties)) {
+      if (value === null || value === undefined || value === false) continue;
+      if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+      else if (key.startsWith("--")) node.style.setProperty(key, value);
+      else node.setAttribute(key, value === true ? "" : value);
+    }
+    node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+    return node;
+  }
+
+  const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+
+  /** 16384 -> "16,384" */
+  sae.count = (n) => whole.format(n);
+
+  /** A value to three significant digits or so: 0.0312, 3.12, 31.2, 312 */
+  sae.figure = (x) => {
+    if (x === null || x === undefined) return "–";
+    const size = Math.abs(x);
+    if (size >= 1000) return whole.format(x);
+    if (size >= 100) return x.toFixed(0);
+    if (size >= 10) return x.toFixed(1);
+    if (size >= 0.01 || x === 0) return x.toFixed(size >= 1 || x === 0 ? 2 : 3);
+    return x.toExponential(1);
+  };
+
+  /** A share as percent: 0.00012 -> "0.012 %" */
+  sae.percent = (x) => {
+    if (x === null || x === undefined) return "–";
+    const percent = 100 * x;
+    if (percent === 0) return "0 %";
+    return `${percent >= 10 ? percent.toFixed(0) : percent >= 0.01 ? percent.toPrecision(2) : percent.toExponential(1)} %`;
+  };
+
+  sae.plural = (n, one, many) => `${sae.count(n)} ${n === 1 ? one : many || `${one}s`}`;
+
+  /** An address within the page: link(["documents", 3], {at: 17}) -> "#/documents/3?at=17" */
+  sae.link = (path, params = {}) => {
+    const kept = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
+    const query = kept.map(([key, value]) => `${key}=${encodeURIComponent(value).replaceAll("%3A", ":").replaceAll("%2C", ",")}`);
+    return `#/${path.map(encodeURIComponent).join("/")}${query.length ? `?${query.join("&")}` : ""}`;
+  };
+
+  /** Call `work` when `wait_ms` have passed without another call. */
+  sae.later = (work, wait_ms) => {
+    let timer = 0;
+    return (...values) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => work(...values), wait_ms);
+    };
+  };
+
+  /** Tell a screen reader. */
+  sae.say = (text) => {
+    document.getElementById("said").textContent = text;
+  };
+
+  /** A command to copy. */
+  sae.command = (text) => {
+    const button = sae.el("button", { class: "quiet", type: "button", "aria-label": `Copy: ${text}` }, "Copy");
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(text);
+        button.textContent = "Copied";
+        setTimeout(() => (button.textContent = "Copy"), 1500);
+      } catch {
+        getSelection().selectAllChildren(button.previousSibling); // no clipboard here: then selected, to copy by hand
+      }
+    });
+    return sae.el("span", { class: "command" }, sae.el("code", {}, text), button);
+  };
+
+  /** What a view says in the place of what is not there; `commands` fill it. */
+  sae.empty = (title, text, ...commands) =>
+    sae.el(
+      "div",
+      { class: "empty" },
+      sae.el("h2", {}, title),
+      text && sae.el("p", {}, text),
+      ...commands.filter(Boolean).map((command) => sae.el("p", {}, sae.command(command))),
+    );
+
+  /** An error of the server, with what it says to do; commands in it can be copied. */
+  sae.failure = (error, again) => {
+    const command = / (sae-encode index .+|saefetch download.*)$/.exec(error.message);
+    return sae.el(
+      "div",
+      { class: "empty", role: "alert" },
+      sae.el("p", {}, command ? error.message.slice(0, command.index) : error.message),
+      command && sae.el("p", {}, sae.command(command[1])),
+      again && sae.el("button", { type: "button", onclick: again }, "Try again"),
+    );
+  };
+
+  /** A heading that gets the focus when its view is opened. */
+  sae.heading = (...children) => sae.el("h1", { tabindex: "-1" }, ...children);
+}

@@ -1,0 +1,87 @@
+// View: features, by the words of their labels, by their figures, by where they fire.
+"use strict";
+{
+  const SORTS = { match: "best match", density: "density", max: "max activation", count: "tokens it fires on", index: "number", here: "fires in the document", log_ratio: "more in A than in B" };
+
+  sae.searchView = (path, params, page) => {
+    const { features, labels } = page.summary;
+    if (!features && !labels) return page.nothing("Nothing to search yet", "Labels come from Neuronpedia, features from sae-encode.");
+    const asked = () => {
+      const told = { query: box.value.trim(), sort: sort.value, order: order.value === "auto" ? "" : order.value, document: inDocument.value.trim(), a: a.value.trim(), b: b.value.trim() };
+      if (told.document || !(told.a || told.b)) delete told.sort_ratio;
+      return told;
+    };
+    const input = (name, value, text, size) => sae.el("input", { name, value: value || "", placeholder: text, "aria-label": text, size, autocomplete: "off", spellcheck: "false" });
+    const box = sae.el("input", { type: "search", name: "query", value: params.query || "", placeholder: "Search labels: dogs, \"hot dog\", legal -court", "aria-label": "Search labels", class: "find", autocomplete: "off" });
+    const sort = sae.el("select", { name: "sort", "aria-label": "Sort by" }, ...Object.entries(SORTS).map(([value, text]) => sae.el("option", { value, selected: value === (params.sort || "match") }, text)));
+    const order = sae.el("select", { name: "order", "aria-label": "Order" }, ...[["auto", "usual order"], ["desc", "largest first"], ["asc", "smallest first"]].map(([value, text]) => sae.el("option", { value, selected: value === (params.order || "auto") }, text)));
+    const inDocument = input("document", params.document, "e.g. 3", 6);
+    const a = input("a", params.a, "e.g. 0-9,12", 9);
+    const b = input("b", params.b, "rest", 9);
+    inDocument.setAttribute("aria-label", "Only features that fire in this document");
+    a.setAttribute("aria-label", "Selection A of documents");
+    b.setAttribute("aria-label", "Selection B of documents");
+    const count = sae.el("span", { class: "muted", role: "status" });
+    const columns = sae.el("div", { class: "columns muted wide", "aria-hidden": "true" });
+    let source = null;
+
+    const extra = () => (a.value.trim() || b.value.trim() ? ["log_ratio", "log₂ A:B", (one) => (one.log_ratio === null ? "–" : one.log_ratio.toFixed(2))] : inDocument.value.trim() ? ["here", "sum here", (one) => sae.figure(one.here)] : null);
+    const list = sae.virtualList({
+      rowHeight: sae.rowHeight("feature-row"),
+      label: "Features",
+      fetch: async (offset, limit) => {
+        const told = await sae.source.get("search", { ...asked(), sort: sortable(), offset, limit });
+        source = told.figures_of;
+        return { items: told.features, total: told.total };
+      },
+      onTotal: (total) => {
+        count.textContent = total === null ? "the best 2,000 features" : sae.plural(total, "feature");
+        const added = extra();
+        columns.replaceChildren(sae.el("span", {}, "feature"), ...[added && added[1], "density", "max", "tokens"].filter(Boolean).map((name) => sae.el("span", { class: "figure" }, name)));
+        columns.title = source === "neuronpedia" ? "density and max: Neuronpedia's" : "density, max and tokens: of this data";
+      },
+      render: (one) => {
+        const added = extra();
+        return sae.featureRow({ ...one, figures: [...(added ? [[added[2](one), "added"]] : []), [sae.percent(one.density), "density"], [sae.figure(one.max), "max"], [one.count === null ? "–" : sae.count(one.count), "count"]] });
+      },
+      empty: () => sae.empty("No feature is like this", box.value.trim() && !labels ? "There are no labels to search in." : "Fewer words, or a beginning of one, find more."),
+    });
+
+    /** The sort that is asked for, as far as it goes with what is filled in. */
+    function sortable() {
+      if (sort.value === "here" && !inDocument.value.trim()) return "match";
+      if (sort.value === "log_ratio" && !a.value.trim() && !b.value.trim()) return "match";
+      return sort.value;
+    }
+
+    const changed = () => {
+      const told = asked();
+      page.replace({ ...told, sort: told.sort === "match" ? "" : told.sort });
+      list.reset();
+    };
+    box.addEventListener("input", sae.later(changed, 80));
+    [inDocument, a, b].forEach((one) => one.addEventListener("input", sae.later(changed, 300)));
+    [sort, order].forEach((one) => one.addEventListener("change", changed));
+    list.reset();
+    const told = page.summary.refusal ? null : labels;
+    return {
+      title: "Features",
+      search: box,
+      node: sae.el(
+        "section",
+        { class: "view filling" },
+        sae.el(
+          "div",
+          { class: "head" },
+          sae.heading("Features"),
+          sae.el("div", { class: "tools" }, box, sae.el("label", {}, "Sort ", sort), order, count),
+          features &&
+            sae.el("div", { class: "tools" }, sae.el("label", {}, "Fires in document ", inDocument), sae.el("label", {}, "More in documents ", a), sae.el("label", {}, "than in ", b)),
+          told && told.failed + told.missing > 0 && sae.el("p", { class: "muted" }, `${sae.count(told.with_descriptions)} of ${sae.count(told.n_features)} features have a label; ${sae.count(told.missing)} do not exist on Neuronpedia, ${sae.count(told.failed)} could not be fetched.`),
+        ),
+        columns,
+        list.node,
+      ),
+    };
+  };
+}

@@ -1,0 +1,65 @@
+// How tokens and labels are shown: what cannot be seen gets a sign, and no text can change the order of its neighbours'.
+"use strict";
+{
+  const SIGNS = { "\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽", "\u200b": "∅", "\ufeff": "∅", "\u00ad": "-" };
+  const UNSEEN = /[\u0000-\u001f\u007f-\u00a0\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/;
+  const SPECIAL = /^(<\|.*\|>|<\/?[a-z_]{1,20}\d*>|\[[A-Z_]{2,12}\d*\])$/;
+
+  /** The parts of a token: [text, kind], kind one of "", "sign" (stands for something unseen), "break" (a new line). */
+  sae.parts = (token) => {
+    if (token === "") return [["∅", "sign"]];
+    const text = token.replace(/[▁Ġ]/g, " ").replace(/Ċ/g, "\n");
+    if (/^ +$/.test(text)) return [["␣".repeat(Math.min(text.length, 8)), "sign"]];
+    const found = [];
+    let plain = "";
+    for (const character of text) {
+      if (!UNSEEN.test(character)) {
+        plain += character;
+        continue;
+      }
+      if (plain) found.push([plain, ""]);
+      plain = "";
+      found.push([SIGNS[character] || `\\u${character.codePointAt(0).toString(16).padStart(4, "0")}`, "sign"]);
+      if (character === "\n") found.push(["\n", "break"]);
+    }
+    if (plain) found.push([plain, ""]);
+    return found;
+  };
+
+  sae.isSpecial = (token) => SPECIAL.test(token);
+
+  /** Put a token's parts into `node`; without breaks where a line is all there is room for. */
+  sae.showToken = (node, token, { breaks = true } = {}) => {
+    if (sae.isSpecial(token)) node.classList.add("special");
+    for (const [text, kind] of sae.parts(token)) {
+      if (kind === "break" && !breaks) continue;
+      node.append(kind === "sign" ? sae.el("i", {}, text) : text);
+    }
+    return node;
+  };
+
+  /** A token on one line, as text: for titles and screen readers. */
+  sae.tokenName = (token) =>
+    sae
+      .parts(token)
+      .filter(([, kind]) => kind !== "break")
+      .map(([text]) => text)
+      .join("");
+
+  /** A label, or what is said where there is none. */
+  sae.label = (text) =>
+    text === null || text === undefined
+      ? sae.el("span", { class: "label muted" }, "no label")
+      : sae.el("bdi", { class: "label" }, seen(text));
+
+  /** A label in which the words that were searched for are marked: pieces of [text, whether it matched]. */
+  sae.marked = (pieces) =>
+    sae.el("bdi", { class: "label" }, ...pieces.map(([text, is]) => (is ? sae.el("mark", {}, seen(text)) : seen(text))));
+
+  function seen(text) {
+    return text.replace(/\s+/g, " ").replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+  }
+
+  /** The level of heat, 0 to 10, of a value on a scale from 0: what fires at all is 1 at least. */
+  sae.heat = (value, scale) => (value > 0 && scale > 0 ? Math.max(1, Math.min(10, Math.round((10 * value) / scale))) : 0);
+}

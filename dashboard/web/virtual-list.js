@@ -1,0 +1,134 @@
+// A list of any length of which only what is seen exists: rows of one height, asked for by pages as they are scrolled to.
+//
+//   const list = sae.virtualList({rowHeight, label, render: (item, i) => [nodes], fetch: async (offset, limit) => ({items, total})});
+//   list.node, list.reset() to ask anew, list.show(items) for items that are here already
+//
+// `total` may be null where the server does not count: the list then grows until a page is not full.
+// Browsers cannot make an element of 30 million pixels, so above MOST_PX a pixel of scrolling stands for more than one.
+"use strict";
+{
+  const PAGE = 100;
+  const AHEAD = 8;
+  const MOST_PX = 8_000_000;
+
+  sae.virtualList = ({ rowHeight, label, render, fetch, onTotal = () => {}, empty = () => null }) => {
+    const rows = sae.el("ol", { role: "list", "aria-label": label });
+    const node = sae.el("div", { class: "virtual" }, rows);
+    const live = new Map(); // index -> its <li>
+    let pages = new Map(); // page -> its items, or the promise of them
+    let total = 0;
+    let round = 0; // answers to what was asked before a reset are dropped
+    let height = rowHeight();
+
+    const ratio = () => {
+      const full = total * height;
+      const seen = node.clientHeight;
+      return full > MOST_PX ? (full - seen) / (MOST_PX - seen) : 1;
+    };
+
+    function draw() {
+      const scale = ratio();
+      const top = node.scrollTop * scale;
+      const first = Math.max(0, Math.floor(top / height) - AHEAD);
+      const last = Math.min(total, Math.ceil((top + node.clientHeight) / height) + AHEAD);
+      for (const [index, row] of live) {
+        if ((index < first || index >= last) && !row.contains(document.activeElement)) {
+          row.remove();
+          live.delete(index);
+        }
+      }
+      for (let index = first; index < last; index++) if (!live.has(index)) add(index);
+      for (const [index, row] of live) row.style.setProperty("--top", `${(index * height - top + node.scrollTop).toFixed(1)}px`);
+    }
+
+    function add(index) {
+      const page = pages.get(Math.floor(index / PAGE));
+      if (!Array.isArray(page)) return page || ask(Math.floor(index / PAGE));
+      const item = page[index % PAGE];
+      if (item === undefined) return undefined;
+      const row = sae.el("li", { "aria-posinset": index + 1, "aria-setsize": total, "data-index": index }, ...render(item, index));
+      live.set(index, row);
+      let after = null; // rows stand in their order, for those who tab through them or hear them
+      for (const other of live.keys()) if (other > index && (after === null || other < after)) after = other;
+      rows.insertBefore(row, after === null ? null : live.get(after));
+      return row;
+    }
+
+    async function ask(page) {
+      const asked = round;
+      pages.set(page, "asked");
+      try {
+        const told = await fetch(page * PAGE, PAGE);
+        if (asked !== round) return;
+        pages.set(page, told.items);
+        grow(told.total ?? page * PAGE + told.items.length + (told.items.length === PAGE ? 1 : 0));
+        onTotal(told.total, told);
+      } catch (error) {
+        if (asked !== round || error.name === "AbortError") return;
+        node.replaceChildren(sae.failure(error, () => list.reset()));
+      }
+    }
+
+    function grow(count) {
+      total = Math.max(count, 0);
+      rows.style.setProperty("--height", `${Math.min(total * height, MOST_PX)}px`);
+      if (total === 0) node.replaceChildren(rows, empty() || "");
+      draw();
+    }
+
+    function clear() {
+      round += 1;
+      live.forEach((row) => row.remove());
+      live.clear();
+      pages = new Map();
+      node.replaceChildren(rows);
+      node.scrollTop = 0;
+    }
+
+    function focus(index) {
+      const wanted = Math.max(0, Math.min(total - 1, index));
+      const scale = ratio();
+      const top = wanted * height;
+      const seen = node.scrollTop * scale;
+      if (top < seen) node.scrollTop = top / scale;
+      else if (top + height > seen + node.clientHeight) node.scrollTop = (top + height - node.clientHeight) / scale;
+      draw();
+      live.get(wanted)?.querySelector("a, button")?.focus({ preventScroll: true });
+    }
+
+    node.addEventListener("scroll", draw, { passive: true });
+    node.addEventListener("keydown", (event) => {
+      const row = event.target.closest("li[data-index]");
+      if (!row || event.altKey || event.ctrlKey || event.metaKey) return;
+      const at = Number(row.dataset.index);
+      const whole = Math.max(1, Math.floor(node.clientHeight / height) - 1);
+      const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + whole, PageUp: at - whole, Home: 0, End: total - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      event.stopPropagation();
+      focus(to);
+    });
+    const resized = new ResizeObserver(() => {
+      if (height !== rowHeight()) {
+        height = rowHeight();
+        grow(total);
+      } else draw();
+    });
+    resized.observe(node);
+
+    const list = {
+      node,
+      focus,
+      reset() {
+        clear();
+        ask(0);
+      },
+      show(items) {
+        clear();
+        for (let page = 0; page * PAGE < items.length; page++) pages.set(page, items.slice(page * PAGE, (page + 1) * PAGE));
+        grow(items.length);
+      },
+    };
+    return list;
+  };
+}
