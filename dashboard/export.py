@@ -45,8 +45,8 @@ Array = np.ndarray[Any, Any]
 MOST_NNZ = 2_000_000
 """Stored values: about 20,000 tokens of 100 active features, 150 MB as a folder."""
 N_CONTEXTS, AROUND, MOST_CONTEXTS = 20, 12, 50_000
-"""Of each feature the N_CONTEXTS strongest tokens, each with AROUND tokens on each side; fewer, but MIN_CONTEXTS, where
-so many features fire that it would be more than MOST_CONTEXTS in all."""
+"""Of each feature the N_CONTEXTS strongest tokens and the strongest of N_CONTEXTS documents, each with AROUND tokens on
+each side; fewer, but MIN_CONTEXTS, where so many features fire that it would be more than 2 MOST_CONTEXTS in all."""
 MIN_CONTEXTS = 3
 FEATURES_A_FILE = 256
 SOURCE, STATIC_SOURCE = "source-server.js", "source-static.js"
@@ -178,8 +178,13 @@ def _feature(look: Look, columns: csc_matrix, rows: Array, index: int, n_context
     column = slice(columns.indptr[index], columns.indptr[index + 1])
     own, values = rows[columns.indices[column]], columns.data[column]
     order = strongest_first(values)
-    top = contexts(look, index, own[order[:n_contexts]], values[order[:n_contexts]], AROUND)
-    return {"feature": feature(look, _NOTHING, index), "top": {"total": len(order), "contexts": top}}
+    _, first = np.unique(look.features.documents.of_rows(own[order]), return_index=True)
+    answer: dict[str, Any] = {"feature": feature(look, _NOTHING, index)}
+    for name, wanted in (("top", order), ("distinct", order[np.sort(first)])):
+        shown = wanted[:n_contexts]
+        found = contexts(look, index, own[shown], values[shown], AROUND)
+        answer[name] = {"total": len(wanted), "contexts": found}
+    return answer
 
 
 def _health(corpus: Corpus, chosen: list[Document]) -> dict[str, Any]:

@@ -64,6 +64,11 @@ def near(given: Any, expected: Any) -> bool:
     return bool(np.allclose(np.array(given, float), np.array(expected, float), rtol=1e-6, atol=1e-9))
 
 
+def nearly_largest(values: Array) -> float:
+    """Return the largest but for one of every 50; where that is nothing, the largest."""
+    return float(np.sort(values)[int(0.98 * (len(values) - 1))] or values.max())
+
+
 def test_the_summary_says_what_there_is(served: Dashboard, folder: Path, truth: Array) -> None:
     answer = served.api("summary")
     assert answer["version"] == saefetch.__version__
@@ -116,7 +121,7 @@ def test_tokens_are_coloured_by_l0_by_the_strongest_or_by_a_feature(
     for colour, values in (("l0", (own != 0).sum(1)), ("top", own.max(1)), ("feature:11", own[:, 11])):
         answer = served.api(f"documents/{document}/tokens", colour=colour, start=1, stop=15)
         assert near(answer["values"], values[1:15]) and len(answer["tokens"]) == len(answer["values"])
-        assert answer["scale"] == pytest.approx(values.max())
+        assert answer["scale"] == pytest.approx(values.max() if colour == "feature:11" else nearly_largest(values))
         assert (answer["colour"], answer["first_row"], answer["total"]) == (colour, STARTS[document], len(own))
         assert (answer["start"], answer["stop"]) == (1, min(15, len(own)))
 

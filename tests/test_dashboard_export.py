@@ -93,11 +93,18 @@ def test_contexts_are_the_strongest_of_the_set_and_of_nothing_else(folder: Path,
         for row, index, value in zip(rows.tolist(), document["indices"], document["values"], strict=True):
             found.setdefault(index, []).append((-value, row))
     assert data["labels"]["index"] == sorted(found)
+    first_of_3 = data["document-3"]["first_row"]
     for index, entries in found.items():
         top = data[f"features-{index // 256}"][str(index)]["top"]
         expected = [(row, -value) for value, row in sorted(entries)[:20]]
         assert [(context["row"], context["value"]) for context in top["contexts"]] == expected
         assert top["total"] == len(entries)
+        best: dict[int, tuple[float, int]] = {}
+        for value, row in sorted(entries):
+            best.setdefault(1 if row < first_of_3 else 3, (value, row))
+        once = data[f"features-{index // 256}"][str(index)]["distinct"]
+        assert [context["row"] for context in once["contexts"]] == [row for _, row in sorted(best.values())]
+        assert once["total"] == len(best)
         for context in top["contexts"]:
             assert context["values"][context["at"]] == context["value"] and context["document"] in (1, 3)
     assert "Tell" not in "".join(path.read_text() for path in (tmp_path / "out").rglob("*.js")), "of document 0"

@@ -23,6 +23,7 @@ MOST_DOCUMENTS, MOST_TOKENS, MOST_FEATURES = 1000, 1 << 15, 1 << 15
 PREVIEW_ROWS, PREVIEW_CHARACTERS = 80, 160
 SAMPLED_ROWS, N_SAMPLES, SAMPLE_ROWS = 1 << 15, 64, 256
 """The largest value of a colour is looked for in a document of up to SAMPLED_ROWS, in a longer one in samples."""
+ONE_IN = 50
 
 
 def documents(look: Look, asked: Parameters) -> dict[str, Any]:
@@ -78,8 +79,9 @@ def sections(document: Document) -> list[dict[str, Any]]:
 def tokens(look: Look, asked: Parameters, number: int) -> dict[str, Any]:
     """Return the tokens [start, stop) of a document, each with the value of the `colour`.
 
-    The scale is the largest value in the document; in one of more than SAMPLED_ROWS the largest in samples of it, so
-    that a value may be above it, except for a feature's with an index.
+    The scale is the value of the full colour: a feature's largest in the document. For l0 and top, which a BOS token would
+    spoil, it is the largest but for the highest ONE_IN of the values. In a document of more than SAMPLED_ROWS it is that of
+    samples of it. So a value may be above it, except for a feature's with an index.
     """
     corpus = look.features
     document = corpus.documents[number]
@@ -147,8 +149,10 @@ def _scale(corpus: Corpus, document: Document, colour: str, feature: int | None)
     if feature is not None and corpus.index is not None:
         _, values = corpus.index.feature(feature, document.first_row, document.stop_row)
         return float(values.max(initial=0))
-    samples = (_values(corpus, first, n, colour, feature) for first, n in _samples(document))
-    return max((float(values.max()) for values in samples if len(values)), default=0.0)
+    samples = [_values(corpus, first, n, colour, feature) for first, n in _samples(document)]
+    values = np.concatenate(samples) if samples else np.zeros(0, np.float32)
+    usual = np.quantile(values, 1 - 1 / ONE_IN, method="lower") if feature is None and len(values) else 0
+    return float(usual or values.max(initial=0))
 
 
 def _samples(document: Document) -> Iterator[tuple[int, int]]:

@@ -22,7 +22,7 @@
         page.replace({ at: held ? at : "", colour: colour === "l0" ? "" : colour });
         if (held) tabs.choose(0);
       },
-      onScale: (most) => (scale.querySelector(".most").textContent = sae.figure(most)),
+      onScale: (most) => (scale.querySelector(".most").textContent = chosen() === null ? `${colour === "l0" ? sae.count(most) : sae.figure(most)}+` : sae.figure(most)),
     });
     const tabs = sae.tabs([
       ["Token", panel.node],

@@ -43,7 +43,7 @@
         {},
         line("density", here ? sae.percent(here.density) : "–", sae.percent(told.density_neuronpedia)),
         line("max activation", here ? sae.figure(here.max) : "–", sae.figure(told.max_activation)),
-        line("mean where it fires", here && here.count ? sae.figure(here.mean) : "–", "–"),
+        line("mean activation", here && here.count ? sae.figure(here.mean) : "–", "–"),
         line("tokens", here ? sae.count(here.count) : "–", "–"),
         line("documents", here ? sae.count(here.n_documents) : "–", "–"),
       ),
@@ -86,7 +86,7 @@
         got += told.contexts.length;
         body.append(...told.contexts.map((one) => context(one, index, most)));
         count.textContent = told.total ? `${sae.count(got)} of ${sae.plural(told.total, once.checked ? "document" : "token")}` : "";
-        more.hidden = got >= told.total || !told.contexts.length;
+        more.hidden = got >= told.total || told.contexts.length < CONTEXTS;
         if (!told.total) body.replaceChildren(sae.el("li", { class: "muted" }, "It fires nowhere in this data."));
       } catch (error) {
         body.replaceWith(sae.failure(error));

@@ -7,12 +7,10 @@
     const { features, labels } = page.summary;
     if (!features && !labels) return page.nothing("Nothing to search yet", "Labels come from Neuronpedia, features from sae-encode.");
     const asked = () => {
-      const told = { query: box.value.trim(), sort: sort.value, order: order.value === "auto" ? "" : order.value, document: inDocument.value.trim(), a: a.value.trim(), b: b.value.trim() };
-      if (told.document || !(told.a || told.b)) delete told.sort_ratio;
-      return told;
+      return { query: box.value.trim(), sort: sort.value, order: order.value === "auto" ? "" : order.value, document: inDocument.value.trim(), a: a.value.trim(), b: b.value.trim() };
     };
     const input = (name, value, text, size) => sae.el("input", { name, value: value || "", placeholder: text, "aria-label": text, size, autocomplete: "off", spellcheck: "false" });
-    const box = sae.el("input", { type: "search", name: "query", value: params.query || "", placeholder: "Search labels: dogs, \"hot dog\", legal -court", "aria-label": "Search labels", class: "find", autocomplete: "off" });
+    const box = sae.el("input", { type: "search", name: "query", value: params.query || "", placeholder: "Search labels: dogs, dog*, \"hot dog\"", "aria-label": "Search labels", class: "find", autocomplete: "off" });
     const sort = sae.el("select", { name: "sort", "aria-label": "Sort by" }, ...Object.entries(SORTS).map(([value, text]) => sae.el("option", { value, selected: value === (params.sort || "match") }, text)));
     const order = sae.el("select", { name: "order", "aria-label": "Order" }, ...[["auto", "usual order"], ["desc", "largest first"], ["asc", "smallest first"]].map(([value, text]) => sae.el("option", { value, selected: value === (params.order || "auto") }, text)));
     const inDocument = input("document", params.document, "e.g. 3", 6);
@@ -76,7 +74,12 @@
           sae.heading("Features"),
           sae.el("div", { class: "tools" }, box, sae.el("label", {}, "Sort ", sort), order, count),
           features &&
-            sae.el("div", { class: "tools" }, sae.el("label", {}, "Fires in document ", inDocument), sae.el("label", {}, "More in documents ", a), sae.el("label", {}, "than in ", b)),
+            sae.el(
+              "details",
+              { open: innerWidth > 700 || Boolean(params.document || params.a || params.b) },
+              sae.el("summary", {}, "By where they fire"),
+              sae.el("div", { class: "tools" }, sae.el("label", {}, "Fires in document ", inDocument), sae.el("label", {}, "More in documents ", a), sae.el("label", {}, "than in ", b)),
+            ),
           told && told.failed + told.missing > 0 && sae.el("p", { class: "muted" }, `${sae.count(told.with_descriptions)} of ${sae.count(told.n_features)} features have a label; ${sae.count(told.missing)} do not exist on Neuronpedia, ${sae.count(told.failed)} could not be fetched.`),
         ),
         columns,
