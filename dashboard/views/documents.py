@@ -79,9 +79,9 @@ def sections(document: Document) -> list[dict[str, Any]]:
 def tokens(look: Look, asked: Parameters, number: int) -> dict[str, Any]:
     """Return the tokens [start, stop) of a document, each with the value of the `colour`.
 
-    The scale is the value of the full colour: a feature's largest in the document. For l0 and top, which a BOS token would
-    spoil, it is the largest but for the highest ONE_IN of the values. In a document of more than SAMPLED_ROWS it is that of
-    samples of it. So a value may be above it, except for a feature's with an index.
+    The scale is the value of the full colour: of a feature its largest in the document; of l0 and top, where a BOS
+    token would leave no colour to the others, the largest but for one of every ONE_IN values. In a document of more
+    than SAMPLED_ROWS it is that of samples. So a value may be above it, except for a feature's with an index.
     """
     corpus = look.features
     document = corpus.documents[number]

@@ -50,7 +50,7 @@
     try {
       await know();
       const made = VIEWS[path[0]]?.[path.length - 1];
-      if (!made || (path.length === 2 && !/^\d+$/.test(path[1]))) throw new Error("There is no such page here.");
+      if (!made || (path.length === 2 && !/^\d+$/.test(path[1]))) throw Object.assign(new Error("There is no such page here."), { status: 404 });
       next = await made(path, params, pageOf(path));
     } catch (error) {
       next = { title: "Not found", node: sae.el("section", { class: "view" }, sae.heading("Nothing to see here"), sae.failure(error, error.status ? null : open)) };

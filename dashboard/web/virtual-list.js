@@ -85,7 +85,7 @@
       node.scrollTop = 0;
     }
 
-    function focus(index) {
+    function focus(index, kind = "a") {
       const wanted = Math.max(0, Math.min(total - 1, index));
       const scale = ratio();
       const top = wanted * height;
@@ -93,7 +93,7 @@
       if (top < seen) node.scrollTop = top / scale;
       else if (top + height > seen + node.clientHeight) node.scrollTop = (top + height - node.clientHeight) / scale;
       draw();
-      live.get(wanted)?.querySelector("a, button")?.focus({ preventScroll: true });
+      live.get(wanted)?.querySelector(kind)?.focus({ preventScroll: true });
     }
 
     node.addEventListener("scroll", draw, { passive: true });
@@ -106,7 +106,7 @@
       if (to === undefined) return;
       event.preventDefault();
       event.stopPropagation();
-      focus(to);
+      focus(to, event.target.matches("button") ? "button" : "a");
     });
     const resized = new ResizeObserver(() => {
       if (height !== rowHeight()) {
