@@ -64,9 +64,10 @@ def near(given: Any, expected: Any) -> bool:
     return bool(np.allclose(np.array(given, float), np.array(expected, float), rtol=1e-6, atol=1e-9))
 
 
-def nearly_largest(values: Array) -> float:
-    """Return the largest but for one of every 50; where that is nothing, the largest."""
-    return float(np.sort(values)[int(0.98 * (len(values) - 1))] or values.max())
+def nearly_extremes(values: Array) -> tuple[float, float]:
+    """Return the smallest and the largest but for one of every 50; where they are the same, 0 and the largest."""
+    low, high = (float(np.sort(values)[int(share * (len(values) - 1))]) for share in (0.02, 0.98))
+    return (low, high) if low < high else (0, float(values.max()))
 
 
 def test_the_summary_says_what_there_is(served: Dashboard, folder: Path, truth: Array) -> None:
@@ -121,7 +122,8 @@ def test_tokens_are_coloured_by_l0_by_the_strongest_or_by_a_feature(
     for colour, values in (("l0", (own != 0).sum(1)), ("top", own.max(1)), ("feature:11", own[:, 11])):
         answer = served.api(f"documents/{document}/tokens", colour=colour, start=1, stop=15)
         assert near(answer["values"], values[1:15]) and len(answer["tokens"]) == len(answer["values"])
-        assert answer["scale"] == pytest.approx(values.max() if colour == "feature:11" else nearly_largest(values))
+        floor, scale = (0, values.max()) if colour == "feature:11" else nearly_extremes(values)
+        assert near([answer["floor"], answer["scale"]], [floor, scale])
         assert (answer["colour"], answer["first_row"], answer["total"]) == (colour, STARTS[document], len(own))
         assert (answer["start"], answer["stop"]) == (1, min(15, len(own)))
 

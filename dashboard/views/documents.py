@@ -79,9 +79,9 @@ def sections(document: Document) -> list[dict[str, Any]]:
 def tokens(look: Look, asked: Parameters, number: int) -> dict[str, Any]:
     """Return the tokens [start, stop) of a document, each with the value of the `colour`.
 
-    The scale is the value of the full colour: of a feature its largest in the document; of l0 and top, where a BOS
-    token would leave no colour to the others, the largest but for one of every ONE_IN values. In a document of more
-    than SAMPLED_ROWS it is that of samples. So a value may be above it, except for a feature's with an index.
+    `scale` is the value of the full colour, `floor` the one up to which there is none: of a feature its largest in the
+    document, and 0; of l0 and top, where a BOS token would leave no colour to the others, the largest and the smallest
+    but for one of every ONE_IN values. In a document of more than SAMPLED_ROWS they are those of samples.
     """
     corpus = look.features
     document = corpus.documents[number]
@@ -94,6 +94,7 @@ def tokens(look: Look, asked: Parameters, number: int) -> dict[str, Any]:
     said = corpus.features.tokens(document.shard, document.start + start, document.start + stop)
     first_row = document.first_row + start
     values = _values(corpus, first_row, stop - start, colour, feature)
+    floor, scale = corpus.kept.get(("scale", number, colour), lambda: _scale(corpus, document, colour, feature))
     return {
         "document": number,
         "first_row": document.first_row,
@@ -107,7 +108,8 @@ def tokens(look: Look, asked: Parameters, number: int) -> dict[str, Any]:
         "shard": corpus.name(document.shard),
         "values": values,
         "colour": colour,
-        "scale": corpus.kept.get(("scale", number, colour), lambda: _scale(corpus, document, colour, feature)),
+        "floor": floor,
+        "scale": scale,
     }
 
 
@@ -145,14 +147,18 @@ def column_of_rows(rows: csr_matrix, feature: int) -> Array:
     return values
 
 
-def _scale(corpus: Corpus, document: Document, colour: str, feature: int | None) -> float:
+def _scale(corpus: Corpus, document: Document, colour: str, feature: int | None) -> tuple[float, float]:
+    """Return the values between which the colour rises."""
     if feature is not None and corpus.index is not None:
         _, values = corpus.index.feature(feature, document.first_row, document.stop_row)
-        return float(values.max(initial=0))
+        return 0, float(values.max(initial=0))
     samples = [_values(corpus, first, n, colour, feature) for first, n in _samples(document)]
     values = np.concatenate(samples) if samples else np.zeros(0, np.float32)
-    usual = np.quantile(values, 1 - 1 / ONE_IN, method="lower") if feature is None and len(values) else 0
-    return float(usual or values.max(initial=0))
+    largest = float(values.max(initial=0))
+    if feature is not None or not len(values):
+        return 0, largest
+    floor, scale = np.quantile(values, (1 / ONE_IN, 1 - 1 / ONE_IN), method="lower").tolist()
+    return (floor, scale) if floor < scale else (0, largest)
 
 
 def _samples(document: Document) -> Iterator[tuple[int, int]]:

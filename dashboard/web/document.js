@@ -11,18 +11,22 @@
     const panel = sae.tokenPanel({ chosen, colour: (index) => setColour(index === chosen() ? "l0" : `feature:${index}`) });
     const inDocument = documentFeatures(id, chosen, (index) => setColour(index === chosen() ? "l0" : `feature:${index}`));
     const legend = sae.el("div", { class: "legend" });
-    const scale = sae.el("span", { class: "scale" }, sae.el("span", {}, "0"), sae.el("span", { class: "gradient", role: "img", "aria-label": "from no colour at 0 to the full colour at" }), sae.el("span", { class: "most" }));
+    const scale = sae.el("span", { class: "scale" }, sae.el("span", { class: "least" }), sae.el("span", { class: "gradient", role: "img", "aria-label": "from no colour to the full colour" }), sae.el("span", { class: "most" }));
     const flow = sae.tokenFlow({
       id,
       total: told.total,
       sections: told.sections,
       colour,
-      onAt: (at, held) => {
+      onAt: (at, held, isJump) => {
         if (at !== null) panel.show(told.first_row + at, held);
         page.replace({ at: held ? at : "", colour: colour === "l0" ? "" : colour });
-        if (held) tabs.choose(0);
+        if (held && !isJump) tabs.choose(0);
       },
-      onScale: (most) => (scale.querySelector(".most").textContent = chosen() === null ? `${colour === "l0" ? sae.count(most) : sae.figure(most)}+` : sae.figure(most)),
+      onScale: (told) => {
+        const text = colour === "l0" ? sae.count : sae.figure;
+        scale.querySelector(".least").textContent = chosen() === null && told.floor > 0 ? `≤ ${text(told.floor)}` : "0";
+        scale.querySelector(".most").textContent = chosen() === null && told.floor > 0 ? `≥ ${text(told.scale)}` : text(told.scale);
+      },
     });
     const tabs = sae.tabs([
       ["Token", panel.node],
@@ -41,8 +45,8 @@
     }
 
     async function drawLegend() {
-      const button = (which, text) => sae.el("button", { type: "button", "aria-pressed": String(colour === which), onclick: () => setColour(which) }, text);
-      const parts = [sae.el("span", { class: "muted", id: "colour-by" }, "Colour by"), sae.el("span", { class: "choice", role: "group", "aria-labelledby": "colour-by" }, button("l0", "L0"), button("top", "Strongest")), scale];
+      const button = (which, text, title) => sae.el("button", { type: "button", "aria-pressed": String(colour === which), title, onclick: () => setColour(which) }, text);
+      const parts = [sae.el("span", { class: "muted", id: "colour-by" }, "Colour by"), sae.el("span", { class: "choice", role: "group", "aria-labelledby": "colour-by" }, button("l0", "L0", "How many features fire on the token (0)"), button("top", "Strongest", "The activation of the token's strongest feature")), scale];
       const index = chosen();
       if (index !== null) {
         const name = sae.el("a", { class: "chosen", href: sae.link(["features", index]) }, sae.el("span", { class: "index" }, sae.count(index)));

@@ -44,6 +44,12 @@ const sae = {};
     return `${percent >= 10 ? percent.toFixed(0) : percent >= 0.01 ? percent.toPrecision(2) : percent.toExponential(1)} %`;
   };
 
+  /** 671 -> "11 min" */
+  sae.duration = (seconds) => {
+    if (seconds < 100) return `${Math.round(seconds)} s`;
+    return seconds < 6000 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+  };
+
   sae.plural = (n, one, many) => `${sae.count(n)} ${n === 1 ? one : many || `${one}s`}`;
 
   /** An address within the page: link(["documents", 3], {at: 17}) -> "#/documents/3?at=17" */

@@ -111,7 +111,7 @@
       sae.el("p", { class: "muted" }, sae.el("bdi", {}, told.folder)),
       progress([["got", told.done], ["working", told.claimed.length], ["failed", told.failed.length]], total),
       sae.el("p", {}, `${sae.count(told.done)} done · ${sae.count(told.claimed.length)} being worked on · ${sae.count(told.ready)} waiting · ${sae.count(told.failed.length)} failed`),
-      told.claimed.length > 0 && sae.el("ul", { class: "jobs" }, ...told.claimed.map((one) => sae.el("li", {}, sae.el("bdi", {}, one.job), sae.el("span", { class: "muted" }, ` ${one.worker}, attempt ${one.attempt}, for ${Math.round(one.age_s)} s`)))),
+      told.claimed.length > 0 && sae.el("ul", { class: "jobs" }, ...told.claimed.map((one) => sae.el("li", {}, sae.el("bdi", {}, one.job), sae.el("span", { class: "muted" }, ` ${one.worker}, attempt ${one.attempt}, for ${sae.duration(one.age_s)}`)))),
       told.failed.length > 0 && sae.el("ul", { class: "jobs" }, ...told.failed.map((one) => sae.el("li", {}, sae.el("bdi", {}, one.job), sae.el("span", { class: "warning" }, one.error)))),
       told.ready + told.claimed.length > 0 && told.command && sae.el("p", {}, sae.command(told.command)),
     );

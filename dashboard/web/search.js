@@ -52,7 +52,14 @@
       return sort.value;
     }
 
+    /** Offer only what goes with what is filled in. */
+    function offer() {
+      sort.querySelector("[value=here]").disabled = !inDocument.value.trim();
+      sort.querySelector("[value=log_ratio]").disabled = !a.value.trim() && !b.value.trim();
+    }
+
     const changed = () => {
+      offer();
       const told = asked();
       page.replace({ ...told, sort: told.sort === "match" ? "" : told.sort });
       list.reset();
@@ -60,6 +67,7 @@
     box.addEventListener("input", sae.later(changed, 80));
     [inDocument, a, b].forEach((one) => one.addEventListener("input", sae.later(changed, 300)));
     [sort, order].forEach((one) => one.addEventListener("change", changed));
+    offer();
     list.reset();
     const told = page.summary.refusal ? null : labels;
     return {

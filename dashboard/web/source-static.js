@@ -58,15 +58,15 @@
       shard: told.shard,
       values: values.slice(start, end),
       colour,
-      scale: scaleOf(values, colour),
+      ...scaleOf(values, colour),
     };
   }
 
-  /** The value of the full colour: the largest, for l0 and top without the highest of every ONE_IN. */
+  /** The values between which the colour rises: for l0 and top without the extremes, one of every ONE_IN. */
   function scaleOf(values, colour) {
     const sorted = Float64Array.from(values).sort();
-    const most = sorted.at(-1) ?? 0;
-    return colour.startsWith("feature:") ? most : sorted[Math.floor((1 - 1 / ONE_IN) * (sorted.length - 1))] || most;
+    const [floor, scale] = [1 / ONE_IN, 1 - 1 / ONE_IN].map((share) => sorted[Math.floor(share * (sorted.length - 1))]);
+    return floor < scale && !colour.startsWith("feature:") ? { floor, scale } : { floor: 0, scale: sorted.at(-1) ?? 0 };
   }
 
   function coloured(id, told, colour) {

@@ -60,6 +60,9 @@
     return text.replace(/\s+/g, " ").replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
   }
 
-  /** The level of heat, 0 to 10, of a value on a scale from 0: what fires at all is 1 at least. */
-  sae.heat = (value, scale) => (value > 0 && scale > 0 ? Math.max(1, Math.min(10, Math.round((10 * value) / scale))) : 0);
+  /** The level of heat, 0 to 10, of a value on a scale from `floor`: what is above it at all is 1 at least. */
+  sae.heat = (value, scale, floor = 0) => {
+    const share = (value - floor) / (scale - floor);
+    return share > 0 ? Math.max(1, Math.min(10, Math.round(10 * share))) : 0;
+  };
 }

@@ -11,12 +11,11 @@
   const LOOKED_AT_ONCE = 4096; // tokens, when looking for where a feature fires next
   const PX_A_TOKEN = 2.2; // of height, until a piece has been measured
 
-  /** `onAt(at, isHeld)` is told of each move, `onScale(scale)` of the colour's scale. */
+  /** `onAt(at, isHeld, isJump)` is told of each move, `onScale({floor, scale})` of the colour's scale. */
   sae.tokenFlow = ({ id, total, sections, colour, onAt, onScale }) => {
     const node = sae.el("div", { class: "flow", role: "listbox", tabindex: "0", "aria-label": `Tokens of document ${id}`, "aria-describedby": "flow-help" });
     const pieces = cut(total, sections).map((piece) => ({ ...piece, state: "empty", node: sae.el("div", { class: `piece ${piece.name}`, role: "group", "aria-label": `${piece.name || "tokens"} ${piece.start} to ${piece.stop - 1}`, "data-at": sae.count(piece.start), "data-heading": piece.heading }) }));
     let now = colour;
-    let scale = 0;
     let held = null;
     let shown = null;
     let perToken = PX_A_TOKEN;
@@ -72,11 +71,10 @@
 
     function warm(piece, told) {
       if (told.colour !== now) return;
-      scale = told.scale;
-      onScale(scale);
+      onScale(told);
       const spans = piece.node.children;
       told.values.forEach((value, i) => {
-        const heat = sae.heat(value, scale);
+        const heat = sae.heat(value, told.scale, told.floor);
         if (heat) spans[i].dataset.heat = heat;
         else delete spans[i].dataset.heat;
       });
@@ -112,7 +110,7 @@
       else node.removeAttribute("aria-activedescendant");
     }
 
-    async function hold(at, { scroll = "nearest" } = {}) {
+    async function hold(at, { scroll = "nearest", isJump = false } = {}) {
       held = Math.max(0, Math.min(total - 1, at));
       shown = held;
       const number = pieces.indexOf(pieceOf(held));
@@ -120,7 +118,7 @@
       if (held !== shown) return;
       mark();
       document.getElementById(`t${held}`)?.scrollIntoView({ block: scroll, behavior: "instant" });
-      onAt(held, true);
+      onAt(held, true, isJump);
     }
 
     function release() {
@@ -159,7 +157,7 @@
         const stop = direction > 0 ? Math.min(total, at + LOOKED_AT_ONCE) : at + 1;
         const { values } = await ask(start, stop, asked);
         const found = direction > 0 ? values.findIndex((value) => value > 0) : values.findLastIndex((value) => value > 0);
-        if (found >= 0) return hold(start + found, { scroll: "center" });
+        if (found >= 0) return hold(start + found, { scroll: "center", isJump: true });
       }
       return sae.say("It fires on no further token of this document");
     }

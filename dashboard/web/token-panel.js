@@ -4,7 +4,7 @@
   const HOVER_MS = 40;
   const KEPT = 300; // answers
 
-  /** `colour(index)` colours the text by a feature. `mark` is the token that others are compared with. */
+  /** `colour(index)` colours the text by a feature, `chosen()` is the one it has now. */
   sae.tokenPanel = ({ colour, chosen }) => {
     const head = sae.el("div", { class: "token-head" });
     const list = sae.virtualList({
@@ -81,6 +81,10 @@
         sae.el("p", { class: "muted" }, told.filter(Boolean).join(" · ")),
         sae.el("p", { class: "row" }, sae.el("span", {}, sae.el("b", {}, sae.count(answer.l0)), answer.l0 === 1 ? " feature fires" : " features fire"), isHeld ? compare : sae.el("span", { class: "muted" }, "click the token to hold it")),
       );
+      if (chosen() !== null) {
+        const at = active.index.indexOf(chosen());
+        head.append(sae.el("p", { class: "muted" }, `feature ${sae.count(chosen())}: ${at < 0 ? "does not fire here" : `${sae.figure(active.value[at])}, its number ${at + 1} here`}`));
+      }
       if (isNew) {
         const items = active.index.map((index, i) => ({ index, label: active.label[i], value: active.value[i], strongest, share: active.share_here[i] ?? active.share[i] }));
         list.show(items);
