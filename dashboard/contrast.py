@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dashboard.corpus import Corpus, Ranges, Sums, merge
+from dashboard.corpus import Corpus, Ranges, complement, merge
 from dashboard.errors import RequestError
 
 Array = np.ndarray[Any, Any]
@@ -38,15 +38,10 @@ def parse_selections(a: str, b: str, n_documents: int) -> tuple[Ranges, Ranges]:
     parsed = [() if text == "rest" else parse_selection(text, n_documents, name) for text, name in ((a, "a"), (b, "b"))]
     for i, text in enumerate((a, b)):
         if text == "rest":
-            parsed[i] = _rest(parsed[1 - i], n_documents)
+            parsed[i] = complement(parsed[1 - i], n_documents)
             if not parsed[i]:
                 raise RequestError(f"{'ab'[i]}: nothing is left, the other selection has all documents")
     return parsed[0], parsed[1]
-
-
-def _rest(ranges: Ranges, n_documents: int) -> Ranges:
-    edges = [0, *(edge for one in ranges for edge in one), n_documents]
-    return merge(list(zip(edges[::2], edges[1::2], strict=True)))
 
 
 def log_ratios(corpus: Corpus, a: Ranges, b: Ranges) -> tuple[Array, Array]:
@@ -55,11 +50,7 @@ def log_ratios(corpus: Corpus, a: Ranges, b: Ranges) -> tuple[Array, Array]:
     Returns the features that fire in either, rising, and for each log2 of its rate in `a` over its rate in `b`, where a
     rate is (tokens on which it fires + SMOOTHING) / (tokens + 1).
     """
-    sums = [corpus.sums(documents) for documents in (a, b)]
-    columns = np.union1d(sums[0].columns, sums[1].columns)
-    rates = [_rates(one, corpus.d_sae)[columns] for one in sums]
+    (rows_a, count_a), (rows_b, count_b) = corpus.counts(a), corpus.counts(b)
+    columns = np.flatnonzero(count_a + count_b)
+    rates = [(count[columns] + SMOOTHING) / (n_rows + 1) for n_rows, count in ((rows_a, count_a), (rows_b, count_b))]
     return columns, np.log2(rates[0] / rates[1])
-
-
-def _rates(sums: Sums, d_sae: int) -> Array:
-    return (sums.dense("count", d_sae) + SMOOTHING) / (sums.n_rows + 1)

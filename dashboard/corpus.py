@@ -125,6 +125,26 @@ class Corpus:
         """Sum up over the rows of `documents`; kept for the next who asks."""
         return self.kept.get(("sums", documents), lambda: self._sum(documents))
 
+    def counts(self, documents: Ranges) -> tuple[int, Array]:
+        """Return how many rows `documents` have, and on how many of them each feature fires: int64 [F].
+
+        Of more than half of the rows, it is what all have less what the others have: all are known by the index, or
+        gone through once.
+        """
+        starts = self.documents.starts
+        n_rows = sum(int(starts[stop] - starts[first]) for first, stop in documents)
+        if 2 * n_rows <= self.n_rows:
+            return n_rows, self.sums(documents).dense("count", self.d_sae)
+        others = complement(documents, len(self.documents))
+        return n_rows, self._count_of_all - self.sums(others).dense("count", self.d_sae)
+
+    @property
+    def _count_of_all(self) -> Array:
+        if self.index is not None:
+            return self.index.count
+        everything = ((0, len(self.documents)),)
+        return self.kept.get("count", lambda: self._sum(everything).dense("count", self.d_sae))
+
     def _sum(self, documents: Ranges) -> Sums:
         starts, n_rows = self.documents.starts, 0
         count = np.zeros(self.d_sae, np.int64)
@@ -147,6 +167,12 @@ def _add(block: csr_matrix, count: Array, total: Array, largest: Array) -> None:
         count[columns] += lengths[columns]
         total[columns] += np.add.reduceat(by_feature.data.astype(np.float64), first)
         largest[columns] = np.maximum(largest[columns], np.maximum.reduceat(by_feature.data, first))
+
+
+def complement(ranges: Ranges, n: int) -> Ranges:
+    """Return what is left of [0, n); `ranges` rise and do not touch."""
+    edges = [0, *(edge for one in ranges for edge in one), n]
+    return merge(list(zip(edges[::2], edges[1::2], strict=True)))
 
 
 def merge(ranges: Sequence[tuple[int, int]]) -> Ranges:

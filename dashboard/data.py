@@ -118,7 +118,6 @@ class Data:
     settings: Settings
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     folder: FeaturesFolder = field(init=False)
-    _joined: Cache = field(init=False, default_factory=lambda: Cache(8))
     _patient: Patient = field(init=False, default_factory=Patient)
     _kept: Cache = field(init=False, default_factory=lambda: Cache(KEPT_FIGURES))
 
@@ -135,7 +134,7 @@ class Data:
             if (folder / FILE_NAME).is_file():
                 store = Store.open_read_only(folder)
                 labels = opened.enter_context(Labels(store))
-                refusal = self._refusal(corpus, labels)
+                refusal = _refusal(corpus, labels)
             if refusal:
                 labels, store = None, None
             yield Look(
@@ -152,12 +151,12 @@ class Data:
         there = list(folders(root))
         return there[0] if len(there) == 1 else sae_folder(root, *self.settings.default)
 
-    def _refusal(self, corpus: Corpus | None, labels: Labels) -> str | None:
-        if corpus is None:
-            return None
-        key = id(corpus.features), labels.release, labels.sae_id, labels.neuronpedia_id, len(labels)
-        _, refusal = self._joined.get(key, lambda: (corpus, _why_not(corpus, labels)))  # `corpus` keeps its id taken
-        return refusal
+
+def _refusal(corpus: Corpus | None, labels: Labels) -> str | None:
+    if corpus is None:
+        return None
+    key = "refusal", labels.release, labels.sae_id, labels.neuronpedia_id, len(labels)
+    return corpus.kept.get(key, lambda: _why_not(corpus, labels))
 
 
 def _sae_of(corpus: Corpus | None, root: Path) -> Path | None:

@@ -61,8 +61,8 @@ def export(look: Look, out: Path, selection: str | None, files: WebFiles) -> int
 
     Raises: DashboardError if the set is too large, or `out` is something else than an earlier export.
     """
-    if (out.exists() or out.is_symlink()) and not _may_be_replaced(out):
-        raise DashboardError(f"--static {out}: is there and not an export of sae-dashboard; choose another folder")
+    out = out.absolute()
+    _check_place(out, files)
     chosen = _choose(look, selection)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -135,6 +135,8 @@ def _data(look: Look, chosen: list[Document]) -> Iterator[tuple[str, Any]]:
 
 def _summary(look: Look, chosen: list[Document]) -> dict[str, Any]:
     answer = summary(look, _NOTHING) | {"static": True, "hints": []}
+    if answer["refusal"]:  # which names files
+        answer["refusal"] = "the labels that were there are of another SAE than the features"
     features = answer["features"]
     features["folder"] = PurePath(features["folder"]).name
     features["n_documents"] = len(chosen)
@@ -178,20 +180,27 @@ def _feature(look: Look, columns: csc_matrix, rows: Array, index: int, n_context
     column = slice(columns.indptr[index], columns.indptr[index + 1])
     own, values = rows[columns.indices[column]], columns.data[column]
     order = strongest_first(values)
+
+    def between(start: int, stop: int) -> tuple[Array, Array]:
+        within = slice(*np.searchsorted(own, [start, stop]))
+        return own[within], values[within]
+
     _, first = np.unique(look.features.documents.of_rows(own[order]), return_index=True)
     answer: dict[str, Any] = {"feature": feature(look, _NOTHING, index)}
     for name, wanted in (("top", order), ("distinct", order[np.sort(first)])):
         shown = wanted[:n_contexts]
-        found = contexts(look, index, own[shown], values[shown], AROUND)
-        answer[name] = {"total": len(wanted), "contexts": found}
+        answer[name] = {"total": len(wanted), "contexts": contexts(look, own[shown], values[shown], AROUND, between)}
     return answer
 
 
 def _health(corpus: Corpus, chosen: list[Document]) -> dict[str, Any]:
     numbers = sorted({document.shard for document in chosen})
     shards = list(health.shards(corpus, numbers, budget_s=float("inf")))
-    for shard in shards:
+    for number, shard in zip(numbers, shards, strict=True):
         shard["shard_path"] = PurePath(shard["shard_path"]).name
+        meta = corpus.features.meta[number]
+        if not meta.get("sae_release"):
+            shard["sae"] = PurePath(shard["sae"]).name
     return {
         "total": len(shards),
         "shards": shards,
@@ -209,11 +218,21 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _may_be_replaced(out: Path) -> bool:
-    """An export of ours may be replaced, and a folder with nothing in it."""
-    if out.is_symlink() or not out.is_dir():
-        return False
-    return (out / "data" / "summary.js").is_file() or not any(out.iterdir())
+def _check_place(out: Path, files: WebFiles) -> None:
+    """Raises: DashboardError unless `out` is free, empty, or an export to which nothing was added."""
+    if not out.exists() and not out.is_symlink():
+        return
+    if out.is_symlink() or not out.is_dir() or (any(out.iterdir()) and not (out / "data" / "summary.js").is_file()):
+        raise DashboardError(f"--static {out}: is there and not an export of sae-dashboard; choose another folder")
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise DashboardError(f"--static {out}: you are in this folder, which would be replaced; go elsewhere")
+    inside = (path.relative_to(out) for path in sorted(out.rglob("*")) if not path.is_dir() or path.is_symlink())
+    for path in inside:
+        is_data = path.parts[0] == "data" and len(path.parts) == 2 and path.suffix == ".js"
+        if not is_data and path.as_posix() not in files.paths:
+            raise DashboardError(
+                f"--static {out}: holds {path}, which this export would not write; move it, or choose another folder"
+            )
 
 
 def _take_the_place_of(out: Path, temporary: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dashboard.data import Look
+from dashboard.progress import version_of
 from saefetch.labels import Label
 from saefetch.store import LIVE, Store
 
@@ -51,7 +52,7 @@ def figures_of(look: Look) -> Figures:
         return look.corpus.kept.get("figures", lambda: _here(look))
     if look.labels is not None and look.store is not None:
         store, n_features = look.store, len(look.labels)
-        key, version = ("figures", look.labels_folder), (store.generation, n_features)
+        key, version = ("figures", look.labels_folder), (*version_of(store), n_features)
         return look.kept.get(key, lambda: _neuronpedias(store, n_features), version)
     unknown = np.full(look.n_features, np.nan)
     return Figures(None, unknown, unknown, unknown)

@@ -1,13 +1,15 @@
 """A folder of features that may grow while it is looked at: `sae-encode` publishes a shard by renaming it into place.
 
 The folder's own time of change says cheaply whether there was a rename. As it is no finer than a few milliseconds, it
-is trusted only once it lies a while back.
+is trusted only once it lies a while back. It says nothing of a file that is written over in its place, as `cp` does, so
+the files themselves are looked at from time to time, too.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from encoder.feature_index.format import NAME
 from encoder.features import open_features
 
 SETTLED_NS = 1_000_000_000
+TRUSTED_S = 5.0
+"""How long the folder's time of change is taken for that of the files in it."""
 KEPT_OF_SHARDS = 1 << 16
 
 
@@ -32,10 +36,12 @@ class FeaturesFolder:
     Safe for several threads.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
+        self._clock = clock
         self._lock = threading.Lock()
         self._changed_ns: int | None = None
+        self._looked_s = 0.0
         self._seen: tuple[Names, Names] = ((), ())
         self._corpus: Corpus | None = None
         self._of_shards = Cache(KEPT_OF_SHARDS)
@@ -48,12 +54,18 @@ class FeaturesFolder:
             except OSError:
                 self._seen, self._changed_ns, self._corpus = ((), ()), None, None
                 return None
-            if changed_ns != self._changed_ns:
+            if changed_ns != self._changed_ns or self._clock() - self._looked_s > TRUSTED_S:
                 self._changed_ns = None  # so that a file that is damaged is said to be so each time
+                self._looked_s = self._clock()
                 self._look()
                 is_settled = abs(time.time_ns() - changed_ns) > SETTLED_NS
                 self._changed_ns = changed_ns if is_settled else None
             return self._corpus
+
+    def look_again(self) -> None:
+        """Trust nothing at the next `corpus`."""
+        with self._lock:
+            self._changed_ns = None
 
     def _look(self) -> None:
         """List the folder, and open what is not as it was."""

@@ -57,5 +57,13 @@ def count(store: Store, folder: Path, patient: Patient) -> Counted:
         found = progress(folder)
         return Counted(found, len(store.described(0, found.total_features)))
 
-    version = store.generation, store.meta("num_features"), store.meta("export_open")
+    version = version_of(store), store.meta("num_features"), store.meta("export_open")
     return patient.get(("download", folder), find, version)
+
+
+def version_of(store: Store) -> tuple[int, ...]:
+    """Return what changes with every write to the store, and if another takes its place."""
+    try:
+        return store.path.stat().st_ino, store.generation
+    except FileNotFoundError:  # it was removed after it was opened
+        return 0, store.generation

@@ -1,10 +1,14 @@
-"""Addresses and what answers them. Views run in threads; what they return is sent as JSON, with an ETag."""
+"""Addresses and what answers them. Views run in threads; what they return is sent as JSON, with an ETag.
+
+What goes through many rows may take seconds in a large folder. It has threads of its own, so that however many of
+those are asked for, a token, a feature and a search are answered at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any
@@ -21,7 +25,7 @@ from dashboard.web_files import WebFiles
 from encoder.errors import EncoderError
 
 View = Callable[..., Any]
-THREADS = 4
+THREADS, WALK_THREADS = 4, 2
 ZIPPED_BYTES = 1 << 14
 """Answers from this size on are compressed for those who can take it: they may be at the far end of a tunnel."""
 
@@ -37,6 +41,14 @@ API: tuple[tuple[str, View, Sequence[str]], ...] = (
     ("compare", compare.compare, compare.PARAMETERS),
     ("health", health.health, health.PARAMETERS),
 )
+WALKS = {
+    "documents": {"query"},
+    "documents/{}/features": None,
+    "features/{}/top": {"offset", "distinct"},
+    "search": {"document", "a", "b"},
+    "compare": None,
+}
+"""What goes through whole documents, or all of a feature: always (None), or if one of these is asked for."""
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
 
@@ -46,18 +58,24 @@ class Routes:
     def __init__(self, data: Data, files: WebFiles) -> None:
         self._data, self._files = data, files
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="view")
+        self._walkers = ThreadPoolExecutor(WALK_THREADS, thread_name_prefix="walk")
 
     def add_to(self, app: web.Application) -> None:
         for address, view, known in API:
             path = "/api/" + address.replace("{}", "{number}")
-            app.router.add_get(path, self._handler(view, known))
+            app.router.add_get(path, self._handler(address, view, known))
         app.router.add_get("/{name:.*}", self._file)
         app.on_cleanup.append(self._close)
 
     async def _close(self, app: web.Application) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._walkers):
+            threads.shutdown(wait=False, cancel_futures=True)
 
-    def _handler(self, view: View, known: Sequence[str]) -> Callable[[web.Request], Any]:
+    def _threads_for(self, address: str, query: Iterable[str]) -> ThreadPoolExecutor:
+        walks_if = WALKS.get(address, set())
+        return self._walkers if walks_if is None or walks_if.intersection(query) else self._threads
+
+    def _handler(self, address: str, view: View, known: Sequence[str]) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.Response:
             numbers = []
             if (number := request.match_info.get("number")) is not None:
@@ -66,7 +84,8 @@ class Routes:
                 numbers.append(int(number))
             asked = Parameters(request.query, known)
             zipped = "gzip" in request.headers.get("Accept-Encoding", "")
-            work = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, view, asked, numbers, zipped)
+            threads = self._threads_for(address, request.query)
+            work = asyncio.get_running_loop().run_in_executor(threads, self._answer, view, asked, numbers, zipped)
             body, headers = await work
             return respond(request, body, headers)
 
@@ -76,6 +95,7 @@ class Routes:
         try:
             body = self._look(view, asked, numbers)
         except EncoderError:  # a shard may have been replaced in this very moment: then it is there the next
+            self._data.folder.look_again()
             body = self._look(view, asked, numbers)
         headers = {"Content-Type": "application/json", "ETag": etag_of(body), "Vary": "Accept-Encoding"}
         if zipped and len(body) >= ZIPPED_BYTES:

@@ -67,12 +67,9 @@ async def serve(data: Data, host: str, port: int, on_listening: Callable[[str], 
 
 def address_of(host: str, guard: Guard) -> str:
     """Return the address to open, with the token if one is needed."""
-    name = {"0.0.0.0": _own_name(), "::": _own_name()}.get(host, f"[{host}]" if ":" in host else host)
+    is_any = host in ("", "0.0.0.0", "::")
+    name = os.uname().nodename if is_any else f"[{host}]" if ":" in host else host
     return f"http://{name}:{guard.port}/" + (f"?token={guard.token}" if guard.token else "")
-
-
-def _own_name() -> str:
-    return os.uname().nodename
 
 
 def _cannot_listen(host: str, port: int, exc: OSError) -> str:

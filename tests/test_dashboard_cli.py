@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -10,10 +12,13 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+import scipy.sparse
 from command import Ended, end, environment
 from dashboard_data import made_up, write_features, write_labels, write_shard
 
@@ -82,6 +87,38 @@ def test_an_address_of_another_machine_cannot_be_listened_at(folder: Path) -> No
 def test_an_address_that_others_can_reach_comes_with_its_token(folder: Path) -> None:
     with running(folder, "--host", "0.0.0.0", "--port", "0") as (_, address):
         assert "/?token=" in address and len(address.split("token=")[1]) >= 32
+
+
+def test_walks_through_a_billion_values_keep_neither_a_token_nor_the_end_waiting(tmp_path: Path) -> None:
+    """Each takes ten seconds: one shard of two million values stands for 500."""
+    folder = tmp_path / "features"
+    folder.mkdir()
+    n_rows, n_active = 20_000, 100
+    columns = np.tile(np.arange(0, 5 * n_active, 5, dtype=np.int32), n_rows)
+    values = np.ones(len(columns), np.float32)
+    indptr = np.arange(0, len(columns) + 1, n_active)
+    write_shard(folder / "0.npz", scipy.sparse.csr_matrix((values, columns, indptr), (n_rows, 512)))
+    for number in range(1, 500):
+        os.link(folder / "0.npz", folder / f"{number}.npz")
+    with running(tmp_path, "--port", "0") as (process, address), ExitStack() as walks:
+        place = urlsplit(address)
+        for number in range(6):
+            walk = walks.enter_context(socket.create_connection((place.hostname or "", place.port or 0)))
+            target = f"/api/search?a={10 * number}-{10 * number + 240}"
+            walk.sendall(f"GET {target} HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode())
+        with urllib.request.urlopen(f"{address}api/rows/12345", timeout=5) as answer:
+            assert b'"l0":100' in answer.read()
+        assert not select.select([walk], [], [], 0)[0], "the walk took no time, so this showed nothing"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=5)
+        assert (process.returncode, err) == (130, "")
+
+
+def test_labels_of_another_sae_are_said_not_to_be_shown(tmp_path: Path) -> None:
+    write_features(tmp_path / "features")
+    write_labels(tmp_path / "sae", release="other", sae_id="other")
+    ended = dashboard(tmp_path, "--static", tmp_path / "out")
+    assert ended.status == 0 and "no labels are shown: " in ended.err and "different SAEs" in ended.err
 
 
 @pytest.mark.parametrize(

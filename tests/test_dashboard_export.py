@@ -116,6 +116,19 @@ def test_it_says_nothing_of_this_machine(folder: Path, tmp_path: Path) -> None:
         assert str(folder) not in path.read_text() and "/data/" not in path.read_text(), path
 
 
+def test_it_says_nothing_of_this_machine_where_the_sae_has_no_name(folder: Path, tmp_path: Path) -> None:
+    write_labels(tmp_path / "sae")
+    (tmp_path / "features").mkdir()
+    unnamed = {"sae_release": None, "sae_id": None, "neuronpedia_id": None, "sae_path": "/home/me/secret/sae"}
+    write_shard(tmp_path / "features" / "a.npz", made_up(5, 1), **unnamed)
+    with Data(settings_for(tmp_path)).look() as look:
+        assert look.refusal and "/home/me/secret" in look.refusal
+        export(look, tmp_path / "out", None, WebFiles(folder / "web"))
+    for path in (tmp_path / "out").rglob("*.*"):
+        assert str(tmp_path) not in path.read_text() and "secret" not in path.read_text(), path
+    assert "another SAE" in (tmp_path / "out" / "data" / "summary.js").read_text()
+
+
 def test_equal_data_give_equal_bytes_and_nothing_is_left_beside(folder: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         exported(folder, tmp_path / name, "0,2")
@@ -157,6 +170,27 @@ def test_what_is_no_export_is_left_alone(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(DashboardError, match="not an export"):
             exported(folder, tmp_path / name)
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "x"
+
+
+@pytest.mark.parametrize("name", ["README.md", "figure.png", "data/raw.csv", "figures/1.js"])
+def test_an_export_to_which_something_was_added_is_left_alone(folder: Path, tmp_path: Path, name: str) -> None:
+    exported(folder, tmp_path / "out", "0")
+    added = tmp_path / "out" / name
+    added.parent.mkdir(exist_ok=True)
+    added.write_text("x")
+    with pytest.raises(DashboardError, match=f"holds {name}"):
+        exported(folder, tmp_path / "out", "0")
+    assert added.read_text() == "x"
+
+
+@pytest.mark.parametrize("out", [".", "../here", ""])
+def test_the_folder_one_is_in_is_left_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(DashboardError, match="you are in this folder"):
+        exported(folder, Path(out), "0")
 
 
 def test_no_text_can_end_the_script() -> None:

@@ -26,7 +26,9 @@ from dashboard_data import (
 from dashboard_server import Dashboard, settings_for
 
 from dashboard.data import Data
+from dashboard.folder import TRUSTED_S, FeaturesFolder
 from dashboard.views.health import is_running
+from encoder.feature_index.build import build_index
 from encoder.shard import Tokens
 from saefetch.decode import Rows
 from saefetch.lock import lock_folder
@@ -107,6 +109,25 @@ def test_a_folder_that_does_not_change_is_not_opened_again(tmp_path: Path) -> No
     assert data.folder.corpus() is first
     write_shard(tmp_path / "features" / "new.npz", made_up(3, 1))
     assert data.folder.corpus() is not first
+
+
+def test_a_shard_that_is_written_over_in_its_place_is_seen(tmp_path: Path) -> None:
+    """As `cp` and `scp` do it: the folder's own time of change stays as it was."""
+    clock = [100.0]
+    data = Data(settings_for(tmp_path))
+    data.folder = FeaturesFolder(tmp_path / "features", lambda: clock[0])
+    build_index(write_features(tmp_path / "features"))  # so that no shard is loaded to find its documents
+    others = [
+        write_shard(tmp_path / f"{texts}.npz", made_up(4, 9), Tokens(texts=[*texts])) for texts in ("wxyz", "abcd")
+    ]
+    with Dashboard(data) as served:
+        settle(tmp_path / "features")
+        assert served.api("summary")["features"]["rows"] == 208
+        (tmp_path / "features" / "ids.npz").write_bytes(others[0].read_bytes())
+        assert served.api("documents/5/tokens")["tokens"] == list("wxyz")
+        (tmp_path / "features" / "ids.npz").write_bytes(others[1].read_bytes())
+        clock[0] += TRUSTED_S + 1
+        assert served.api("documents/5/tokens")["tokens"] == list("abcd")
 
 
 def test_requests_at_the_same_time_get_what_each_asked_for(tmp_path: Path) -> None:

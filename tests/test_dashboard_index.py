@@ -97,6 +97,21 @@ def test_a_colours_scale_is_its_largest_value_in_the_document(served: Dashboard,
         assert served.api(f"documents/{document}/tokens", colour="feature:100")["scale"] == pytest.approx(own.max())
 
 
+@pytest.mark.parametrize(("a", "b"), [("0", "rest"), ("rest", "2"), ("0-2,4", "rest"), ("1-6", "0"), ("0-3", "2-5")])
+def test_features_that_fire_more_here_than_there_are_the_same_with_and_without_the_index(
+    served: Dashboard, folder: Path, tmp_path: Path, a: str, b: str
+) -> None:
+    (tmp_path / "sae").symlink_to(folder / "sae")
+    (tmp_path / "features").mkdir()
+    for path in (folder / "features").glob("*.npz"):
+        (tmp_path / "features" / path.name).symlink_to(path)
+    with Dashboard(Data(settings_for(tmp_path))) as without:
+        found = [one.api("search", a=a, b=b, limit=WIDTH) for one in (served, without)]
+    assert [one["figures_of"] for one in found] == ["here", "neuronpedia"]
+    ratios = [{one["index"]: one["log_ratio"] for one in answer["features"]} for answer in found]
+    assert ratios[0] == ratios[1] and len(ratios[0]) > 400
+
+
 def test_health_counts_the_features_that_fire_nowhere(served: Dashboard, truth: Array) -> None:
     assert served.api("health")["dead_features"] == int((truth.max(0) == 0).sum()) == 1
     summary = served.api("summary")

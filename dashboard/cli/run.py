@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -51,12 +52,16 @@ def run(
     vocabulary = Vocabulary() if tokenizer is None else open_vocabulary(tokenizer)
     data = Data(settings, vocabulary)
     with _damage_is_usage(), data.look() as look:
+        if look.refusal:
+            remark(f"sae-dashboard: no labels are shown: {look.refusal}")
         if static is not None:
             n_documents = export(look, static, documents, WebFiles())
             print(static / "index.html")
             remark(f"{n_documents:,} documents; open it in a browser, or send the whole folder")
             return 0
-    return asyncio.run(serve(data, host, port, lambda address: _is_listening(data, address, open_browser)))
+    status = asyncio.run(serve(data, host, port, lambda address: _is_listening(data, address, open_browser)))
+    # Python would wait for a view that still goes through a billion values. It only reads, so nothing can be lost.
+    os._exit(status)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,11 @@ from dashboard.corpus import Corpus
 from dashboard.data import Look
 from dashboard.documents import Document
 from dashboard.parameters import Parameters
-from dashboard.views.documents import column_of_rows
 from encoder.feature_index import FeatureIndex
 
 Array = np.ndarray[Any, Any]
+Column = Callable[[int, int], tuple[Array, Array]]
+"""A feature's rows in [start, stop), rising, and its values there."""
 
 PARAMETERS = ()
 TOP_PARAMETERS = ("limit", "offset", "around", "distinct")
@@ -64,7 +67,8 @@ def top(look: Look, asked: Parameters, index: int) -> dict[str, Any]:
     if corpus.index is None:
         raise look.need_index()
     rows, values, total = _strongest(corpus.index, index, offset + limit, distinct=bool(distinct))
-    return {"total": total, "contexts": contexts(look, index, rows[offset:], values[offset:], around)}
+    column = partial(corpus.index.feature, index)
+    return {"total": total, "contexts": contexts(look, rows[offset:], values[offset:], around, column)}
 
 
 def _strongest(index: FeatureIndex, feature: int, k: int, *, distinct: bool) -> tuple[Array, Array, int]:
@@ -90,24 +94,25 @@ def strongest_first(values: Array) -> Array:
     return np.argsort(-values, kind="stable")
 
 
-def contexts(look: Look, index: int, rows: Array, values: Array, around: int) -> list[dict[str, Any]]:
+def contexts(look: Look, rows: Array, values: Array, around: int, column: Column) -> list[dict[str, Any]]:
     """Show a feature's rows, each with up to `around` tokens before and after it, and its value on each of them."""
-    return [_context(look, index, int(row), value, around) for row, value in zip(rows, values, strict=True)]
+    return [_context(look, int(row), value, around, column) for row, value in zip(rows, values, strict=True)]
 
 
-def _context(look: Look, index: int, row: int, value: np.float32, around: int) -> dict[str, Any]:
-    corpus = look.features
-    document = corpus.documents.of_row(row)
+def _context(look: Look, row: int, value: np.float32, around: int, column: Column) -> dict[str, Any]:
+    document = look.features.documents.of_row(row)
     position = row - document.first_row
     start, stop = max(0, position - around), min(document.n_rows, position + around + 1)
-    matrix = corpus.rows(document.first_row + start, document.first_row + stop)
+    fires, own = column(document.first_row + start, document.first_row + stop)
+    seen = np.zeros(stop - start, np.float32)
+    seen[fires - (document.first_row + start)] = own
     return {
         "row": row,
         "document": document.id,
         "position": position,
         "value": value,
         "tokens": texts_of(look, document, start, stop),
-        "values": column_of_rows(matrix, index),
+        "values": seen,
         "at": position - start,
     }
 
