@@ -59,7 +59,7 @@ def page_of(
     `refused` is a status, "404", of which the browser may complain, as the server is asked for what it does not have.
     """
     width, height = SIZES[size]
-    base = address.rpartition("/")[0]
+    base = address.partition("#")[0].rpartition("/")[0]
     with browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
     ) as context:
