@@ -80,3 +80,18 @@ def go(page: Page, route: str) -> None:
     page.evaluate("document.querySelector('main > *')?.setAttribute('data-left', '')")
     page.evaluate(f"location.hash = {route!r}")
     page.wait_for_selector("main > :not([data-left]) h1")
+
+
+CALM = """async () => {
+  let [seen, calm] = [0, 0];
+  while (calm < 4) {
+    await new Promise((resolve) => setTimeout(resolve, 25));
+    const now = performance.getEntriesByType("resource").length;
+    [seen, calm] = [now, now === seen ? calm + 1 : 0];
+  }
+}"""
+
+
+def settle(page: Page) -> None:
+    """Wait until nothing more has arrived for a tenth of a second."""
+    page.evaluate(CALM)

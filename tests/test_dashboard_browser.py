@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from axe_playwright_python.sync_playwright import Axe
-from browser import chromium, go, page_of
+from browser import chromium, go, page_of, settle
 from dashboard_data import HOSTILE, PROMPT, WIDTH, label, published, write_features, write_labels, write_queue
 from dashboard_server import Dashboard, settings_for
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -369,7 +369,7 @@ def test_every_view_is_accessible_and_nothing_sticks_out(
     with page_of(browser, served.address, scheme=scheme, size=size) as page:
         for route in ROUTES:
             go(page, route)
-            page.wait_for_load_state("networkidle")
+            settle(page)
             found = Axe().run(page).response["violations"]
             serious = [one for one in found if one["impact"] in ("serious", "critical")]
             told = [
@@ -463,8 +463,7 @@ def test_the_page_without_a_server_shows_the_same(
             for route in routes:
                 go(page, route)
                 page.wait_for_selector("main li")
-                page.wait_for_load_state("networkidle")
-                page.wait_for_timeout(200)
+                settle(page)
                 texts = [page.locator(f"main {what}").all_inner_texts()[:12] for what in ("li", ".token", ".most")]
                 pages[name].append(f"{route}\n{texts}")
             if name == "static":
