@@ -15,6 +15,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from torch.nn.utils.rnn import pad_sequence
 from transformers import BertModel
+from transformers.utils import logging
 
 from dashboard.demo.texts import Text
 
@@ -44,6 +45,8 @@ class Transformer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._first, self._last = (self._tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
+        logging.set_verbosity_error()  # it would list the layers that are left out
+        logging.disable_progress_bar()
         self._model = BertModel.from_pretrained(folder, num_hidden_layers=layer, add_pooling_layer=False).eval()
 
     @torch.no_grad()

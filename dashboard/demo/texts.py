@@ -4,16 +4,19 @@
     factbook    "Kenya: Environment"     what the CIA's World Factbook says in prose
     manual      'help("lambda")'         what Python's own manual says
 
-All are in the public domain or, the manual, under Python's licence.
+The first two are in the public domain, the manual has Python's licence. Some prompts of each book are shown in the
+demo; its SAE was trained on others, and its labels were made from others.
 """
 
 from __future__ import annotations
 
 import html
 import json
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import distribution
 from pathlib import Path
 from pydoc_data import topics
@@ -25,6 +28,11 @@ PIECE_CHARACTERS = 1600
 """About 400 tokens: what the transformer reads in one go, with room to spare."""
 
 
+BOOKS = ("scripture", "factbook", "manual")
+N_SHOWN = {"scripture": 36, "factbook": 36, "manual": 24}
+N_STUDIED = {"scripture": 650, "factbook": 750, "manual": 250}
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A prompt and its response. `book` is where it is from."""
@@ -32,6 +40,29 @@ class Text:
     book: str
     prompt: str
     response: str
+
+
+def shown_texts() -> list[Text]:
+    """Return the texts to look at, the beginnings of some prompts' responses, book by book."""
+    return [text for book in BOOKS for text in _parts(book)[0]]
+
+
+def studied_texts() -> list[Text]:
+    """Return the texts that the SAE was trained on, none of which has a prompt of those that are shown."""
+    texts = [text for book in BOOKS for text in _parts(book)[1]]
+    random.Random(0).shuffle(texts)
+    return texts
+
+
+def _parts(book: str) -> tuple[list[Text], list[Text]]:
+    """Return what is shown of a book and what is studied."""
+    by_prompt: dict[str, list[Text]] = {}
+    for text in {"scripture": scripture, "factbook": factbook, "manual": manual}[book]():
+        by_prompt.setdefault(text.prompt, []).append(text)
+    prompts = sorted(by_prompt, key=lambda prompt: sha256(prompt.encode()).digest())  # the same in every edition
+    shown, others = prompts[: N_SHOWN[book]], prompts[N_SHOWN[book] :]
+    studied = [text for prompt in others for text in by_prompt[prompt]][: N_STUDIED[book]]
+    return [by_prompt[prompt][0] for prompt in sorted(shown)], studied
 
 
 def scripture() -> Iterator[Text]:
@@ -71,7 +102,8 @@ def _pieces(book: str, prompt: str, text: str) -> Iterator[Text]:
 
 
 def _name(country: dict[str, Any]) -> str:
-    names = country.get("Government", {}).get("Country name", {})
+    government = country.get("Government", {})
+    names = government.get("Country name") or government.get("Union name") or {}
     found = (_plain(names.get(f"conventional {form} form", {}).get("text", "")) for form in ("short", "long"))
     return next((name for name in found if name and name != "none"), "")
 
