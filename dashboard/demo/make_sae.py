@@ -1,9 +1,7 @@
 """Train the demo's SAE and find what its features fire on: `python -m dashboard.demo.make_sae`, 20 minutes on two cores.
 
-    dashboard/demo/sae/layer_3/width_2k/    cfg.json, sae_weights.safetensors     as SAELens saves an SAE, in float16
-    dashboard/demo/sae/features.jsonl.gz    a line a feature, as Neuronpedia has it: labels, tokens, density, maximum
-
-Both are kept in the repository, as neither can be made while somebody waits. Shapes: T tokens, D d_in, F d_sae.
+It writes what `published` describes, the weights in float16. All of it is kept in the repository, as it cannot be made
+while somebody waits. Shapes: T tokens, D d_in, F d_sae.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 from safetensors.torch import load_file, save_file
 
 from dashboard.demo.hidden_states import LAYER, MODEL, D, Transformer
-from dashboard.demo.published import D_SAE, FEATURES, NEURONPEDIA_ID, ROOT, SAE_ID, write_features
+from dashboard.demo.published import D_SAE, FEATURES, HUB, NEURONPEDIA_ID, SAE_ID, write_features
 from dashboard.demo.study import Studied, study
 from dashboard.demo.texts import Text, studied_texts
 
@@ -52,7 +50,7 @@ def train(x: torch.Tensor, n_samples: int) -> None:
         autocast=True,
     )
     SAETrainer(settings, module, _batches(x)).fit()
-    folder = ROOT / SAE_ID
+    folder = HUB / SAE_ID
     folder.mkdir(parents=True, exist_ok=True)
     module.save_inference_model(folder)
     weights = folder / "sae_weights.safetensors"
@@ -89,7 +87,7 @@ def main() -> None:
     print(f"{len(texts):,} texts, {len(x):,} tokens", flush=True)
     if not arguments.keep:
         train(x, arguments.samples)
-    write_features(FEATURES, study(SAE.load_from_disk(ROOT / SAE_ID), x, studied))
+    write_features(FEATURES, study(SAE.load_from_disk(HUB / SAE_ID), x, studied))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What the demo's SAE is called, and the files that a hub and Neuronpedia would have of it.
 
-    sae/layer_3/width_2k/    cfg.json, sae_weights.safetensors: a repository of the hub, as SAELens saves an SAE
-    sae/features.jsonl.gz    a line a feature, with the names that Neuronpedia gives its columns
+files/hub/layer_3/width_2k/    cfg.json, sae_weights.safetensors: a repository, as SAELens saves an SAE
+files/features.jsonl.gz        a line a feature, with the names that Neuronpedia gives its columns
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ SAE_ID = "layer_3/width_2k"
 MODEL_ID, SOURCE_ID = "all-minilm-l6-v2", "3-demo-res-2k"
 NEURONPEDIA_ID = f"{MODEL_ID}/{SOURCE_ID}"
 D_SAE = 2048
-ROOT = Path(__file__).resolve().parent / "sae"
-FEATURES = ROOT / "features.jsonl.gz"
+FILES = Path(__file__).resolve().parent / "files"
+HUB, FEATURES = FILES / "hub", FILES / "features.jsonl.gz"
 EXPLAINER = "top-tokens"
 """Who made the labels: a rule (`naming`), no language model."""
 
