@@ -1,7 +1,7 @@
-"""Activations as a researcher captures them: a file a text, with prompt and response, in the demo's own words.
+"""Activations as a researcher captures them: a file a text, with prompt and response.
 
-activations/scripture/genesis-18.pt    {"prompt": {text, tokens, token_ids, activations: {3: {"residual": [n, 384]}}},
-                                        "response": {same}}
+activations/scripture/genesis-18.pt
+    {"prompt": {text, tokens, token_ids, activations: {3: {"residual": [n, 384]}}}, "response": {same}}
 """
 
 from __future__ import annotations

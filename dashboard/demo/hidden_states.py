@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -81,5 +82,5 @@ def model_folder() -> Path:
 
 def _section(text: str, encoding: Encoding, states: torch.Tensor) -> Section:
     ends = [0, *(stop for _, stop in encoding.offsets)]
-    tokens = [text[start:stop] for start, stop in zip(ends, ends[1:], strict=False)]
+    tokens = [text[start:stop] for start, stop in pairwise(ends)]
     return Section(text[: ends[-1]], tokens, encoding.ids, states[: len(tokens)].clone())

@@ -30,7 +30,7 @@ def look(out: Path) -> None:
         start, _ = features.tokens(shard).sections["response"]
         title(f"What fires most on the beginning of {DOCUMENT}")
         joined = LabelledFeatures(features, labels)
-        strongest = {}
+        strongest: dict[int, float] = {}
         for position in range(start, start + N_TOKENS):
             (active, *_) = joined.strongest(first + position, 1)
             strongest[active.index] = max(active.value, strongest.get(active.index, 0))

@@ -1,5 +1,6 @@
-"""Train the demo's SAE and find what its features fire on: `python -m dashboard.demo.make_sae`, 20 minutes on two cores.
+"""Train the demo's SAE and find what its features fire on: `python -m dashboard.demo.make_sae`.
 
+It takes 20 minutes on two cores.
 It writes what `published` describes, the weights in float16. All of it is kept in the repository, as it cannot be made
 while somebody waits. Shapes: T tokens, D d_in, F d_sae.
 """

@@ -73,8 +73,8 @@ def _of_one_token(token: str, contexts: list[Context], frequency: Mapping[str, f
         for word, count in near.items()
         if count >= OFTEN * len(contexts) and (lift := count / len(contexts) / frequency.get(word, 1e-6)) >= LIFT
     }
-    most = sorted(telling, key=lambda word: (-telling[word], word))[:N_NEAR]
-    return f'"{token}"' + (" near " + ", ".join(f'"{word}"' for word in most) if most else "")
+    clearest = sorted(telling, key=lambda word: (-telling[word], word))[:N_NEAR]
+    return f'"{token}"' + (" near " + ", ".join(f'"{word}"' for word in clearest) if clearest else "")
 
 
 def _most(contexts: list[Context], neighbour: Callable[[Context], Sequence[str]]) -> str | None:

@@ -93,7 +93,9 @@ def _close_words(module: SAE) -> list[tuple[list[str], list[str]]]:
     embeddings = load_file(folder / "model.safetensors")["embeddings.word_embeddings.weight"]
     centred = torch.nn.functional.normalize(embeddings - embeddings.mean(dim=0), dim=1)
     closeness = module.W_dec.detach() @ centred.T
-    return [
-        tuple([tokenizer.id_to_token(number) for number in numbers] for numbers in (most.tolist(), least.tolist()))
-        for most, least in zip(closeness.topk(N_CLOSE).indices, (-closeness).topk(N_CLOSE).indices, strict=True)
-    ]
+    spelt = [tokenizer.id_to_token(number) or "" for number in range(len(embeddings))]
+    closest, farthest = (
+        [[spelt[number] for number in numbers] for numbers in side.topk(N_CLOSE).indices.tolist()]
+        for side in (closeness, -closeness)
+    )
+    return list(zip(closest, farthest, strict=True))
