@@ -82,5 +82,7 @@ def model_folder() -> Path:
 
 def _section(text: str, encoding: Encoding, states: torch.Tensor) -> Section:
     ends = [0, *(stop for _, stop in encoding.offsets)]
+    if not text[ends[-1] :].strip():
+        ends[-1] = len(text)  # what is left is space, not what was cut off
     tokens = [text[start:stop] for start, stop in pairwise(ends)]
     return Section(text[: ends[-1]], tokens, encoding.ids, states[: len(tokens)].clone())

@@ -6,7 +6,7 @@ Shapes: T tokens, D d_in, F d_sae, K contexts a feature.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,14 +50,23 @@ def study(module: SAE, x: torch.Tensor, texts: Sequence[Studied]) -> Iterator[Pu
         text = texts[at]
         return at, context_of(text.book, text.tokens, *words[at], row - text.first_row)
 
-    near = Counter(word for row in range(0, len(x), EVERY) for word in context(row)[1].around)
-    frequency = {word: count * EVERY / len(x) for word, count in near.items()}
+    frequency = _frequency(context(row)[1] for row in range(0, len(x), EVERY))
     for feature in range(values.shape[1]):
         fired = rows[values[:, feature] > 0, feature].tolist()
         contexts = list(_varied(map(context, fired)))[:N_CONTEXTS]
         label = describe(contexts, frequency) if len(contexts) >= LEAST_CONTEXTS else None
         positive, negative = close[feature] if fired else ([], [])
         yield Published(label, positive, negative, float(values[0, feature]), float(density[feature]))
+
+
+def _frequency(contexts: Iterable[Context]) -> dict[str, dict[str, float]]:
+    """Count by book in which share of the contexts each word is."""
+    n_contexts: Counter[str] = Counter()
+    near: dict[str, Counter[str]] = {}
+    for context in contexts:
+        n_contexts[context.book] += 1
+        near.setdefault(context.book, Counter()).update(context.around)
+    return {book: {word: n / n_contexts[book] for word, n in words.items()} for book, words in near.items()}
 
 
 def _varied(contexts: Iterator[tuple[int, Context]]) -> Iterator[Context]:

@@ -24,7 +24,7 @@ from typing import Any
 
 LEAST_CHARACTERS = 60
 """Fields of the factbook that are shorter are figures, not prose."""
-PIECE_CHARACTERS = 1600
+MOST_CHARACTERS = 1600
 """About 400 tokens: what the transformer reads in one go, with room to spare."""
 
 
@@ -95,8 +95,8 @@ def _pieces(book: str, prompt: str, text: str) -> Iterator[Text]:
     """Cut a long text where a sentence or line ends."""
     text = text.strip()
     while text:
-        ends = [match.end() for match in re.finditer(r"[.;:!?]\s|\n", text[:PIECE_CHARACTERS])]
-        at = len(text) if len(text) <= PIECE_CHARACTERS else ends[-1] if ends else PIECE_CHARACTERS
+        ends = [match.end() for match in re.finditer(r"[.;:!?]\s|\n", text[:MOST_CHARACTERS])]
+        at = len(text) if len(text) <= MOST_CHARACTERS else ends[-1] if ends else MOST_CHARACTERS
         yield Text(book, prompt, text[:at].rstrip())
         text = text[at:].lstrip()
 
