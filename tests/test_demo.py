@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from dashboard.demo.captures import file_name
 from dashboard.demo.published import D_SAE, FEATURES, HUB, NEURONPEDIA_ID, SAE_ID, Published, write_features
-from dashboard.demo.texts import BOOKS, MOST_CHARACTERS, N_SHOWN, shown_texts, studied_texts
+from dashboard.demo.texts import BOOKS, LEAST_SHOWN_CHARACTERS, MOST_CHARACTERS, N_HELD_OUT, shown_texts, studied_texts
 from encoder.load import load_sae
 from saefetch.standin import World
 
 
 def test_texts_that_are_shown_were_not_studied() -> None:
     shown, studied = shown_texts(), studied_texts()
-    assert [text.book for text in shown] == [book for book in BOOKS for _ in range(N_SHOWN[book])]
+    n_shown = Counter(text.book for text in shown)
+    assert list(n_shown) == list(BOOKS)
+    assert all(0.6 * N_HELD_OUT[book] < n_shown[book] <= N_HELD_OUT[book] for book in BOOKS)
     assert not {text.prompt for text in shown} & {text.prompt for text in studied}
     names = [(text.book, file_name(text.prompt)) for text in shown]
     assert len(set(names)) == len(names) and all(name.isascii() for _, name in names)
 
 
 def test_texts_are_plain_and_short_enough_to_be_read_in_one_go() -> None:
+    assert min(len(text.response) for text in shown_texts()) >= LEAST_SHOWN_CHARACTERS
     for text in [*shown_texts(), *studied_texts()]:
         assert 0 < len(text.response) <= MOST_CHARACTERS and text.response == text.response.strip()
         assert text.prompt.strip() and text.prompt.endswith("\n")

@@ -34,14 +34,13 @@ def encode(out: Path) -> None:
 
     title("Turn the features round: where does each of them fire?")
     run("index", "sae-encode", ["index", str(queue / "out")])
-    run("stats", "sae-encode", ["stats", str(queue / "out"), "--json"], stdout=subprocess.DEVNULL)
 
 
 def _work(root: Path, environment: dict[str, str]) -> None:
     """Start two workers; once they are at it, kill one in the middle of a shard; wait for the other."""
     queue = Queue(root)
-    work = shown("sae-encode", ["work", "--queue", str(root)])
-    shown("sae-encode", ["work", "--queue", str(root)])
+    work = shown("sae-encode", ["work", "--queue", str(root), "--quiet"])
+    shown("sae-encode", ["work", "--queue", str(root), "--quiet"])
     workers = [subprocess.Popen(work, env=environment) for _ in range(2)]
     try:
         victim, held = _caught(queue, workers)

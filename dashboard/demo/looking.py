@@ -1,54 +1,83 @@
-"""The end of `make demo`: features of a sentence with their labels, and where some of them fire elsewhere."""
+"""The end of `make demo`: features of some words with their labels, and where some of them fire elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from dashboard.demo.naming import words_of
 from dashboard.demo.published import REPOSITORY, SAE_ID
-from encoder import Features, LabelledFeatures, open_features, open_index
-from saefetch import open_labels
+from encoder import Active, FeatureIndex, Features, LabelledFeatures, open_features, open_index
+from saefetch import Labels, open_labels
 from saefetch.demo.stage import title
 
-DOCUMENT = "factbook__japan-introduction"
-N_TOKENS = 14
-N_ELSEWHERE = 4
-N_CONTEXTS = 3
+DOCUMENTS = ("scripture__genesis-18", "factbook__japan-introduction", "manual__help-yield")
+LEAST_LETTERS = 5
+"""Shorter words are mostly those that are in every text."""
+N_WORDS, N_CONTEXTS = 6, 3
 REACH = 6
 """Tokens shown on either side."""
 
 
 def look(out: Path) -> None:
-    """Print what fires on the beginning of a response, by the features in `out`/queue/out and the labels of its SAE."""
+    """Print some of the features in `out`/queue/out, with the labels of their SAE in `out`/sae."""
     folder = out / "queue" / "out"
     with (
         open_labels(out / "sae", REPOSITORY, SAE_ID) as labels,
         open_features(folder) as features,
         open_index(folder) as index,
     ):
-        shard = [path.stem for path in features.paths].index(DOCUMENT)
-        first = sum(meta["rows"] for meta in features.meta[:shard])
-        start, _ = features.tokens(shard).sections["response"]
-        title(f"What fires most on the beginning of {DOCUMENT}")
+        _summarise(features, index, labels)
+        title("What fires on some words, and what it means")
         joined = LabelledFeatures(features, labels)
-        strongest: dict[int, float] = {}
-        for position in range(start, start + N_TOKENS):
-            (active, *_) = joined.strongest(first + position, 1)
-            strongest[active.index] = max(active.value, strongest.get(active.index, 0))
-            word = _text(features, first + position, 0).strip()
-            print(f"{word:>16}  {active.index:5,}  {active.value:5.2f}  {active.description or '-'}")
+        clearest: list[Active] = []
+        for document in DOCUMENTS:
+            print(document)
+            found = [(word, _clearest(joined, row)) for row, word in _words(features, document)]
+            for word, active in found:
+                print(f"{word:>16}  {active.index:5,}  {active.value:5.2f}  {active.description or '-'}")
+            clearest.append(max((active for _, active in found), key=lambda active: active.share or 0))
 
         title("Where some of them fire most in all texts")
-        for feature in sorted(strongest, key=lambda index: -strongest[index])[:N_ELSEWHERE]:
-            print(f"{feature:,}  {labels[feature].description}")
-            for row, value in zip(*index.top(feature, N_CONTEXTS), strict=True):
-                print(f"    {value:5.2f}  {_text(features, int(row), REACH)}")
+        for active in clearest:
+            print(f"{active.index:,}  {active.description}")
+            for row, value in zip(*index.top(active.index, N_CONTEXTS), strict=True):
+                print(f"    {value:5.2f}  {_context(features, int(row))}")
 
 
-def _text(features: Features, row: int, reach: int) -> str:
-    """Return the token of a row in brackets with `reach` tokens on either side, in one line; without any, just it."""
+def _summarise(features: Features, index: FeatureIndex, labels: Labels) -> None:
+    n_rows, n_features = features.shape
+    fire = sum(bool(count) for count in index.count)
+    described = sum(bool(label.description) for label in labels)
+    print(
+        f"{n_rows:,} tokens, {index.count.sum() / n_rows:.1f} features on each; {fire:,} of {n_features:,} features"
+        f" fire at all; {described:,} have a label"
+    )
+
+
+def _words(features: Features, document: str) -> Iterator[tuple[int, str]]:
+    """Yield rows and texts of the first words of a response that are long enough and one token each."""
+    shard = [path.stem for path in features.paths].index(document)
+    first = sum(meta["rows"] for meta in features.meta[:shard])
+    said = features.tokens(shard)
+    start, stop = said.sections["response"]
+    texts = (said.texts or [])[start:stop]
+    words, of = words_of(texts)
+    at = [i for i, token in enumerate(texts) if len(words[of[i]]) >= LEAST_LETTERS and words[of[i]].isalpha()]
+    whole = [i for i in at if words[of[i]] == texts[i].strip().casefold()]
+    yield from ((first + start + i, texts[i].strip()) for i in whole[:N_WORDS])
+
+
+def _clearest(joined: LabelledFeatures, row: int) -> Active:
+    """Return the feature that is closest to the most that it ever is."""
+    return max(joined.strongest(row), key=lambda active: active.share or 0)
+
+
+def _context(features: Features, row: int) -> str:
+    """Return the token of a row in brackets with its neighbours, in one line."""
     shard, at = features.locate(row)
     texts = features.tokens(shard).texts or []
-    before, after = texts[max(0, at - reach) : at], texts[at + 1 : at + 1 + reach]
     token = texts[at]
-    marked = f"{token[: len(token) - len(token.lstrip())]}[{token.strip()}]" if reach else token
-    return " ".join("".join([*before, marked, *after]).split())
+    bare = token.strip()
+    marked = token.replace(bare, f"[{bare}]", 1)
+    return " ".join("".join([*texts[max(0, at - REACH) : at], marked, *texts[at + 1 : at + 1 + REACH]]).split())

@@ -24,12 +24,14 @@ from typing import Any
 
 LEAST_CHARACTERS = 60
 """Fields of the factbook that are shorter are figures, not prose."""
+LEAST_SHOWN_CHARACTERS = 300
 MOST_CHARACTERS = 1600
 """About 400 tokens: what the transformer reads in one go, with room to spare."""
 
 
 BOOKS = ("scripture", "factbook", "manual")
-N_SHOWN = {"scripture": 36, "factbook": 36, "manual": 24}
+N_HELD_OUT = {"scripture": 36, "factbook": 36, "manual": 24}
+"""Prompts that were not studied. What is long enough is shown."""
 N_STUDIED = {"scripture": 650, "factbook": 750, "manual": 250}
 
 
@@ -60,9 +62,10 @@ def _parts(book: str) -> tuple[list[Text], list[Text]]:
     for text in {"scripture": scripture, "factbook": factbook, "manual": manual}[book]():
         by_prompt.setdefault(text.prompt, []).append(text)
     prompts = sorted(by_prompt, key=lambda prompt: sha256(prompt.encode()).digest())  # the same in every edition
-    shown, others = prompts[: N_SHOWN[book]], prompts[N_SHOWN[book] :]
+    held_out, others = prompts[: N_HELD_OUT[book]], prompts[N_HELD_OUT[book] :]
     studied = [text for prompt in others for text in by_prompt[prompt]][: N_STUDIED[book]]
-    return [by_prompt[prompt][0] for prompt in sorted(shown)], studied
+    firsts = (by_prompt[prompt][0] for prompt in sorted(held_out))
+    return [text for text in firsts if len(text.response) >= LEAST_SHOWN_CHARACTERS], studied
 
 
 def scripture() -> Iterator[Text]:
