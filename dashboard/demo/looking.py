@@ -31,7 +31,8 @@ def look(out: Path) -> None:
         title("What fires on some words, and what it means")
         joined = LabelledFeatures(features, labels)
         clearest: list[Active] = []
-        for document in DOCUMENTS:
+        there = {path.stem for path in features.paths}
+        for document in filter(there.__contains__, DOCUMENTS):  # an edition of the manual may have other topics
             print(document)
             found = [(word, _clearest(joined, row)) for row, word in _words(features, document)]
             for word, active in found:
