@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.made_up import random_rows, write_params
 from benchmarks.process import Run, run
 from benchmarks.report import describe_machine, write_results
-from encoder.demo.made_up import random_rows, write_params
 
 N_TOKENS, TIMES_LARGER, N_ACTIVE = 32_768, 10, 95
 LIBRARIES = ("numba", "numpy", "sae-lens", "saefetch", "scipy", "torch")

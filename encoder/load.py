@@ -2,7 +2,8 @@
 
 Three ways in, all of which end in the same SAELens module with float32 weights:
 
-    --sae-release R --sae-id ID    SAE.from_pretrained: SAELens' registry and its download from Hugging Face
+    --sae-release R --sae-id ID    SAE.from_pretrained: SAELens' registry and its download from Hugging Face; R may
+                                   also be any repository, OWNER/NAME, and ID a folder in it
     --sae-path DIR                 SAE.load_from_disk: a folder with cfg.json and sae_weights.safetensors
     --sae-path FILE.npz            a bare GemmaScope params.npz: W_enc, W_dec, b_enc, b_dec, threshold
 """
@@ -123,8 +124,8 @@ def _from_registry(release: str, sae_id: str) -> tuple[SAE[Any], float | None, s
     except DAMAGED as exc:
         raise InputError(f"{release} {sae_id} was downloaded, but SAELens cannot load it: {_why(exc)}") from exc
     known = directory.get(release)
-    if known is None:
-        return module, None, None
+    if known is None:  # a repository of the hub: what its cfg.json says is all there is
+        return module, None, getattr(module.cfg.metadata, "neuronpedia_id", None)
     in_path = re.search(r"average_l0_(\d+)", known.saes_map.get(sae_id, ""))
     l0 = known.expected_l0.get(sae_id) or (in_path and float(in_path[1]))
     return module, l0 or None, known.neuronpedia_id.get(sae_id)

@@ -17,7 +17,7 @@ DEFAULT_SAE_ID = "layer_16/width_16k/canonical"
 MAX_FEATURES = 1 << 26
 
 _SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9._+=,@~-]{0,200}"
-_RELEASE = re.compile(_SEGMENT)
+_RELEASE = re.compile(rf"{_SEGMENT}(/{_SEGMENT})?")  # of the registry, or a repository of the hub, OWNER/NAME
 _SAE_ID = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*")
 _NEURONPEDIA_ID = re.compile(rf"({_SEGMENT})/({_SEGMENT})")
 
@@ -48,13 +48,13 @@ class Target:
 
 
 def sae_folder(data_dir: Path, release: str, sae_id: str) -> Path:
-    """Return `<data-dir>/<release>/<sae_id with / replaced by _>`.
+    """Return `<data-dir>/<release>/<sae_id>`, in both of which / is replaced by _.
 
     Raises: UsageError for a name that cannot be a folder.
     """
     _check(_RELEASE, release, "--sae-release")
     _check(_SAE_ID, sae_id, "--sae-id")
-    return data_dir / release / sae_id.replace("/", "_")
+    return data_dir / release.replace("/", "_") / sae_id.replace("/", "_")
 
 
 def resolve(

@@ -80,6 +80,13 @@ def test_a_neuronpedia_id_that_the_registry_does_not_know_names_the_folder_itsel
     assert target.folder(Path("sae")) == Path("sae/my-model/3-my-sae") and target.n_features is None
 
 
+def test_a_repository_of_the_hub_is_a_release_and_one_folder() -> None:
+    (target,) = resolve("owner/saes", "layer_3/width_2k", "my-model/3-my-sae", None)
+    assert target.release == "owner/saes" and target.folder(Path("sae")) == Path("sae/owner_saes/layer_3_width_2k")
+    with pytest.raises(UsageError):
+        resolve("owner/saes/more", "layer_3", "my-model/3-my-sae", None)
+
+
 def test_a_width_that_is_given_wins_over_the_registry() -> None:
     assert resolve(None, None, None, 7)[0].n_features == 7
 

@@ -264,6 +264,19 @@ def test_the_default_sae_comes_from_hugging_face_when_none_is_named(
     np.testing.assert_array_max_ulp(found.data, expected[expected != 0].astype(np.float32))
 
 
+def test_a_repository_of_hugging_face_can_be_named_itself(hub: HubProcess, zygote: Zygote, tmp_path: Path) -> None:
+    module = make_module("jumprelu")
+    module.cfg.metadata.neuronpedia_id = "my-model/3-my-sae"
+    save(module, hub.root / "own/layer_3")
+    np.save(tmp_path / "x.npy", np.ones((2, encoding.D_IN), np.float32))
+    named = ("--sae-release", hub.repo, "--sae-id", "own/layer_3")
+    status, ran = zygote.run("run", tmp_path / "x.npy", "--out", tmp_path / "out", *named)
+    assert status == 0, ran.err
+    meta = encoding.meta(tmp_path / "out" / "x.npz")
+    assert (meta["sae_release"], meta["sae_id"], meta["sae_path"]) == (hub.repo, "own/layer_3", None)
+    assert meta["neuronpedia_id"] == "my-model/3-my-sae"
+
+
 def test_what_hugging_face_does_not_give_is_refused_in_one_line(
     hub: HubProcess, zygote: Zygote, tmp_path: Path
 ) -> None:

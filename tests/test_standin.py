@@ -545,6 +545,23 @@ def test_given_labels_are_served_to_the_letter(tmp_path: Path) -> None:
     assert [e.description for e in feature.explanations] == [row["description"]]
 
 
+def test_whole_features_are_served_as_they_are_given(tmp_path: Path) -> None:
+    path = tmp_path / "features.jsonl.gz"
+    said = {"description": "rivers", "typeName": "top-tokens", "explanationModelName": None}
+    row = {"modelId": MODEL, "layer": SOURCE, "index": 3, "maxActApprox": 2.5, "frac_nonzero": 0.25}
+    row |= {"pos_str": [" river"], "neg_str": [], "explanations": [said]}
+    path.write_bytes(gzip.compress(json.dumps(row).encode() + b"\n"))
+    world = World()
+    world.add_source(MODEL, SOURCE, 20)
+    world.plant(path)
+    feature = world.feature(MODEL, SOURCE, 3)
+    assert feature is not None
+    assert (feature.max_act_approx, feature.frac_nonzero, feature.pos_str) == (2.5, 0.25, (" river",))
+    assert [(e.description, e.type_name, e.model_name) for e in feature.explanations] == [
+        ("rivers", "top-tokens", None)
+    ]
+
+
 # --------------------------------------------------------------------------------------------------------- the faults
 
 Probe = Callable[[Standin, aiohttp.ClientSession, str, str], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""The labels' part of `make demo`: the whole product on one machine, without internet.
+"""The labels' part of `make demo`: 16,384 of them, made up, in the shape and the bytes of Neuronpedia's.
 
 A stand-in for Neuronpedia runs on loopback; everything else is the real command, started as a user would start it. The
 first download is interrupted half way with the signal that Ctrl-C sends, and the same command then resumes it.
@@ -10,14 +10,11 @@ import json
 import shlex
 import signal
 import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from saefetch.demo.stage import LONGEST_S, expect, output, shown, title, wait_until
+from saefetch.demo.stage import LONGEST_S, expect, output, run, shown, title, wait_until
 
 N_OBJECTS_HALF = 25
 """The stand-in's export of the default SAE has 50 objects."""
@@ -26,8 +23,7 @@ N_OBJECTS_HALF = 25
 def labels(out: Path, address: dict[str, Any]) -> None:
     """Download all labels to `out`/sae with an interruption, then read them."""
     data_dir = out / "sae"
-    urls = ["--api-url", address["api_url"], "--export-url", address["export_url"], "--data-dir", str(data_dir)]
-    download = ["download", *urls, "--requests-per-second", "20"]
+    download = ["download", *places(data_dir, address), "--requests-per-second", "20"]
     folder = f"--data-dir {shlex.quote(str(data_dir))}"
 
     title("Download the 16,384 labels of GemmaScope 2B, layer 16, and press Ctrl-C half way")
@@ -38,7 +34,7 @@ def labels(out: Path, address: dict[str, Any]) -> None:
     before = _served(address)
 
     title("The same command again: only what is not here is fetched")
-    expect("the resumed download exits with 0", subprocess.run(shown("saefetch", download)).returncode == 0)
+    run("the resumed download exits with 0", "saefetch", download)
     expect("some objects were there already", 0 < _served(address) - before < 2 * N_OBJECTS_HALF)
 
     title("And again: nothing is left to ask for")
@@ -55,25 +51,13 @@ def labels(out: Path, address: dict[str, Any]) -> None:
         ("Check the files against the store", f"verify {folder}"),
     ):
         title(what)
-        expect(command.split()[0], subprocess.run(shown("saefetch", shlex.split(command))).returncode == 0)
+        run(command.split()[0], "saefetch", shlex.split(command))
     print(f"\nThe label files: {again['labels_path']}")
 
 
-@contextmanager
-def standin(ready_file: Path, labels: Path | None) -> Iterator[dict[str, Any]]:
-    """Start the stand-in with the default SAE; yield its addresses."""
-    command = [sys.executable, "-m", "saefetch.standin", "--prebuild", "--ready-file", str(ready_file)]
-    if labels is not None:
-        command += ["--labels", str(labels)]
-    print("Starting a stand-in for Neuronpedia on this machine ...", flush=True)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: ready_file.is_file() or process.poll() is not None)
-        expect("the stand-in starts", process.poll() is None)
-        yield json.loads(ready_file.read_text())
-    finally:
-        process.terminate()
-        process.wait()
+def places(data_dir: Path, address: dict[str, Any]) -> list[str]:
+    """Return the flags that say where a download is from, and where to."""
+    return ["--api-url", address["api_url"], "--export-url", address["export_url"], "--data-dir", str(data_dir)]
 
 
 def _stats(address: dict[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,18 @@
-"""How the demo tells its story: titles, the commands as a user would type them, and what has to be true."""
+"""How the demo tells its story: titles, the commands as a user would type them, stand-ins, and what has to be true."""
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-MODULES = {"saefetch": "saefetch", "sae-encode": "encoder"}
+MODULES = {"saefetch": "saefetch", "sae-encode": "encoder", "sae-dashboard": "dashboard"}
 LONGEST_S = 180.0
 
 
@@ -21,6 +25,11 @@ def shown(command: str, arguments: list[str]) -> list[str]:
     """Print the command as a user would type it; return it as it is run here."""
     print("$", shlex.join([command, *arguments]), flush=True)
     return [sys.executable, "-m", MODULES[command], *arguments]
+
+
+def run(what: str, command: str, arguments: list[str], **options: Any) -> None:
+    """Show and run a command that has to succeed; `what` says which if it does not."""
+    expect(what, subprocess.run(shown(command, arguments), **options).returncode == 0)
 
 
 def output(command: str, arguments: list[str]) -> str:
@@ -39,3 +48,17 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         expect("something happens", time.monotonic() < deadline)
         time.sleep(0.01)
+
+
+@contextmanager
+def standin(module: str, arguments: list[str], ready_file: Path) -> Iterator[dict[str, Any]]:
+    """Run a stand-in in a process of its own for the block; yield what it says when it is ready."""
+    command = [sys.executable, "-m", module, *arguments, "--ready-file", str(ready_file)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: ready_file.is_file() or process.poll() is not None)
+        expect(f"{module} starts", process.poll() is None)
+        yield json.loads(ready_file.read_text())
+    finally:
+        process.terminate()
+        process.wait()

@@ -31,6 +31,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="of the API; 0 is any free one")
     parser.add_argument("--export-port", type=int, default=0, help="of the bulk export's bucket")
     parser.add_argument("--labels", type=Path, help="gzip of JSON lines with modelId, layer, index, description")
+    parser.add_argument("--features", type=Path, help="gzip of JSON lines, whole features of one of the sources")
     parser.add_argument("--source", type=parse_source, action="append", metavar="MODEL/SOURCE=N", dest="sources")
     parser.add_argument("--layers", type=int, default=0, metavar="N", help="add gemma-2-2b/{0..N-1}-gemmascope-res-16k")
     parser.add_argument("--seed", type=int, default=0)
@@ -48,6 +49,8 @@ def make_standin(args: argparse.Namespace) -> Standin:
     layers = [("gemma-2-2b", f"{layer}-gemmascope-res-16k", 16_384) for layer in range(args.layers)]
     for model_id, source_id, n_features in (args.sources or []) + layers or [parse_source(DEFAULT_SOURCE)]:
         world.add_source(model_id, source_id, n_features)
+    if args.features:
+        world.plant(args.features)
     return Standin(
         world,
         port=args.port,

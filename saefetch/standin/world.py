@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -100,6 +100,12 @@ class World:
         """Make `feature` what this source has at its index, from now on."""
         self._overrides[model_id, source_id][feature.index] = feature
 
+    def plant(self, path: Path) -> None:
+        """Override by a gzip of JSON lines with Neuronpedia's own names of columns, `explanations` in each line."""
+        with gzip.open(path, "rb") as lines:
+            for row in map(orjson.loads, lines):
+                self.override(row["modelId"], row["layer"], _planted(row))
+
     def source(self, model_id: str, source_id: str) -> Source | None:
         """Return the source, or None if there is none."""
         return self._sources.get((model_id, source_id))
@@ -125,6 +131,27 @@ class World:
             return None
         digest = blake2b(index.to_bytes(8, "little"), key=self._keys[place], digest_size=32).digest()
         return _invent(index, digest, source.odd, self._labels.get((model_id, source_id, index)))
+
+
+def _planted(row: dict[str, Any]) -> Feature:
+    index = int(row["index"])
+    place = f"{row['modelId']}/{row['layer']}/{index}"
+    explanations = (
+        Explanation(said["description"], said["typeName"], said["explanationModelName"], _id_of(f"{place}/{k}"))
+        for k, said in enumerate(row["explanations"])
+    )
+    return Feature(
+        index,
+        tuple(explanations),
+        tuple(row["pos_str"]),
+        tuple(row["neg_str"]),
+        row["maxActApprox"],
+        row["frac_nonzero"],
+    )
+
+
+def _id_of(place: str) -> str:
+    return f"cm{blake2b(place.encode(), digest_size=11).hexdigest()}0"
 
 
 def _invent(index: int, digest: bytes, odd: bool, label: str | None) -> Feature:

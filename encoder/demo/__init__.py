@@ -1,1 +1,0 @@
-"""`make demo`: the whole product on one machine, without internet."""
