@@ -10,19 +10,43 @@
     const step = WIDTH / counts.length;
     const bars = counts.map((count, i) => {
       const tall = count ? Math.max(1.5, (height * size(count)) / most) : 0;
-      const bar = { x: (i * step).toFixed(2), y: (height - tall).toFixed(2), width: Math.max(0.5, step - 1).toFixed(2), height: tall.toFixed(2) };
+      const bar = {
+        x: (i * step).toFixed(2),
+        y: (height - tall).toFixed(2),
+        width: Math.max(0.5, step - 1).toFixed(2),
+        height: tall.toFixed(2),
+      };
       const title = `${sae.figure(edges[i])} to ${sae.figure(edges[i + 1])}: ${sae.plural(count, unit.replace(/s$/, ""), unit)}`;
       return sae.svg("rect", bar, sae.svg("title", {}, title));
     });
     const at = counts.indexOf(Math.max(...counts));
     const words = `Histogram of ${sae.count(counts.reduce((a, b) => a + b, 0))} ${unit}, from ${sae.figure(edges[0])} to ${sae.figure(edges.at(-1))}; most, ${sae.count(counts[at] || 0)}, between ${sae.figure(edges[at])} and ${sae.figure(edges[at + 1])}`;
-    const chart = sae.svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": words, class: "bars" }, ...bars);
+    const chart = sae.svg(
+      "svg",
+      {
+        viewBox: `0 0 ${WIDTH} ${height}`,
+        preserveAspectRatio: "none",
+        role: "img",
+        "aria-label": words,
+        class: "bars",
+      },
+      ...bars,
+    );
     if (!axis) return chart;
     const ends = [edges[0], (edges[0] + edges.at(-1)) / 2, edges.at(-1)].map((x) => sae.el("span", {}, sae.figure(x)));
-    return sae.el("figure", { class: "histogram" }, chart, sae.el("div", { class: "axis", "aria-hidden": "true" }, ...ends));
+    return sae.el(
+      "figure",
+      { class: "histogram" },
+      chart,
+      sae.el("div", { class: "axis", "aria-hidden": "true" }, ...ends),
+    );
   };
 
-  /** A bar of a share of 0 to 1; `kind` gives its colour. What it shows stands beside it as a number. */
-  sae.bar = (share, kind = "") =>
-    sae.el("span", { class: `bar ${kind}`, "aria-hidden": "true" }, sae.el("span", { "--share": `${Math.max(0, Math.min(100, 100 * share)).toFixed(1)}%` }));
+  /** A bar of a share of 0 to 1. What it shows stands beside it as a number. */
+  sae.bar = (share) =>
+    sae.el(
+      "span",
+      { class: "bar", "aria-hidden": "true" },
+      sae.el("span", { "--share": `${Math.max(0, Math.min(100, 100 * share)).toFixed(1)}%` }),
+    );
 }

@@ -2,7 +2,7 @@
 "use strict";
 {
   sae.compareView = (path, params, page) => {
-    if (!page.summary.features) return page.nothing("No features yet", "Features are what sae-encode writes: which features fire on which token.");
+    if (!page.summary.features) return page.noFeatures();
     const start = { a: params.a || sae.compared() || "doc:0", b: params.b || "doc:1" };
     const sides = { a: side("a", start.a), b: side("b", start.b) };
     const titles = sae.el("div", { class: "sides" });
@@ -12,27 +12,42 @@
       rowHeight: sae.rowHeight("feature-row"),
       label: "Features that differ, the largest difference first",
       fetch: async (offset, limit) => {
-        const told = await sae.source.get("compare", { a: value("a"), b: value("b"), offset, limit });
+        const [a, b] = await Promise.all([named("a"), named("b")]);
+        const told = await sae.source.get("compare", { a, b, offset, limit });
         if (offset === 0) {
           most = Math.abs(told.features[0]?.difference || 1);
           titles.replaceChildren(name("A", told.a), name("B", told.b));
+          page.replace({ a, b });
         }
         return { items: told.features, total: told.total };
       },
       onTotal: (total) => (count.textContent = `${sae.plural(total, "feature")} in either`),
+      onError() {
+        count.textContent = "";
+        titles.replaceChildren();
+      },
       render: (one) => [
-        ...sae.featureRow({ ...one, figures: [] }),
-        sae.el("span", { class: "figure a" }, sae.figure(one.a)),
+        ...sae.featureRow({ ...one, figures: [["A", sae.figure(one.a), "a"]] }),
         difference(one.difference / most),
-        sae.el("span", { class: "figure b" }, sae.figure(one.b)),
+        ...sae.figures([["B", sae.figure(one.b), "b"]]),
       ],
       empty: () => sae.empty("Nothing fires in either", "Choose two others."),
     });
 
     function side(which, text) {
       const [kind, number] = text.split(":");
-      const kinds = sae.el("select", { "aria-label": `${which.toUpperCase()} is a` }, sae.el("option", { value: "doc", selected: kind === "doc" }, "document"), sae.el("option", { value: "row", selected: kind === "row" }, "token, by its row"));
-      const box = sae.el("input", { value: number || "0", size: 8, inputmode: "numeric", "aria-label": `Number of ${which.toUpperCase()}` });
+      const kinds = sae.el(
+        "select",
+        { "aria-label": `${which.toUpperCase()} is a` },
+        sae.el("option", { value: "doc", selected: kind === "doc" }, "document"),
+        sae.el("option", { value: "row", selected: kind === "row" }, "token"),
+      );
+      const box = sae.el("input", {
+        value: number || "0",
+        size: 8,
+        "aria-label": `Number of ${which.toUpperCase()}`,
+        title: "a document's number; of a token its row, or document:token",
+      });
       kinds.addEventListener("change", changed);
       box.addEventListener("input", sae.later(changed, 250));
       return { kinds, box };
@@ -42,14 +57,25 @@
       return `${sides[which].kinds.value}:${sides[which].box.value.trim()}`;
     }
 
+    /** What the server knows it by: a token may also be given as document:token. */
+    async function named(which) {
+      const [, id, position] = /^row:(\d+):(\d+)$/.exec(value(which)) || [];
+      if (id === undefined) return value(which);
+      const told = await sae.source.get(`documents/${id}/tokens`, { start: 0, stop: 0 });
+      if (Number(position) < told.total) return `row:${told.first_row + Number(position)}`;
+      throw new Error(`document ${id} has ${sae.plural(told.total, "token")}, counted from 0`);
+    }
+
     function changed() {
-      page.replace({ a: value("a"), b: value("b") });
       list.reset();
     }
 
     function swap() {
       const [a, b] = [value("a"), value("b")];
-      for (const [which, text] of [["a", b], ["b", a]]) {
+      for (const [which, text] of [
+        ["a", b],
+        ["b", a],
+      ]) {
         const [kind, number] = text.split(":");
         sides[which].kinds.value = kind;
         sides[which].box.value = number;
@@ -57,32 +83,76 @@
       changed();
     }
 
-    page.replace({ a: value("a"), b: value("b") });
-    list.reset();
-    const chooser = (which) => sae.el("span", { class: `side ${which}` }, sae.el("b", {}, which.toUpperCase()), " ", sides[which].kinds, " ", sides[which].box);
+    list.reset(page.scrolled);
+    const chooser = (which) =>
+      sae.el(
+        "span",
+        { class: `side ${which}` },
+        sae.el("b", {}, which.toUpperCase()),
+        " ",
+        sides[which].kinds,
+        " ",
+        sides[which].box,
+      );
     return {
       title: "Compare",
       search: sides.a.box,
       node: sae.el(
         "section",
         { class: "view filling" },
-        sae.el("div", { class: "head" }, sae.heading("Compare"), sae.el("div", { class: "tools" }, chooser("a"), sae.el("button", { type: "button", onclick: swap, title: "Swap A and B" }, "⇄"), chooser("b"), count), titles),
-        sae.el("div", { class: "columns muted wide comparing", "aria-hidden": "true" }, sae.el("span", {}, "feature"), sae.el("span", { class: "figure" }, "A"), sae.el("span", { class: "difference" }, "more in A ◂  ▸ more in B"), sae.el("span", { class: "figure" }, "B")),
+        sae.el(
+          "div",
+          { class: "head" },
+          sae.heading("Compare"),
+          sae.el(
+            "div",
+            { class: "tools" },
+            chooser("a"),
+            sae.el(
+              "button",
+              { type: "button", onclick: swap, title: "Swap A and B", "aria-label": "Swap A and B" },
+              "⇄",
+            ),
+            chooser("b"),
+            count,
+          ),
+          titles,
+        ),
+        sae.columns(["A", "a"], ["more in A ◂ ▸ more in B", "difference"], ["B", "b"]),
         list.node,
       ),
     };
   };
 
   function name(which, told) {
-    const text = sae.showToken(sae.el("bdi", { class: told.kind === "row" ? "token" : "preview" }), told.title || "no text", { breaks: false });
-    const href = told.kind === "row" ? sae.link(["documents", told.document], { at: told.position }) : sae.link(["documents", told.id]);
-    const where = told.kind === "row" ? `document ${sae.count(told.document)}, token ${sae.count(told.position)}` : `document ${sae.count(told.id)}, mean of its tokens`;
-    return sae.el("a", { href, class: `side ${which.toLowerCase()}` }, sae.el("b", {}, which), text, sae.el("span", { class: "muted" }, where));
+    const text = sae.showToken(
+      sae.el("bdi", { class: told.kind === "row" ? "token" : "preview" }),
+      told.title || "no text",
+      { breaks: false },
+    );
+    const href =
+      told.kind === "row"
+        ? sae.link(["documents", told.document], { at: told.position })
+        : sae.link(["documents", told.id]);
+    const where =
+      told.kind === "row"
+        ? `document ${sae.count(told.document)}, token ${sae.count(told.position)}`
+        : `document ${sae.count(told.id)}, mean of its tokens`;
+    return sae.el(
+      "a",
+      { href, class: `side ${which.toLowerCase()}` },
+      sae.el("b", {}, which),
+      text,
+      sae.el("span", { class: "muted" }, where),
+    );
   }
 
   /** A bar from the middle: to the left what is more in A, to the right what is more in B. */
   function difference(share) {
-    const own = sae.el("span", { class: share > 0 ? "more a" : "more b", "--share": `${(50 * Math.min(1, Math.abs(share))).toFixed(1)}%` });
+    const own = sae.el("span", {
+      class: share > 0 ? "more a" : "more b",
+      "--share": `${(50 * Math.min(1, Math.abs(share))).toFixed(1)}%`,
+    });
     return sae.el("span", { class: "difference", "aria-hidden": "true" }, own);
   }
 }

@@ -3,9 +3,15 @@
 {
   sae.documentsView = (path, params, page) => {
     const summary = page.summary;
-    if (!summary.features) return page.nothing("No features yet", "Features are what sae-encode writes: which features fire on which token.");
+    if (!summary.features) return page.noFeatures();
     const { features } = summary;
-    const box = sae.el("input", { type: "search", value: params.query || "", placeholder: "Find a document by its beginning", "aria-label": "Find a document by its beginning or its shard", class: "find" });
+    const box = sae.el("input", {
+      type: "search",
+      value: params.query || "",
+      placeholder: "Find a document by its beginning",
+      "aria-label": "Find a document by its beginning or its shard",
+      class: "find",
+    });
     const count = sae.el("span", { class: "muted", role: "status" });
     const list = sae.virtualList({
       rowHeight: sae.rowHeight("document-row"),
@@ -16,20 +22,30 @@
       },
       onTotal: (total) => (count.textContent = sae.plural(total, "document")),
       render: (one) => [row(one)],
-      empty: () => sae.empty("No document begins like this", "What is searched is the first words of each document and the name of its shard."),
+      empty: () =>
+        sae.empty(
+          "No document begins like this",
+          "What is searched is the first words of each document and the name of its shard.",
+        ),
     });
     const typed = sae.later(() => {
       page.replace({ query: box.value });
       list.reset();
     }, 120);
     box.addEventListener("input", typed);
-    list.reset();
+    list.reset(page.scrolled);
     return {
       title: "Documents",
       node: sae.el(
         "section",
         { class: "view filling" },
-        sae.el("div", { class: "head" }, sae.heading("Documents"), figures(features), sae.el("div", { class: "tools" }, box, count)),
+        sae.el(
+          "div",
+          { class: "head" },
+          sae.heading("Documents"),
+          figures(features),
+          sae.el("div", { class: "tools" }, box, count),
+        ),
         list.node,
       ),
       search: box,
@@ -43,7 +59,11 @@
       [sae.count(features.d_sae), "features in the SAE"],
       [sae.count(features.nnz), "activations"],
     ];
-    return sae.el("p", { class: "facts" }, ...told.map(([number, name]) => sae.el("span", {}, sae.el("b", {}, number), ` ${name}`)));
+    return sae.el(
+      "p",
+      { class: "facts" },
+      ...told.map(([number, name]) => sae.el("span", {}, sae.el("b", {}, number), ` ${name}`)),
+    );
   }
 
   function row(one) {
@@ -51,12 +71,22 @@
     if (one.preview) sae.showToken(preview, one.preview, { breaks: false });
     else preview.append(sae.el("span", { class: "muted" }, "no text"));
     preview.classList.remove("special");
-    const parts = one.sections.map(({ name }) => sae.el("span", { class: `tag ${name === "response" ? "response" : "prompt"}` }, name));
+    const parts = one.sections.map(({ name }) =>
+      sae.el("span", { class: `tag ${name === "response" ? "response" : "prompt"}` }, name),
+    );
     return sae.el(
       "a",
       { class: "document", href: sae.link(["documents", one.id]) },
       preview,
-      sae.el("span", { class: "about muted" }, sae.el("span", {}, `document ${sae.count(one.id)}`), sae.el("span", {}, sae.plural(one.rows, "token")), sae.el("span", {}, `L0 ${sae.figure(one.mean_l0)}`), sae.el("bdi", { class: "shard" }, one.shard), ...parts),
+      sae.el(
+        "span",
+        { class: "about muted" },
+        sae.el("span", {}, `document ${sae.count(one.id)}`),
+        sae.el("span", {}, sae.plural(one.rows, "token")),
+        sae.el("span", {}, `L0 ${sae.figure(one.mean_l0)}`),
+        sae.el("bdi", { class: "shard" }, one.shard),
+        ...parts,
+      ),
     );
   }
 }

@@ -55,7 +55,9 @@ const sae = {};
   /** An address within the page: link(["documents", 3], {at: 17}) -> "#/documents/3?at=17" */
   sae.link = (path, params = {}) => {
     const kept = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
-    const query = kept.map(([key, value]) => `${key}=${encodeURIComponent(value).replaceAll("%3A", ":").replaceAll("%2C", ",")}`);
+    const query = kept.map(
+      ([key, value]) => `${key}=${encodeURIComponent(value).replaceAll("%3A", ":").replaceAll("%2C", ",")}`,
+    );
     return `#/${path.map(encodeURIComponent).join("/")}${query.length ? `?${query.join("&")}` : ""}`;
   };
 

@@ -1,18 +1,59 @@
-// Features as rows: a button that colours by it, its number, its label, and figures.
+// What lists of features have in common: a row with a button that colours by it, its number, its label, and figures;
+// the heads above the figures; the links to the one before and the one after.
 "use strict";
 {
-  /** The row of a feature. `colour` is called when its text should be coloured by it; `share` is the bar's, of 0 to 1. */
-  sae.featureRow = ({ index, label, marked, chosen, colour, share, kind, figures }) => [
+  /**
+   * The row of a feature. `colour(index)` is called when the text should be coloured by it, `share` is the bar's, of 0
+   * to 1; `figures` are those of sae.figures.
+   */
+  sae.featureRow = ({ index, label, marked, chosen, colour, share, figures }) => [
     colour &&
-      sae.el(
-        "button",
-        { type: "button", class: "swatch", "aria-pressed": String(Boolean(chosen)), title: `Colour by feature ${index}`, "aria-label": `Colour by feature ${index}`, onclick: () => colour(index) },
-      ),
-    sae.el("a", { class: "feature", href: sae.link(["features", index]), title: label ?? "no label" }, sae.el("span", { class: "index" }, sae.count(index)), " ", marked ? sae.marked(marked) : sae.label(label)),
-    share === undefined ? null : sae.bar(share, kind),
-    ...figures.map(([text, name]) => sae.el("span", { class: `figure ${name || ""}` }, text)),
+      sae.el("button", {
+        type: "button",
+        class: "swatch",
+        "aria-pressed": String(Boolean(chosen)),
+        title: `Colour by feature ${index}`,
+        "aria-label": `Colour by feature ${index}`,
+        onclick: () => colour(index),
+      }),
+    sae.el(
+      "a",
+      { class: "feature", href: sae.link(["features", index]), title: label ?? "no label" },
+      sae.el("span", { class: "index" }, sae.count(index)),
+      " ",
+      marked ? sae.marked(marked) : sae.label(label),
+    ),
+    share === undefined ? null : sae.bar(share),
+    ...sae.figures(figures),
   ];
 
-  /** The height of such a row in pixels, as the style sheet has it. */
+  /** Figures: [what it is, for those who hear it, text, class]. */
+  sae.figures = (all) =>
+    all.map(([name, text, kind]) =>
+      sae.el("span", { class: `figure ${kind}` }, text && sae.el("span", { class: "hidden" }, `${name} `), text),
+    );
+
+  /** The heads of figures: [text, class, title], over a list of features. */
+  sae.columns = (...figures) =>
+    sae.el(
+      "div",
+      { class: "columns muted", "aria-hidden": "true" },
+      sae.el("span", {}, "feature"),
+      ...figures.map(([text, kind, title]) => sae.el("span", { class: `figure ${kind}`, title }, text)),
+    );
+
+  /** The height of a row in pixels, as the style sheet has it. */
   sae.rowHeight = (name) => () => parseFloat(getComputedStyle(document.documentElement).getPropertyValue(`--${name}`));
+
+  /** Links to the one before and the one after, null for none; `lead(params)` says what their addresses end in. */
+  sae.neighbours = (what, [before, after]) => {
+    const link = (number, sign, words) => number !== null && sae.el("a", { "aria-label": words, title: words }, sign);
+    const links = [link(before, "←", `Previous ${what}`), link(after, "→", `Next ${what}`)];
+    const lead = (params = {}) =>
+      [before, after].forEach(
+        (number, i) => links[i] && links[i].setAttribute("href", sae.link([`${what}s`, number], params)),
+      );
+    lead();
+    return { node: sae.el("span", { class: "neighbours" }, ...links), lead };
+  };
 }

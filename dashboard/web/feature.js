@@ -8,16 +8,32 @@
     const told = await sae.source.get(`features/${index}`);
     const title = `Feature ${sae.count(index)}`;
     const n = page.summary.features?.d_sae ?? page.summary.labels?.n_features ?? 0;
-    const neighbours = page.summary.static
-      ? null
-      : sae.el("span", { class: "neighbours" }, index > 0 && sae.el("a", { href: sae.link(["features", index - 1]), "aria-label": "Previous feature", title: "Previous feature" }, "←"), index + 1 < n && sae.el("a", { href: sae.link(["features", index + 1]), "aria-label": "Next feature", title: "Next feature" }, "→"));
+    const around = [index > 0 ? index - 1 : null, index + 1 < n ? index + 1 : null];
+    const neighbours = sae.neighbours("feature", page.summary.static ? [null, null] : around);
     return {
       title: `${title}${told.label ? `: ${told.label.slice(0, 80)}` : ""}`,
       node: sae.el(
         "section",
         { class: "view reading" },
-        sae.el("div", { class: "title" }, sae.heading(title), neighbours, told.neuronpedia && sae.el("a", { class: "outside", href: told.neuronpedia, rel: "noreferrer", target: "_blank" }, "On Neuronpedia ↗")),
-        sae.el("p", { class: "lead" }, told.label === null ? sae.el("span", { class: "muted" }, told.error ? `No label: ${told.error}` : "No label.") : sae.label(told.label)),
+        sae.el(
+          "div",
+          { class: "title" },
+          sae.heading(title),
+          neighbours.node,
+          told.neuronpedia &&
+            sae.el(
+              "a",
+              { class: "outside", href: told.neuronpedia, rel: "noreferrer", target: "_blank" },
+              "On Neuronpedia ↗",
+            ),
+        ),
+        sae.el(
+          "p",
+          { class: "lead" },
+          told.label === null
+            ? sae.el("span", { class: "muted" }, told.error ? `No label: ${told.error}` : "No label.")
+            : sae.label(told.label),
+        ),
         sae.el("div", { class: "cards" }, explanations(told), figures(told, page), chart(told)),
         tokens(told),
         contexts(index, params, page),
@@ -27,17 +43,40 @@
 
   function explanations({ explanations: all }) {
     if (!all.length) return null;
-    const items = all.map(({ text, type, explainer }) => sae.el("li", {}, sae.label(text), sae.el("span", { class: "muted by" }, [explainer, type].filter(Boolean).join(" · "))));
-    return sae.el("section", { class: "card" }, sae.el("h2", {}, all.length === 1 ? "Explanation" : `${all.length} explanations`), sae.el("ul", { class: "explanations" }, ...items));
+    const items = all.map(({ text, type, explainer }) =>
+      sae.el(
+        "li",
+        {},
+        sae.label(text),
+        sae.el("span", { class: "muted by" }, [explainer, type].filter(Boolean).join(" · ")),
+      ),
+    );
+    return sae.el(
+      "section",
+      { class: "card" },
+      sae.el("h2", {}, all.length === 1 ? "Explanation" : `${all.length} explanations`),
+      sae.el("ul", { class: "explanations" }, ...items),
+    );
   }
 
   function figures(told, page) {
     const { here } = told;
-    const line = (name, mine, theirs) => sae.el("tr", {}, sae.el("th", { scope: "row" }, name), sae.el("td", {}, mine), sae.el("td", {}, theirs));
+    const line = (name, mine, theirs) =>
+      sae.el("tr", {}, sae.el("th", { scope: "row" }, name), sae.el("td", {}, mine), sae.el("td", {}, theirs));
     const table = sae.el(
       "table",
       { class: "figures" },
-      sae.el("thead", {}, sae.el("tr", {}, sae.el("td", {}), sae.el("th", { scope: "col" }, "this data"), sae.el("th", { scope: "col" }, "Neuronpedia"))),
+      sae.el(
+        "thead",
+        {},
+        sae.el(
+          "tr",
+          {},
+          sae.el("td", {}),
+          sae.el("th", { scope: "col" }, "this data"),
+          sae.el("th", { scope: "col" }, "Neuronpedia"),
+        ),
+      ),
       sae.el(
         "tbody",
         {},
@@ -49,18 +88,39 @@
       ),
     );
     const index = page.summary.features?.index;
-    const hint = !here && index && index.command ? sae.el("p", { class: "muted" }, "Figures of this data need the index: ", sae.command(index.command)) : null;
+    const hint =
+      !here && index && index.command
+        ? sae.el("p", { class: "muted" }, "Figures of this data need the index: ", sae.command(index.command))
+        : null;
     return sae.el("section", { class: "card" }, sae.el("h2", {}, "Figures"), table, hint);
   }
 
   function chart({ here }) {
     if (!here || !here.count) return null;
-    return sae.el("section", { class: "card" }, sae.el("h2", {}, "Activations where it fires"), sae.histogram(here.histogram));
+    return sae.el(
+      "section",
+      { class: "card" },
+      sae.el("h2", {}, "Activations where it fires"),
+      sae.histogram(here.histogram),
+    );
   }
 
   function tokens({ top_positive_tokens: up, top_negative_tokens: down }) {
-    const chips = (name, all) => all.length > 0 && sae.el("div", {}, sae.el("h2", {}, name), sae.el("p", { class: "chips" }, ...all.map((token) => sae.showToken(sae.el("span", { class: "chip" }), token, { breaks: false }))));
-    return up.length + down.length ? sae.el("div", { class: "logits" }, chips("Promotes", up), chips("Suppresses", down)) : null;
+    const chips = (name, all) =>
+      all.length > 0 &&
+      sae.el(
+        "div",
+        {},
+        sae.el("h2", {}, name),
+        sae.el(
+          "p",
+          { class: "chips" },
+          ...all.map((token) => sae.showToken(sae.el("span", { class: "chip" }), token, { breaks: false })),
+        ),
+      );
+    return up.length + down.length
+      ? sae.el("div", { class: "logits" }, chips("Promotes", up), chips("Suppresses", down))
+      : null;
   }
 
   /** The tokens on which it fires most, in context; more of them at a click. */
@@ -71,25 +131,34 @@
     const once = sae.el("input", { type: "checkbox", checked: params.distinct !== "0" });
     let got = 0;
     let most = 0;
+    let round = 0;
     once.addEventListener("change", () => {
       page.replace({ distinct: once.checked ? "" : "0" });
       got = 0;
-      body.replaceChildren();
       ask();
     });
 
     async function ask() {
+      const mine = ++round;
       more.disabled = true;
       try {
-        const told = await sae.source.get(`features/${index}/top`, { limit: CONTEXTS, offset: got, distinct: once.checked ? 1 : "" });
-        if (got === 0) most = told.contexts[0]?.value || 0;
+        const asked = { limit: CONTEXTS, offset: got, distinct: once.checked ? 1 : "" };
+        const told = await sae.source.get(`features/${index}/top`, asked);
+        if (mine !== round) return;
+        if (got === 0) {
+          most = told.contexts[0]?.value || 0;
+          body.replaceChildren();
+        }
         got += told.contexts.length;
         body.append(...told.contexts.map((one) => context(one, index, most)));
-        count.textContent = told.total ? `${sae.count(got)} of ${sae.plural(told.total, once.checked ? "document" : "token")}` : "";
+        count.textContent = told.total
+          ? `${sae.count(got)} of ${sae.plural(told.total, once.checked ? "document" : "token")}`
+          : "";
         more.hidden = got >= told.total || told.contexts.length < CONTEXTS;
-        if (!told.total) body.replaceChildren(sae.el("li", { class: "muted" }, "It fires nowhere in this data."));
+        if (!told.total) body.append(sae.el("li", { class: "muted" }, "It fires nowhere in this data."));
       } catch (error) {
-        body.replaceWith(sae.failure(error));
+        if (mine !== round) return;
+        body.replaceChildren(sae.el("li", {}, sae.failure(error, error.status ? null : ask)));
         more.hidden = true;
       }
       more.disabled = false;
@@ -97,16 +166,42 @@
 
     if (!page.summary.features) return null;
     ask();
-    return sae.el("section", { class: "top-tokens" }, sae.el("div", { class: "title" }, sae.el("h2", {}, "Where it fires most"), sae.el("label", {}, once, " once a document"), count), body, more);
+    return sae.el(
+      "section",
+      { class: "top-tokens" },
+      sae.el(
+        "div",
+        { class: "title" },
+        sae.el("h2", {}, "Where it fires most"),
+        sae.el("label", {}, once, " once a document"),
+        count,
+      ),
+      body,
+      more,
+    );
   }
 
   function context(one, index, most) {
     const spans = one.tokens.map((token, i) => {
       const heat = sae.heat(one.values[i], most);
-      const span = sae.el("span", { class: i === one.at ? "token at" : "token", "data-heat": heat || null, title: one.values[i] > 0 ? sae.figure(one.values[i]) : null });
+      const span = sae.el("span", {
+        class: i === one.at ? "token at" : "token",
+        "data-heat": heat || null,
+        title: one.values[i] > 0 ? sae.figure(one.values[i]) : null,
+      });
       return sae.showToken(span, token, { breaks: false });
     });
     const href = sae.link(["documents", one.document], { at: one.position, colour: `feature:${index}` });
-    return sae.el("li", {}, sae.el("a", { href }, sae.el("span", { class: "value" }, sae.figure(one.value)), sae.el("span", { class: "context" }, ...spans)), sae.el("span", { class: "muted where" }, `document ${sae.count(one.document)}, token ${sae.count(one.position)}`));
+    return sae.el(
+      "li",
+      {},
+      sae.el(
+        "a",
+        { href },
+        sae.el("span", { class: "value" }, sae.figure(one.value)),
+        sae.el("span", { class: "context" }, ...spans),
+      ),
+      sae.el("span", { class: "muted where" }, `document ${sae.count(one.document)}, token ${sae.count(one.position)}`),
+    );
   }
 }

@@ -4,75 +4,140 @@
 // address of the same view, keys(event), search (the box that "/" goes to), ready() once it is in the page, leave().
 "use strict";
 {
-  const VIEWS = { documents: [sae.documentsView, sae.documentView], features: [sae.searchView, sae.featureView], compare: [sae.compareView], health: [sae.healthView] };
+  const VIEWS = {
+    documents: [sae.documentsView, sae.documentView],
+    features: [sae.searchView, sae.featureView],
+    compare: [sae.compareView],
+    health: [sae.healthView],
+  };
   const GO = { d: "documents", f: "features", c: "compare", h: "health" };
+  const GO_MS = 1000;
+  const WRITE_MS = 150; // browsers refuse to change the address much more often
   const main = document.getElementById("main");
   let view = null;
   let key = "";
   let round = 0;
   let summary = null;
 
+  // The address. What is written to it waits for its turn; `history.state` holds how far the view was scrolled.
+  let pending = null;
+  let timer = 0;
+
+  function write(change) {
+    pending = { hash: location.hash, state: history.state, ...pending, ...change };
+    if (!timer) flush();
+  }
+
+  function flush() {
+    clearTimeout(timer);
+    timer = 0;
+    if (!pending) return;
+    const { hash, state } = pending;
+    pending = null;
+    timer = setTimeout(flush, WRITE_MS);
+    try {
+      history.replaceState(state, "", hash);
+    } catch {
+      // too often, for this browser: the next one will do
+    }
+  }
+
   function parse() {
-    const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
+    const [path, query] = (pending?.hash ?? location.hash).replace(/^#\/?/, "").split("?");
     const parts = path.split("/").filter(Boolean).map(decodeURIComponent);
-    return { path: parts.length ? parts : [summary?.features || !summary?.labels ? "documents" : "features"], params: Object.fromEntries(new URLSearchParams(query || "")) };
+    const home = summary?.labels && !summary.features ? "features" : "documents";
+    return { path: parts.length ? parts : [home], params: Object.fromEntries(new URLSearchParams(query || "")) };
   }
 
   /** What a view is given: what there is, how to change its own address, what to say where there is nothing. */
-  function pageOf(path) {
+  function pageOf(path, mine) {
+    const nothing = (title, text) => ({
+      title,
+      node: sae.el(
+        "section",
+        { class: "view" },
+        sae.heading(title),
+        sae.empty("", text, ...summary.hints.map(({ command }) => command)),
+      ),
+    });
     return {
       summary,
+      scrolled: history.state?.scrolled ?? 0,
       replace(params) {
-        const mine = parse();
-        if (mine.path.join("/") !== path.join("/")) return;
-        const address = sae.link(path, { ...mine.params, ...params });
-        if (address !== location.hash) history.replaceState(null, "", address);
+        if (mine !== round) return; // a timer of a view that was left
+        const hash = sae.link(path, { ...parse().params, ...params });
+        if (hash !== (pending?.hash ?? location.hash)) write({ hash });
       },
-      nothing: (title, text) => ({ title, node: sae.el("section", { class: "view" }, sae.heading(title), sae.empty("", text, ...summary.hints.map(({ command }) => command))) }),
+      nothing,
+      noFeatures: () =>
+        nothing("No features yet", "Features are what sae-encode writes: which features fire on which token."),
     };
   }
 
   async function open() {
+    pending = null;
     const mine = ++round;
-    let parsed;
-    try {
-      parsed = parse();
-    } catch {
-      parsed = { path: ["nowhere"], params: {} };
-    }
-    const { path, params } = parsed;
-    if (view && key === path.join("/") && view.update) {
-      view.update(params);
-      return;
-    }
     main.classList.add("waiting");
     let next;
+    let path = [];
     try {
       await know();
+      const parsed = read();
+      path = parsed.path;
+      if (view?.update && key === path.join("/")) {
+        if (mine !== round) return;
+        round = view.round; // it stays the view that it is, and may go on to change the address
+        main.classList.remove("waiting");
+        view.update(parsed.params);
+        return;
+      }
       const made = VIEWS[path[0]]?.[path.length - 1];
-      if (!made || (path.length === 2 && !/^\d+$/.test(path[1]))) throw Object.assign(new Error("There is no such page here."), { status: 404 });
-      next = await made(path, params, pageOf(path));
+      if (!made || (path.length === 2 && !/^\d+$/.test(path[1]))) throw nowhere();
+      next = await made(path, parsed.params, pageOf(path, mine));
     } catch (error) {
-      next = { title: "Not found", node: sae.el("section", { class: "view" }, sae.heading("Nothing to see here"), sae.failure(error, error.status ? null : open)) };
+      next = failed(error);
     }
-    if (mine !== round) {
-      next.leave?.();
-      return;
+    if (mine === round) show(next, path, mine);
+    else next.leave?.();
+  }
+
+  function read() {
+    try {
+      return parse();
+    } catch {
+      throw nowhere(); // no text at all: a stray % in the address
     }
+  }
+
+  function nowhere() {
+    return Object.assign(new Error("There is no such page here."), { status: 404 });
+  }
+
+  function failed(error) {
+    const title = error.status === 404 ? "Not here" : "That did not work";
+    const again = error.status === 404 ? null : open;
+    return { title, node: sae.el("section", { class: "view" }, sae.heading(title), sae.failure(error, again)) };
+  }
+
+  function show(next, path, mine) {
     view?.leave?.();
     const isFirst = view === null;
-    view = next;
+    const isTyping = document.activeElement?.matches("input");
+    view = { ...next, round: mine };
     key = path.join("/");
+    document.getElementById("keys").close();
     main.replaceChildren(view.node);
     main.classList.remove("waiting");
+    main.scrollTop = history.state?.scrolled ?? 0;
     document.title = `${view.title} – saefetch`;
     for (const link of document.querySelectorAll("header nav a")) {
       if (link.hash === `#/${path[0]}`) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
     view.ready?.();
-    if (!isFirst) main.querySelector("h1")?.focus({ preventScroll: true });
-    if (!isFirst && !view.ready) scrollTo(0, 0);
+    if (wantsSearch) view.search?.focus();
+    else if (!isFirst && !isTyping) main.querySelector("h1")?.focus({ preventScroll: true });
+    wantsSearch = false;
   }
 
   /** Ask what there is, each time a view is opened: a download or an encoder may be at work. */
@@ -80,32 +145,48 @@
     summary = await sae.source.get("summary");
     const { features, labels, refusal } = summary;
     const own = features?.sae ?? labels;
-    document.getElementById("sae").textContent = own ? own.neuronpedia_id || [own.release, own.id].filter(Boolean).join(" ") || own.path || "" : "";
+    const name = own && (own.neuronpedia_id || [own.release, own.id].filter(Boolean).join(" ") || own.path);
+    document.getElementById("sae").textContent = name || "";
+    const hint = features && !refusal && !labels && summary.hints.find(({ command }) => command.startsWith("saefetch"));
     const banner = document.getElementById("banner");
-    const hint = features && !refusal && !labels ? summary.hints.find(({ command }) => command.startsWith("saefetch")) : null;
-    banner.hidden = !refusal && !hint;
+    const text = refusal ? `Labels are not shown: ${refusal}` : hint ? hint.command : "";
+    if (banner.dataset.told === text) return; // said already
+    banner.dataset.told = text;
+    banner.hidden = !text;
     banner.className = refusal ? "refusal" : "hint";
-    banner.replaceChildren(...(refusal ? [`Labels are not shown: ${refusal}`] : hint ? ["No labels yet. They come with ", sae.command(hint.command)] : []));
+    banner.replaceChildren(...(hint ? ["No labels yet. They come with ", sae.command(hint.command)] : [text]));
   }
 
-  let before = "";
+  let before = { key: "", at: 0 };
+  let wantsSearch = false;
+
   document.addEventListener("keydown", (event) => {
-    const isTyping = event.target.closest("input, select, textarea, dialog");
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    if (isTyping) {
+    if (event.target.closest("input, select, textarea, dialog")) {
       if (event.key === "Escape") event.target.blur();
       return;
     }
-    const goes = before === "g" && GO[event.key];
-    before = event.key;
+    const goes = before.key === "g" && event.timeStamp - before.at < GO_MS && GO[event.key];
+    before = { key: event.key, at: event.timeStamp };
     if (goes) location.hash = `#/${goes}`;
     else if (view?.keys?.(event)) event.preventDefault();
     else if (event.key === "/") {
       event.preventDefault();
       if (view?.search) view.search.focus();
-      else location.hash = "#/features";
+      else {
+        wantsSearch = true;
+        location.hash = "#/features";
+      }
     } else if (event.key === "?") document.getElementById("keys").showModal();
   });
+  document.addEventListener(
+    "scroll",
+    sae.later(({ target }) => {
+      if (target === main || target.classList?.contains("virtual")) write({ state: { scrolled: target.scrollTop } });
+    }, 100),
+    { capture: true, passive: true },
+  );
+  document.addEventListener("click", flush, true); // before a link leads elsewhere
   document.getElementById("keys-button").addEventListener("click", () => document.getElementById("keys").showModal());
   document.querySelector(".skip").addEventListener("click", (event) => {
     event.preventDefault();

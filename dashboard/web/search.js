@@ -1,18 +1,65 @@
 // View: features, by the words of their labels, by their figures, by where they fire.
 "use strict";
 {
-  const SORTS = { match: "best match", density: "density", max: "max activation", count: "tokens it fires on", index: "number", here: "fires in the document", log_ratio: "more in A than in B" };
+  const SORTS = {
+    match: "best match",
+    density: "density",
+    max: "max activation",
+    count: "tokens it fires on",
+    index: "number",
+    here: "fires in the document",
+    log_ratio: "more in A than in B",
+  };
 
   sae.searchView = (path, params, page) => {
     const { features, labels } = page.summary;
-    if (!features && !labels) return page.nothing("Nothing to search yet", "Labels come from Neuronpedia, features from sae-encode.");
+    if (!features && !labels)
+      return page.nothing("Nothing to search yet", "Labels come from Neuronpedia, features from sae-encode.");
     const asked = () => {
-      return { query: box.value.trim(), sort: sort.value, order: order.value === "auto" ? "" : order.value, document: inDocument.value.trim(), a: a.value.trim(), b: b.value.trim() };
+      return {
+        query: box.value.trim(),
+        sort: sort.value,
+        order: order.value === "auto" ? "" : order.value,
+        document: inDocument.value.trim(),
+        a: a.value.trim(),
+        b: b.value.trim(),
+      };
     };
-    const input = (name, value, text, size) => sae.el("input", { name, value: value || "", placeholder: text, "aria-label": text, size, autocomplete: "off", spellcheck: "false" });
-    const box = sae.el("input", { type: "search", name: "query", value: params.query || "", placeholder: "Search labels: dogs, dog*, \"hot dog\"", "aria-label": "Search labels", class: "find", autocomplete: "off" });
-    const sort = sae.el("select", { name: "sort", "aria-label": "Sort by" }, ...Object.entries(SORTS).map(([value, text]) => sae.el("option", { value, selected: value === (params.sort || "match") }, text)));
-    const order = sae.el("select", { name: "order", "aria-label": "Order" }, ...[["auto", "usual order"], ["desc", "largest first"], ["asc", "smallest first"]].map(([value, text]) => sae.el("option", { value, selected: value === (params.order || "auto") }, text)));
+    const input = (name, value, text, size) =>
+      sae.el("input", {
+        name,
+        value: value || "",
+        placeholder: text,
+        "aria-label": text,
+        size,
+        autocomplete: "off",
+        spellcheck: "false",
+      });
+    const box = sae.el("input", {
+      type: "search",
+      name: "query",
+      value: params.query || "",
+      placeholder: 'Search labels: dogs, "hot dog", or a number',
+      "aria-label": "Search labels",
+      class: "find",
+      autocomplete: "off",
+    });
+    const sort = sae.el(
+      "select",
+      { name: "sort", "aria-label": "Sort by" },
+      ...Object.entries(SORTS).map(([value, text]) =>
+        sae.el("option", { value, selected: value === (params.sort || "match") }, text),
+      ),
+    );
+    const order = sae.el(
+      "select",
+      { name: "order", "aria-label": "Order" },
+      ...[
+        ["auto", "usual order"],
+        ["desc", "largest first"],
+        ["asc", "smallest first"],
+      ].map(([value, text]) => sae.el("option", { value, selected: value === (params.order || "auto") }, text)),
+    );
     const inDocument = input("document", params.document, "e.g. 3", 6);
     const a = input("a", params.a, "e.g. 0-9,12", 9);
     const b = input("b", params.b, "rest", 9);
@@ -20,10 +67,16 @@
     a.setAttribute("aria-label", "Selection A of documents");
     b.setAttribute("aria-label", "Selection B of documents");
     const count = sae.el("span", { class: "muted", role: "status" });
-    const columns = sae.el("div", { class: "columns muted wide", "aria-hidden": "true" });
+    const go = sae.el("a", { class: "button", hidden: true });
+    const columns = sae.el("div");
     let source = null;
 
-    const extra = () => (a.value.trim() || b.value.trim() ? ["log_ratio", "log₂ A:B", (one) => (one.log_ratio === null ? "–" : one.log_ratio.toFixed(2))] : inDocument.value.trim() ? ["here", "sum here", (one) => sae.figure(one.here)] : null);
+    const extra = () =>
+      a.value.trim() || b.value.trim()
+        ? ["log_ratio", "log₂ A:B", (one) => (one.log_ratio === null ? "–" : one.log_ratio.toFixed(2))]
+        : inDocument.value.trim()
+          ? ["here", "sum here", (one) => sae.figure(one.here)]
+          : null;
     const list = sae.virtualList({
       rowHeight: sae.rowHeight("feature-row"),
       label: "Features",
@@ -35,14 +88,33 @@
       onTotal: (total) => {
         count.textContent = total === null ? "the best 2,000 features" : sae.plural(total, "feature");
         const added = extra();
-        columns.replaceChildren(sae.el("span", {}, "feature"), ...[added && added[1], "density", "max", "tokens"].filter(Boolean).map((name) => sae.el("span", { class: "figure" }, name)));
-        columns.title = source === "neuronpedia" ? "density and max: Neuronpedia's" : "density, max and tokens: of this data";
+        const of = source === "neuronpedia" ? "on Neuronpedia" : "in this data";
+        const heads = [
+          added && [added[1], "added"],
+          ["density", "density", of],
+          ["max", "max", of],
+          ["tokens", "count", of],
+        ];
+        columns.replaceChildren(sae.columns(...heads.filter(Boolean)));
       },
       render: (one) => {
         const added = extra();
-        return sae.featureRow({ ...one, figures: [...(added ? [[added[2](one), "added"]] : []), [sae.percent(one.density), "density"], [sae.figure(one.max), "max"], [one.count === null ? "–" : sae.count(one.count), "count"]] });
+        const figures = [
+          added && [added[1], added[2](one), "added"],
+          ["density", sae.percent(one.density), "density"],
+          ["max", sae.figure(one.max), "max"],
+          ["tokens", one.count === null ? "–" : sae.count(one.count), "count"],
+        ];
+        return sae.featureRow({ ...one, figures: figures.filter(Boolean) });
       },
-      empty: () => sae.empty("No feature is like this", box.value.trim() && !labels ? "There are no labels to search in." : "Fewer words, or a beginning of one, find more."),
+      onError: () => (count.textContent = ""),
+      empty: () =>
+        sae.empty(
+          "No feature is like this",
+          box.value.trim() && !labels
+            ? "There are no labels to search in."
+            : "Fewer words, or a beginning of one, find more.",
+        ),
     });
 
     /** The sort that is asked for, as far as it goes with what is filled in. */
@@ -58,17 +130,34 @@
       sort.querySelector("[value=log_ratio]").disabled = !a.value.trim() && !b.value.trim();
     }
 
+    /** A number is a feature's, too. */
+    function offerNumber() {
+      const number = /^#?\s*(\d{1,9})$/.exec(box.value.trim())?.[1];
+      go.hidden = number === undefined || Number(number) >= (features?.d_sae ?? labels.n_features);
+      if (!go.hidden) {
+        go.href = sae.link(["features", Number(number)]);
+        go.textContent = `Feature ${sae.count(Number(number))} →`;
+      }
+    }
+
     const changed = () => {
       offer();
+      offerNumber();
       const told = asked();
       page.replace({ ...told, sort: told.sort === "match" ? "" : told.sort });
       list.reset();
     };
     box.addEventListener("input", sae.later(changed, 80));
+    box.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      offerNumber();
+      if (!go.hidden) go.click();
+    });
     [inDocument, a, b].forEach((one) => one.addEventListener("input", sae.later(changed, 300)));
     [sort, order].forEach((one) => one.addEventListener("change", changed));
     offer();
-    list.reset();
+    offerNumber();
+    list.reset(page.scrolled);
     const told = page.summary.refusal ? null : labels;
     return {
       title: "Features",
@@ -80,15 +169,27 @@
           "div",
           { class: "head" },
           sae.heading("Features"),
-          sae.el("div", { class: "tools" }, box, sae.el("label", {}, "Sort ", sort), order, count),
+          sae.el("div", { class: "tools" }, box, go, sae.el("label", {}, "Sort ", sort), order, count),
           features &&
             sae.el(
               "details",
               { open: innerWidth > 700 || Boolean(params.document || params.a || params.b) },
               sae.el("summary", {}, "By where they fire"),
-              sae.el("div", { class: "tools" }, sae.el("label", {}, "Fires in document ", inDocument), sae.el("label", {}, "More in documents ", a), sae.el("label", {}, "than in ", b)),
+              sae.el(
+                "div",
+                { class: "tools" },
+                sae.el("label", {}, "Fires in document ", inDocument),
+                sae.el("label", {}, "More in documents ", a),
+                sae.el("label", {}, "than in ", b),
+              ),
             ),
-          told && told.failed + told.missing > 0 && sae.el("p", { class: "muted" }, `${sae.count(told.with_descriptions)} of ${sae.count(told.n_features)} features have a label; ${sae.count(told.missing)} do not exist on Neuronpedia, ${sae.count(told.failed)} could not be fetched.`),
+          told &&
+            told.failed + told.missing > 0 &&
+            sae.el(
+              "p",
+              { class: "muted" },
+              `${sae.count(told.with_descriptions)} of ${sae.count(told.n_features)} features have a label; ${sae.count(told.missing)} do not exist on Neuronpedia, ${sae.count(told.failed)} could not be fetched.`,
+            ),
         ),
         columns,
         list.node,

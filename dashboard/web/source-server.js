@@ -12,8 +12,10 @@
       if (error.name === "AbortError") throw error;
       throw new Error("The server does not answer. Is sae-dashboard still running?");
     }
-    const told = await answer.json();
-    if (answer.ok) return told;
+    const told = await answer
+      .json()
+      .catch(() => ({ error: `The server answered ${answer.status}, and not as it should.` }));
+    if (answer.ok && !told.error) return told;
     const error = new Error(told.error);
     error.status = answer.status;
     throw error;

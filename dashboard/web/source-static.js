@@ -75,7 +75,8 @@
       const [from, to] = [told.indptr[row] - told.indptr[0], told.indptr[row + 1] - told.indptr[0]];
       if (colour === "l0") return to - from;
       let most = 0;
-      for (let at = from; at < to; at++) if (of === null || told.indices[at] === of) most = Math.max(most, told.values[at]);
+      for (let at = from; at < to; at++)
+        if (of === null || told.indices[at] === of) most = Math.max(most, told.values[at]);
       return most;
     });
   }
@@ -86,7 +87,14 @@
     if (known) return known;
     const told = await load("labels");
     const of = (name, i) => (told[name] ? told[name][i] : null);
-    const all = told.index.map((index, i) => ({ index, label: told.label[i], most: of("max_here", i) ?? of("max_activation", i), density: of("density", i), max: of("max_here", i) ?? of("max_activation", i), count: of("count", i) }));
+    const all = told.index.map((index, i) => ({
+      index,
+      label: told.label[i],
+      most: of("max_here", i) ?? of("max_activation", i),
+      density: of("density", i),
+      max: of("max_here", i) ?? of("max_activation", i),
+      count: of("count", i),
+    }));
     known = { figures_of: told.figures_of, all, by: new Map(all.map((one) => [one.index, one])) };
     return known;
   }
@@ -115,7 +123,13 @@
       section: told.sections.find(({ start, stop }) => start <= position && position < stop)?.name ?? null,
       masked: Boolean(told.masked?.[position]),
       l0: active.length,
-      active: { index: active.map(({ index }) => index), value: active.map(({ sum }) => sum), label: active.map(({ index }) => by.get(index)?.label ?? null), share, share_here: share },
+      active: {
+        index: active.map(({ index }) => index),
+        value: active.map(({ sum }) => sum),
+        label: active.map(({ index }) => by.get(index)?.label ?? null),
+        share,
+        share_here: share,
+      },
     };
   }
 
@@ -143,10 +157,20 @@
     return { total: told.total, contexts: told.contexts.slice(offset, offset + limit) };
   }
 
-  async function search({ query = "", sort = "match", order = "", document: id = "", a = "", b = "", offset = 0, limit = 50 }) {
+  async function search({
+    query = "",
+    sort = "match",
+    order = "",
+    document: id = "",
+    a = "",
+    b = "",
+    offset = 0,
+    limit = 50,
+  }) {
     const { all, by, figures_of } = await labels();
     const words = wordsOf(query);
     let found = all.map((one) => ({ ...one, marked: null, here: null, log_ratio: null }));
+    if (query.trim() && !words.length) found = [];
     if (words.length) {
       found = found.map((one) => ({ ...one, marked: mark(one.label, words) })).filter((one) => one.marked);
       found.sort((one, other) => one.label.length - other.label.length || one.index - other.index);
@@ -158,7 +182,9 @@
     }
     if (a || b) {
       const ratios = await logRatios(a || "rest", b || "rest", by);
-      found = found.filter(({ index }) => ratios.has(index)).map((one) => ({ ...one, log_ratio: ratios.get(one.index) }));
+      found = found
+        .filter(({ index }) => ratios.has(index))
+        .map((one) => ({ ...one, log_ratio: ratios.get(one.index) }));
     }
     const by_what = sort !== "match" ? sort : words.length ? null : id !== "" ? "here" : a || b ? "log_ratio" : "index";
     const rising = order ? order === "asc" : by_what === "index";
@@ -171,11 +197,14 @@
   async function logRatios(a, b) {
     const { documents: all } = await load("documents");
     const ids = all.map((one) => one.id);
-    const read = (text) => new Set(text.split(",").flatMap((part) => {
-      const range = /^\s*(\d+)(?:-(\d+))?\s*$/.exec(part);
-      if (!range) throw new Error(`${text}: expected numbers and ranges of documents, such as 0-9,12`);
-      return ids.filter((id) => Number(range[1]) <= id && id <= Number(range[2] ?? range[1]));
-    }));
+    const read = (text) =>
+      new Set(
+        text.split(",").flatMap((part) => {
+          const range = /^\s*(\d+)(?:-(\d+))?\s*$/.exec(part);
+          if (!range) throw new Error(`${text}: expected numbers and ranges of documents, such as 0-9,12`);
+          return ids.filter((id) => Number(range[1]) <= id && id <= Number(range[2] ?? range[1]));
+        }),
+      );
     const rest = (others) => new Set(ids.filter((id) => !others.has(id)));
     const sets = [a, b].map((text) => (text.trim() === "rest" ? null : read(text)));
     if (!sets[0] && !sets[1]) throw new Error("a and b: only one of them can be the rest");
@@ -186,7 +215,8 @@
       for (const id of sets[i] ?? rest(sets[1 - i])) {
         const told = await document_(id);
         n += told.tokens.length;
-        for (const { index, count } of fires(told, 0, told.tokens.length)) counts.set(index, (counts.get(index) || 0) + count);
+        for (const { index, count } of fires(told, 0, told.tokens.length))
+          counts.set(index, (counts.get(index) || 0) + count);
       }
       rates.push({ counts, of: (index) => ((counts.get(index) || 0) + SMOOTHING) / (n + 1) });
     }
@@ -215,7 +245,8 @@
     const position = Number(number) - told.first_row;
     const [start, stop] = kind === "doc" ? [0, told.tokens.length] : [position, position + 1];
     const values = new Map(fires(told, start, stop).map(({ index, sum }) => [index, sum / (stop - start)]));
-    const title = kind === "doc" ? told.tokens.slice(0, 80).join("").slice(0, 160) || told.shard : told.tokens[position];
+    const title =
+      kind === "doc" ? told.tokens.slice(0, 80).join("").slice(0, 160) || told.shard : told.tokens[position];
     return { told: { kind, id: Number(number), title, ...(kind === "row" ? { document: id, position } : {}) }, values };
   }
 
@@ -226,24 +257,25 @@
     return [...query.matchAll(/"([^"]+)"|[\p{L}\p{N}]+/gu)].map(([whole, phrase]) => phrase ?? whole);
   }
 
-  /** The pieces of a label, [text, whether it matched]; null if a word is not in it. */
+  /** The pieces of a label, [text, whether it matched]; null if a word is not in it. Neither case nor accents count. */
   function mark(label, words) {
     if (!label) return null;
-    const hits = [];
+    const letters = [...label];
+    const plain = letters.map((letter) => fold(letter)[0] ?? " "); // one for one, so that places agree
+    const text = plain.join("");
+    const places = plain.flatMap((letter, i) => Array(letter.length).fill(i)).concat(letters.length);
+    const isHit = letters.map(() => false);
     for (const word of words) {
-      const found = [...label.matchAll(new RegExp(`(?<![\\p{L}\\p{N}])${word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}[\\p{L}\\p{N}]*`, "giu"))];
+      const escaped = fold(word).replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+      const found = [...text.matchAll(new RegExp(`(?<![\\p{L}\\p{N}])${escaped}[\\p{L}\\p{N}]*`, "gu"))];
       if (!found.length) return null;
-      hits.push(...found.map((one) => [one.index, one.index + one[0].length]));
+      for (const { index, 0: hit } of found) isHit.fill(true, places[index], places[index + hit.length]);
     }
     const pieces = [];
-    let done = 0;
-    for (const [start, stop] of hits.sort((one, other) => one[0] - other[0])) {
-      if (start < done) continue;
-      if (start > done) pieces.push([label.slice(done, start), false]);
-      pieces.push([label.slice(start, stop), true]);
-      done = stop;
-    }
-    if (done < label.length) pieces.push([label.slice(done), false]);
+    letters.forEach((letter, i) => {
+      if (i && isHit[i] === isHit[i - 1]) pieces.at(-1)[0] += letter;
+      else pieces.push([letter, isHit[i]]);
+    });
     return pieces;
   }
 

@@ -1,14 +1,31 @@
 // How tokens and labels are shown: what cannot be seen gets a sign, and no text can change the order of its neighbours'.
 "use strict";
 {
-  const SIGNS = { "\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽", "\u200b": "∅", "\ufeff": "∅", "\u00ad": "-" };
-  const UNSEEN = /[\u0000-\u001f\u007f-\u00a0\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/;
-  const SPECIAL = /^(<\|.*\|>|<\/?[a-z_]{1,20}\d*>|\[[A-Z_]{2,12}\d*\])$/;
+  const SIGNS = {
+    "\n": "↵",
+    "\r": "␍",
+    "\t": "⇥",
+    "\u00a0": "⍽",
+    "\u3000": "⍽",
+    "\u200b": "∅",
+    "\ufeff": "∅",
+    "\u00ad": "-",
+  };
+  // Controls, other spaces, what only changes its neighbours, halves of characters. Joiners and the variants of emoji are
+  // let be in the middle of others.
+  const UNSEEN =
+    /[\u0000-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u2000-\u200c\u200e\u200f\u2028-\u202f\u205f-\u2069\u3000\u3164\ufeff\uffa0\ud800-\udfff]/u;
+  const JOINERS = /^[\u200d\ufe0e\ufe0f]+$/;
+  const NAMES =
+    "s|bos|eos|pad|unk|mask|cls|sep|start_of_turn|end_of_turn|start_of_image|end_of_image|eod|eop|extra_id_\\d+|unused\\d+";
+  const SPECIAL = new RegExp(`^(<\\|.*\\|>|</?(?:${NAMES})>|\\[(?:CLS|SEP|PAD|UNK|MASK|BOS|EOS|unused\\d+)\\])$`);
 
   /** The parts of a token: [text, kind], kind one of "", "sign" (stands for something unseen), "break" (a new line). */
   sae.parts = (token) => {
     if (token === "") return [["∅", "sign"]];
-    const text = token.replace(/[▁Ġ]/g, " ").replace(/Ċ/g, "\n");
+    if (JOINERS.test(token)) return [["∅", "sign"]];
+    // As tokenizers write a space and a new line, where whoever kept the tokens kept them so.
+    const text = token.replace(/^[▁ĠĊ]+/, (all) => all.replace(/[▁Ġ]/g, " ").replace(/Ċ/g, "\n"));
     if (/^ +$/.test(text)) return [["␣".repeat(Math.min(text.length, 8)), "sign"]];
     const found = [];
     let plain = "";
@@ -38,14 +55,6 @@
     return node;
   };
 
-  /** A token on one line, as text: for titles and screen readers. */
-  sae.tokenName = (token) =>
-    sae
-      .parts(token)
-      .filter(([, kind]) => kind !== "break")
-      .map(([text]) => text)
-      .join("");
-
   /** A label, or what is said where there is none. */
   sae.label = (text) =>
     text === null || text === undefined
@@ -54,7 +63,11 @@
 
   /** A label in which the words that were searched for are marked: pieces of [text, whether it matched]. */
   sae.marked = (pieces) =>
-    sae.el("bdi", { class: "label" }, ...pieces.map(([text, is]) => (is ? sae.el("mark", {}, seen(text)) : seen(text))));
+    sae.el(
+      "bdi",
+      { class: "label" },
+      ...pieces.map(([text, is]) => (is ? sae.el("mark", {}, seen(text)) : seen(text))),
+    );
 
   function seen(text) {
     return text.replace(/\s+/g, " ").replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");

@@ -4,7 +4,7 @@
   const HOVER_MS = 40;
   const KEPT = 300; // answers
 
-  /** `colour(index)` colours the text by a feature, `chosen()` is the one it has now. */
+  /** `colour(index)` colours the text by a feature, `chosen()` is the one it has now, null for none. */
   sae.tokenPanel = ({ colour, chosen }) => {
     const head = sae.el("div", { class: "token-head" });
     const list = sae.virtualList({
@@ -18,18 +18,20 @@
           colour,
           share: one.value / one.strongest,
           figures: [
-            [sae.figure(one.value), "value"],
-            [one.share === null ? "" : sae.percent(one.share), "share muted"],
+            ["activation", sae.figure(one.value), "value"],
+            ["of its max", one.share === null ? "" : sae.percent(one.share), "share muted"],
           ],
         }),
-      empty: () => sae.el("p", { class: "muted padded" }, "No feature fires here."),
+      empty: () => answer && sae.el("p", { class: "muted padded" }, "No feature fires here."),
     });
-    const columns = sae.el("div", { class: "columns muted", "aria-hidden": "true" }, sae.el("span", {}, "feature"), sae.el("span", { class: "figure value" }, "activation"), sae.el("span", { class: "figure share", title: "of the largest activation of the feature, here or, without an index, on Neuronpedia" }, "of its max"));
+    const most = "of the largest activation of the feature, here or, without an index, on Neuronpedia";
+    const columns = sae.columns(["activation", "value"], ["of its max", "share", most]);
     const node = sae.el("div", { class: "panel-body" }, head, columns, list.node);
     const kept = new Map();
     let asked = new AbortController();
-    let row = null;
-    let answer = null;
+    let timer = 0;
+    let row = null; // the one that is wanted
+    let answer = null; // the one that is shown
     let isHeld = false;
 
     async function ask(wanted) {
@@ -42,7 +44,8 @@
       return told;
     }
 
-    async function show(wanted, held) {
+    async function look(wanted, held) {
+      clearTimeout(timer);
       row = wanted;
       isHeld = held;
       node.classList.toggle("waiting", !kept.has(wanted));
@@ -51,20 +54,21 @@
         if (row !== wanted) return;
         const isNew = answer?.row !== told.row;
         answer = told;
-        draw(isNew);
+        drawHead();
+        if (isNew) drawList();
+        if (held) say();
       } catch (error) {
         if (error.name === "AbortError" || row !== wanted) return;
-        head.replaceChildren(sae.failure(error, () => show(wanted, held)));
+        answer = null;
+        head.replaceChildren(sae.failure(error, () => look(wanted, held)));
+        list.show([]);
       } finally {
         if (row === wanted) node.classList.remove("waiting");
       }
     }
 
-    function draw(isNew) {
+    function drawHead() {
       const { active } = answer;
-      const strongest = active.value[0] || 1;
-      const marked = sae.compared();
-      const name = sae.showToken(sae.el("span", { class: "token big" }), answer.token, { breaks: false });
       const told = [
         `token ${sae.count(answer.position)}`,
         answer.section,
@@ -72,39 +76,80 @@
         answer.token_id === null ? null : `id ${answer.token_id}`,
         `row ${sae.count(answer.row)}`,
       ];
-      const compare =
-        marked !== null && marked !== `row:${answer.row}`
-          ? sae.el("a", { class: "button", href: sae.link(["compare"], { a: marked, b: `row:${answer.row}` }) }, "Compare with the kept one")
-          : sae.el("button", { type: "button", onclick: () => (sae.keepForCompare(`row:${answer.row}`), draw(false), sae.say("Kept. Choose another token to compare it with.")) }, "Keep to compare");
+      const at = chosen() === null ? null : active.index.indexOf(chosen());
+      const own = at < 0 ? "does not fire here" : `${sae.figure(active.value[at])}, number ${sae.count(at + 1)} here`;
       head.replaceChildren(
-        sae.el("h2", {}, name),
+        sae.el("h2", {}, sae.showToken(sae.el("span", { class: "token big" }), answer.token, { breaks: false })),
         sae.el("p", { class: "muted" }, told.filter(Boolean).join(" · ")),
-        sae.el("p", { class: "row" }, sae.el("span", {}, sae.el("b", {}, sae.count(answer.l0)), answer.l0 === 1 ? " feature fires" : " features fire"), isHeld ? compare : sae.el("span", { class: "muted" }, "click the token to hold it")),
+        sae.el(
+          "p",
+          { class: "row" },
+          sae.el(
+            "span",
+            {},
+            sae.el("b", {}, sae.count(answer.l0)),
+            answer.l0 === 1 ? " feature fires" : " features fire",
+          ),
+          isHeld ? compare() : sae.el("span", { class: "muted" }, "click the token to hold it"),
+        ),
+        at === null ? "" : sae.el("p", { class: "muted" }, `feature ${sae.count(chosen())}: ${own}`),
       );
-      if (chosen() !== null) {
-        const at = active.index.indexOf(chosen());
-        head.append(sae.el("p", { class: "muted" }, `feature ${sae.count(chosen())}: ${at < 0 ? "does not fire here" : `${sae.figure(active.value[at])}, its number ${at + 1} here`}`));
+    }
+
+    /** What keeps this token to be compared, or compares it with the one that was kept. */
+    function compare() {
+      const [mine, kept_one] = [`row:${answer.row}`, sae.compared()];
+      if (kept_one !== null && kept_one !== mine) {
+        const href = sae.link(["compare"], { a: kept_one, b: mine });
+        return sae.el("a", { class: "button", href }, "Compare with the kept one");
       }
-      if (isNew) {
-        const items = active.index.map((index, i) => ({ index, label: active.label[i], value: active.value[i], strongest, share: active.share_here[i] ?? active.share[i] }));
-        list.show(items);
-        const first = items[0] ? `; strongest ${items[0].index}, ${items[0].label ?? "no label"}, ${sae.figure(items[0].value)}` : "";
-        if (isHeld) sae.say(`${sae.tokenName(answer.token)}, token ${answer.position}: ${sae.plural(answer.l0, "feature")}${first}`);
-      }
+      const isKept = kept_one === mine;
+      const press = () => {
+        sae.keepForCompare(isKept ? null : mine);
+        drawHead();
+        head.querySelector("button")?.focus();
+        sae.say(isKept ? "Let go" : "Kept. Choose another token to compare it with.");
+      };
+      const words = isKept ? "Kept: choose another token" : "Keep to compare";
+      return sae.el("button", { type: "button", "aria-pressed": String(isKept), onclick: press }, words);
+    }
+
+    function drawList() {
+      const { index: indices, value, label, share, share_here } = answer.active;
+      const strongest = value[0] || 1;
+      list.show(
+        indices.map((index, i) => ({
+          index,
+          label: label[i],
+          value: value[i],
+          strongest,
+          share: share_here[i] ?? share[i],
+        })),
+      );
+    }
+
+    function say() {
+      const { index, value, label } = answer.active;
+      const first = index.length ? `; strongest ${index[0]}, ${label[0] ?? "no label"}, ${sae.figure(value[0])}` : "";
+      sae.say(`token ${answer.position}: ${sae.plural(answer.l0, "feature")}${first.slice(0, 200)}`);
     }
 
     return {
       node,
-      show: (wanted, held) => (held ? show(wanted, true) : later(wanted)),
+      /** Show a row: at once when it is held, else when the pointer stays on it for a moment. */
+      show(wanted, held) {
+        clearTimeout(timer);
+        if (held) look(wanted, true);
+        else timer = setTimeout(() => look(wanted, false), HOVER_MS);
+      },
       strongest: (i) => answer?.active.index[i],
-      redraw: () => answer && draw(true),
+      redraw() {
+        if (!answer) return;
+        drawHead();
+        list.redraw();
+      },
+      leave: () => clearTimeout(timer),
     };
-
-    function later(wanted) {
-      row = wanted;
-      clearTimeout(later.timer);
-      later.timer = setTimeout(() => row === wanted && show(wanted, false), HOVER_MS);
-    }
   };
 
   let mark = null;

@@ -1,7 +1,7 @@
 // A list of any length of which only what is seen exists: rows of one height, asked for by pages as they are scrolled to.
 //
 //   const list = sae.virtualList({rowHeight, label, render: (item, i) => [nodes], fetch: async (offset, limit) => ({items, total})});
-//   list.node, list.reset() to ask anew, list.show(items) for items that are here already
+//   list.node, list.reset() to ask anew, list.show(items) for items that are here already, list.redraw() as they are
 //
 // `total` may be null where the server does not count: the list then grows until a page is not full.
 // Browsers cannot make an element of 30 million pixels, so above MOST_PX a pixel of scrolling stands for more than one.
@@ -11,7 +11,15 @@
   const AHEAD = 8;
   const MOST_PX = 8_000_000;
 
-  sae.virtualList = ({ rowHeight, label, render, fetch, onTotal = () => {}, empty = () => null }) => {
+  sae.virtualList = ({
+    rowHeight,
+    label,
+    render,
+    fetch,
+    onTotal = () => {},
+    onError = () => {},
+    empty = () => null,
+  }) => {
     const rows = sae.el("ol", { role: "list", "aria-label": label });
     const node = sae.el("div", { class: "virtual" }, rows);
     const live = new Map(); // index -> its <li>
@@ -19,6 +27,8 @@
     let total = 0;
     let round = 0; // answers to what was asked before a reset are dropped
     let height = rowHeight();
+    let awaited = null; // what gets the focus when its page has come
+    let wanted_top = 0; // how far it is scrolled when its first page has come
 
     const ratio = () => {
       const full = total * height;
@@ -38,7 +48,8 @@
         }
       }
       for (let index = first; index < last; index++) if (!live.has(index)) add(index);
-      for (const [index, row] of live) row.style.setProperty("--top", `${(index * height - top + node.scrollTop).toFixed(1)}px`);
+      for (const [index, row] of live)
+        row.style.setProperty("--top", `${(index * height - top + node.scrollTop).toFixed(1)}px`);
     }
 
     function add(index) {
@@ -46,7 +57,11 @@
       if (!Array.isArray(page)) return page || ask(Math.floor(index / PAGE));
       const item = page[index % PAGE];
       if (item === undefined) return undefined;
-      const row = sae.el("li", { "aria-posinset": index + 1, "aria-setsize": total, "data-index": index }, ...render(item, index));
+      const row = sae.el(
+        "li",
+        { "aria-posinset": index + 1, "aria-setsize": total, "data-index": index },
+        ...render(item, index),
+      );
       live.set(index, row);
       let after = null; // rows stand in their order, for those who tab through them or hear them
       for (const other of live.keys()) if (other > index && (after === null || other < after)) after = other;
@@ -61,11 +76,16 @@
         const told = await fetch(page * PAGE, PAGE);
         if (asked !== round) return;
         pages.set(page, told.items);
+        if (wanted_top) rows.style.setProperty("--height", `${Math.min((told.total ?? 0) * height, MOST_PX)}px`);
+        node.scrollTop = wanted_top || node.scrollTop;
+        wanted_top = 0;
         grow(told.total ?? page * PAGE + told.items.length + (told.items.length === PAGE ? 1 : 0));
         onTotal(told.total, told);
+        if (awaited && live.has(awaited.index)) focus(awaited.index, awaited.kind);
       } catch (error) {
         if (asked !== round || error.name === "AbortError") return;
         node.replaceChildren(sae.failure(error, () => list.reset()));
+        onError();
       }
     }
 
@@ -81,6 +101,7 @@
       live.forEach((row) => row.remove());
       live.clear();
       pages = new Map();
+      awaited = null;
       node.replaceChildren(rows);
       node.scrollTop = 0;
     }
@@ -93,6 +114,7 @@
       if (top < seen) node.scrollTop = top / scale;
       else if (top + height > seen + node.clientHeight) node.scrollTop = (top + height - node.clientHeight) / scale;
       draw();
+      awaited = live.has(wanted) ? null : { index: wanted, kind };
       live.get(wanted)?.querySelector(kind)?.focus({ preventScroll: true });
     }
 
@@ -102,7 +124,14 @@
       if (!row || event.altKey || event.ctrlKey || event.metaKey) return;
       const at = Number(row.dataset.index);
       const whole = Math.max(1, Math.floor(node.clientHeight / height) - 1);
-      const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + whole, PageUp: at - whole, Home: 0, End: total - 1 }[event.key];
+      const to = {
+        ArrowDown: at + 1,
+        ArrowUp: at - 1,
+        PageDown: at + whole,
+        PageUp: at - whole,
+        Home: 0,
+        End: total - 1,
+      }[event.key];
       if (to === undefined) return;
       event.preventDefault();
       event.stopPropagation();
@@ -119,13 +148,23 @@
     const list = {
       node,
       focus,
-      reset() {
+      redraw() {
+        for (const [index, row] of live) {
+          const kind = row.contains(document.activeElement) ? document.activeElement.localName : null;
+          row.replaceChildren(...render(pages.get(Math.floor(index / PAGE))[index % PAGE], index).filter(Boolean));
+          if (kind) row.querySelector(kind)?.focus({ preventScroll: true });
+        }
+      },
+      /** Ask anew, and scroll to where it was when it was left. */
+      reset(top = 0) {
         clear();
+        wanted_top = top;
         ask(0);
       },
       show(items) {
         clear();
-        for (let page = 0; page * PAGE < items.length; page++) pages.set(page, items.slice(page * PAGE, (page + 1) * PAGE));
+        for (let page = 0; page * PAGE < items.length; page++)
+          pages.set(page, items.slice(page * PAGE, (page + 1) * PAGE));
         grow(items.length);
       },
     };
