@@ -20,7 +20,7 @@ SAE_FLAGS = $(if $(SAE_RELEASE),--sae-release '$(SAE_RELEASE)') $(if $(SAE_ID),-
 
 .PHONY: help
 help:
-	@echo 'make demo       the whole product on this machine, no internet needed'
+	@echo 'make demo       the whole product on this machine, no internet needed  [ARGS=--serve]'
 	@echo 'make download   the labels of the default SAE  [SAE_RELEASE= SAE_ID= NEURONPEDIA_ID= ARGS=]'
 	@echo 'make encode     ACTS=dir OUT=dir  activations to features  [SAE_RELEASE= SAE_ID= SAE_PATH= DEVICE= ARGS=]'
 	@echo 'make dashboard  labels and features in the browser  [DATA_DIR= FEATURES= ARGS=]'

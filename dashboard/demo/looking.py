@@ -50,9 +50,10 @@ def _summarise(features: Features, index: FeatureIndex, labels: Labels) -> None:
     n_rows, n_features = features.shape
     fire = sum(bool(count) for count in index.count)
     described = sum(bool(label.description) for label in labels)
+    explained = sum(meta["quality"]["explained_variance"] * meta["rows"] for meta in features.meta) / n_rows
     print(
-        f"{n_rows:,} tokens, {index.count.sum() / n_rows:.1f} features on each; {fire:,} of {n_features:,} features"
-        f" fire at all; {described:,} have a label"
+        f"{n_rows:,} tokens, {index.count.sum() / n_rows:.1f} features on each, which explain {explained:.0%} of the"
+        f" variance; {fire:,} of {n_features:,} features fire at all; {described:,} have a label"
     )
 
 
@@ -65,8 +66,8 @@ def _words(features: Features, document: str) -> Iterator[tuple[int, str]]:
     texts = (said.texts or [])[start:stop]
     words, of = words_of(texts)
     at = [i for i, token in enumerate(texts) if len(words[of[i]]) >= LEAST_LETTERS and words[of[i]].isalpha()]
-    whole = [i for i in at if words[of[i]] == texts[i].strip().casefold()]
-    yield from ((first + start + i, texts[i].strip()) for i in whole[:N_WORDS])
+    whole = {texts[i].strip(): first + start + i for i in reversed(at) if words[of[i]] == texts[i].strip().casefold()}
+    yield from ((row, word) for word, row in sorted(whole.items(), key=lambda found: found[1])[:N_WORDS])
 
 
 def _clearest(joined: LabelledFeatures, row: int) -> Active:

