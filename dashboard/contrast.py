@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,13 +45,26 @@ def parse_selections(a: str, b: str, n_documents: int) -> tuple[Ranges, Ranges]:
     return parsed[0], parsed[1]
 
 
-def log_ratios(corpus: Corpus, a: Ranges, b: Ranges) -> tuple[Array, Array]:
-    """Compare how often each feature fires on the tokens of `a` and of `b`.
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """The features that fire in either of two selections, rising, and how much more they do so in the first.
 
-    Returns the features that fire in either, rising, and for each log2 of its rate in `a` over its rate in `b`, where a
-    rate is (tokens on which it fires + SMOOTHING) / (tokens + 1).
+    log_ratio   log2 of the rate in `a` over the rate in `b`; a rate is (tokens on which it fires + 1/2) / (tokens + 1)
+    z           the same in natural logarithms, over its standard error: sqrt of 1 / (tokens + 1/2), summed over the two
+
+    A feature that fires on one token has a large ratio if that token is in `a`; z tells what is not chance.
     """
+
+    columns: Array
+    log_ratio: Array
+    z: Array
+
+
+def contrast(corpus: Corpus, a: Ranges, b: Ranges) -> Contrast:
+    """Compare how often each feature fires on the tokens of `a` and of `b`."""
     (rows_a, count_a), (rows_b, count_b) = corpus.counts(a), corpus.counts(b)
     columns = np.flatnonzero(count_a + count_b)
-    rates = [(count[columns] + SMOOTHING) / (n_rows + 1) for n_rows, count in ((rows_a, count_a), (rows_b, count_b))]
-    return columns, np.log2(rates[0] / rates[1])
+    smoothed = [count[columns] + SMOOTHING for count in (count_a, count_b)]
+    rates = [count / (n_rows + 1) for count, n_rows in zip(smoothed, (rows_a, rows_b), strict=True)]
+    ratio = np.log(rates[0] / rates[1])
+    return Contrast(columns, ratio / np.log(2), ratio / np.sqrt(1 / smoothed[0] + 1 / smoothed[1]))

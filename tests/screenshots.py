@@ -34,7 +34,7 @@ def routes(address: str) -> dict[str, str]:
         "documents": "#/documents",
         "document": f"#/documents/{strongest['document']}?at={strongest['position']}&colour=feature:{feature}",
         "search": f"#/features?query={WORD}",
-        "contrast": f"#/features?a={strongest['document']}&b=rest&sort=log_ratio",
+        "contrast": f"#/features?a={strongest['document']}&b=rest",
         "feature": f"#/features/{feature}",
         "compare": f"#/compare?a=row:{strongest['row']}&b=row:{next_one['row']}",
         "health": "#/health",

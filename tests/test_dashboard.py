@@ -246,17 +246,20 @@ def test_features_that_fire_more_in_one_selection_than_in_another(
         parts = [part.split("-") for part in text.split(",")]
         return np.unique(np.concatenate([np.arange(STARTS[int(p[0])], STARTS[int(p[-1]) + 1]) for p in parts]))
 
-    rates = [((truth[r] != 0).sum(0) + 0.5) / (len(r) + 1) for r in (rows(a, b), rows(b, a))]
-    fires = sum((truth[r] != 0).sum(0) for r in (rows(a, b), rows(b, a))) > 0
-    ratio = np.where(fires, np.log2(rates[0] / rates[1]), np.nan)
-    answer = served.api("search", a=a, b=b, limit=WIDTH)
-    assert answer["total"] == fires.sum()
-    found = [one["index"] for one in answer["features"]]
-    assert near([one["log_ratio"] for one in answer["features"]], ratio[found]) and np.all(
-        np.diff(ratio[found]) <= 1e-9
-    )
-    fewest = served.api("search", a=a, b=b, limit=1, order="asc")["features"][0]["log_ratio"]
-    assert fewest == pytest.approx(np.nanmin(ratio))
+    n_rows = [len(rows(a, b)), len(rows(b, a))]
+    counts = [(truth[r] != 0).sum(0) for r in (rows(a, b), rows(b, a))]
+    fires = sum(counts) > 0
+    ratio = np.log2((counts[0] + 0.5) / (n_rows[0] + 1) / ((counts[1] + 0.5) / (n_rows[1] + 1)))
+    z = ratio * np.log(2) / np.sqrt(1 / (counts[0] + 0.5) + 1 / (counts[1] + 0.5))
+    for sort, expected in (("match", z), ("z", z), ("log_ratio", ratio)):
+        answer = served.api("search", a=a, b=b, limit=WIDTH, sort=sort)
+        assert answer["total"] == fires.sum()
+        found = [one["index"] for one in answer["features"]]
+        assert near([one["log_ratio"] for one in answer["features"]], ratio[found])
+        assert near([one["z"] for one in answer["features"]], z[found])
+        assert np.all(np.diff(expected[found]) <= 1e-9)
+        fewest = served.api("search", a=a, b=b, limit=1, sort=sort, order="asc")["features"][0]["index"]
+        assert expected[fewest] == pytest.approx(expected[fires].min())
 
 
 @pytest.mark.parametrize(("a", "b"), [("row:1", "row:30"), ("doc:0", "doc:3"), ("row:0", "doc:5"), ("doc:2", "row:50")])

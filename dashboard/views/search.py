@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dashboard.contrast import log_ratios, parse_selections
+from dashboard.contrast import contrast, parse_selections
 from dashboard.data import Look
 from dashboard.errors import RequestError
 from dashboard.figures import FIGURES, figures_of, figures_of_some, order_of
@@ -20,7 +20,7 @@ from saefetch.search import search as find
 Array = np.ndarray[Any, Any]
 
 PARAMETERS = ("query", "sort", "order", "document", "a", "b", "offset", "limit")
-SORTS = ("match", "here", "log_ratio", "density", "max", "count", "index")
+SORTS = ("match", "here", "z", "log_ratio", "density", "max", "count", "index")
 MOST_FEATURES = 1000
 MOST_MATCHES = 2000
 """Matches that are looked at; the best of them are the best of all."""
@@ -35,6 +35,7 @@ class _Found:
     is_cut: bool = False
     here: dict[int, float] | None = None
     log_ratio: dict[int, float] | None = None
+    z: dict[int, float] | None = None
 
     def narrow(self, columns: Array) -> None:
         """Keep only those among `columns`, in the order they are in."""
@@ -44,7 +45,7 @@ class _Found:
 def search(look: Look, asked: Parameters) -> dict[str, Any]:
     """List features: those whose labels match `query`, that fire in `document`, or in one of `a` and `b`.
 
-    `sort=match` is the best match first; without a query what fires most in the document, or more in `a` than in `b`.
+    `sort=match` is the best match first; without a query what fires most in the document, or most surely more in `a`.
     """
     offset, limit = asked.number("offset"), asked.number("limit", 50, MOST_FEATURES)
     sort = asked.choice("sort", SORTS, "match")
@@ -62,6 +63,7 @@ def search(look: Look, asked: Parameters) -> dict[str, Any]:
             **figures.of[at],
             "here": None if found.here is None else found.here[index],
             "log_ratio": None if found.log_ratio is None else found.log_ratio[index],
+            "z": None if found.z is None else found.z[index],
         }
         for at, index in enumerate(chosen)
     ]
@@ -82,9 +84,11 @@ def _find(look: Look, asked: Parameters) -> _Found:
     if "a" in asked or "b" in asked:
         corpus = look.features
         a, b = parse_selections(asked.text("a") or "rest", asked.text("b") or "rest", len(corpus.documents))
-        columns, ratios = corpus.kept.get(("log_ratios", a, b), lambda: log_ratios(corpus, a, b))
-        found.log_ratio = dict(zip(columns.tolist(), ratios.tolist(), strict=True))
-        found.narrow(columns)
+        told = corpus.kept.get(("contrast", a, b), lambda: contrast(corpus, a, b))
+        columns = told.columns.tolist()
+        found.log_ratio = dict(zip(columns, told.log_ratio.tolist(), strict=True))
+        found.z = dict(zip(columns, told.z.tolist(), strict=True))
+        found.narrow(told.columns)
     return found
 
 
@@ -109,7 +113,7 @@ def as_typed(query: str) -> str:
 def _sorted(found: _Found, look: Look, sort: str, rising: bool) -> tuple[Array, int]:
     """Return the features in the order asked for, and how many there are."""
     if sort == "match" and not found.marked:  # what matches best without words
-        sort = "here" if found.here is not None else "log_ratio" if found.log_ratio is not None else "index"
+        sort = "here" if found.here is not None else "z" if found.z is not None else "index"
         rising = rising != (sort == "index")
     indices = found.indices
     if indices is None:
@@ -125,7 +129,7 @@ def _sorted(found: _Found, look: Look, sort: str, rising: bool) -> tuple[Array, 
 
 
 def _known(found: _Found, sort: str, indices: Array) -> Array:
-    known = found.here if sort == "here" else found.log_ratio
+    known = {"here": found.here, "z": found.z, "log_ratio": found.log_ratio}[sort]
     if known is None:
         raise RequestError(f"sort {sort}: goes with {'document' if sort == 'here' else 'a and b'}")
     return np.array([known[index] for index in indices.tolist()], np.float64)

@@ -151,11 +151,7 @@
     return [
       sae.el("span", {}, sae.el("b", {}, sae.count(told.total)), told.total === 1 ? " token" : " tokens"),
       sae.el("bdi", { class: "shard" }, told.shard),
-      sae.el(
-        "a",
-        { href: sae.link(["features"], { a: id, b: "rest", sort: "log_ratio" }) },
-        "What fires more here than elsewhere",
-      ),
+      sae.el("a", { href: sae.link(["features"], { a: id, b: "rest" }) }, "What fires more here than elsewhere"),
       kept?.startsWith("doc:") && kept !== mine
         ? sae.el("a", { href: sae.link(["compare"], { a: kept, b: mine }) }, `Compare with document ${kept.slice(4)}`)
         : sae.el(

@@ -23,7 +23,7 @@ const sae = {};
   const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 
   /** 16384 -> "16,384" */
-  sae.count = (n) => whole.format(n);
+  sae.count = (n) => (n === null || n === undefined ? "–" : whole.format(n));
 
   /** A value to three significant digits or so: 0.0312, 3.12, 31.2, 312 */
   sae.figure = (x) => {
@@ -41,7 +41,7 @@ const sae = {};
     if (x === null || x === undefined) return "–";
     const percent = 100 * x;
     if (percent === 0) return "0 %";
-    return `${percent >= 10 ? percent.toFixed(0) : percent >= 0.01 ? percent.toPrecision(2) : percent.toExponential(1)} %`;
+    return `${percent >= 10 ? percent.toFixed(0) : percent >= 1e-4 ? percent.toPrecision(2) : percent.toExponential(1)} %`;
   };
 
   /** 671 -> "11 min" */

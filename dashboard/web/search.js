@@ -8,8 +8,10 @@
     count: "tokens it fires on",
     index: "number",
     here: "fires in the document",
+    z: "surely more in A than in B",
     log_ratio: "more in A than in B",
   };
+  const NEEDS = { here: "document", z: "selections", log_ratio: "selections" };
 
   sae.searchView = (path, params, page) => {
     const { features, labels } = page.summary;
@@ -71,42 +73,29 @@
     const columns = sae.el("div");
     let source = null;
 
-    const extra = () =>
-      a.value.trim() || b.value.trim()
-        ? ["log_ratio", "log₂ A:B", (one) => (one.log_ratio === null ? "–" : one.log_ratio.toFixed(2))]
-        : inDocument.value.trim()
-          ? ["here", "sum here", (one) => sae.figure(one.here)]
-          : null;
+    const filled = () => ({ document: inDocument.value.trim(), selections: a.value.trim() || b.value.trim() });
+    const offers = (name) => !NEEDS[name] || Boolean(filled()[NEEDS[name]]);
     const list = sae.virtualList({
       rowHeight: sae.rowHeight("feature-row"),
       label: "Features",
       fetch: async (offset, limit) => {
-        const told = await sae.source.get("search", { ...asked(), sort: sortable(), offset, limit });
+        const told = await sae.source.get("search", {
+          ...asked(),
+          sort: offers(sort.value) ? sort.value : "match",
+          offset,
+          limit,
+        });
         source = told.figures_of;
         return { items: told.features, total: told.total };
       },
       onTotal: (total) => {
         count.textContent = total === null ? "the best 2,000 features" : sae.plural(total, "feature");
-        const added = extra();
         const of = source === "neuronpedia" ? "on Neuronpedia" : "in this data";
-        const heads = [
-          added && [added[1], "added"],
-          ["density", "density", of],
-          ["max", "max", of],
-          ["tokens", "count", of],
-        ];
-        columns.replaceChildren(sae.columns(...heads.filter(Boolean)));
+        columns.replaceChildren(
+          sae.columns(...figuresOf({}, filled(), of).map(([name, , kind, title]) => [name, kind, title])),
+        );
       },
-      render: (one) => {
-        const added = extra();
-        const figures = [
-          added && [added[1], added[2](one), "added"],
-          ["density", sae.percent(one.density), "density"],
-          ["max", sae.figure(one.max), "max"],
-          ["tokens", one.count === null ? "–" : sae.count(one.count), "count"],
-        ];
-        return sae.featureRow({ ...one, figures: figures.filter(Boolean) });
-      },
+      render: (one) => sae.featureRow({ ...one, figures: figuresOf(one, filled(), "") }),
       onError: () => (count.textContent = ""),
       empty: () =>
         sae.empty(
@@ -117,17 +106,9 @@
         ),
     });
 
-    /** The sort that is asked for, as far as it goes with what is filled in. */
-    function sortable() {
-      if (sort.value === "here" && !inDocument.value.trim()) return "match";
-      if (sort.value === "log_ratio" && !a.value.trim() && !b.value.trim()) return "match";
-      return sort.value;
-    }
-
     /** Offer only what goes with what is filled in. */
     function offer() {
-      sort.querySelector("[value=here]").disabled = !inDocument.value.trim();
-      sort.querySelector("[value=log_ratio]").disabled = !a.value.trim() && !b.value.trim();
+      for (const option of sort.options) option.disabled = !offers(option.value);
     }
 
     /** A number is a feature's, too. */
@@ -196,4 +177,22 @@
       ),
     };
   };
+
+  /** What is shown of a feature: [name, text, class, title]. `of` says of which data the last three are. */
+  function figuresOf(one, { document: inDocument, selections }, of) {
+    const found = [
+      ["density", sae.percent(one.density), "density", of],
+      ["max", sae.figure(one.max), "max", of],
+      ["tokens", sae.count(one.count), "count", of],
+    ];
+    if (inDocument && !selections)
+      found.unshift(["sum here", sae.figure(one.here), "added", "of its activations in the document"]);
+    if (selections) {
+      found.unshift(
+        ["z", sae.figure(one.z), "added", "the log ratio over its standard error: how surely it is more in A"],
+        ["log₂ A:B", sae.figure(one.log_ratio), "added", "of the share of tokens on which it fires"],
+      );
+    }
+    return found;
+  }
 }

@@ -167,9 +167,9 @@
     offset = 0,
     limit = 50,
   }) {
-    const { all, by, figures_of } = await labels();
+    const { all, figures_of } = await labels();
     const words = wordsOf(query);
-    let found = all.map((one) => ({ ...one, marked: null, here: null, log_ratio: null }));
+    let found = all.map((one) => ({ ...one, marked: null, here: null, log_ratio: null, z: null }));
     if (query.trim() && !words.length) found = [];
     if (words.length) {
       found = found.map((one) => ({ ...one, marked: mark(one.label, words) })).filter((one) => one.marked);
@@ -181,12 +181,10 @@
       found = found.filter(({ index }) => sums.has(index)).map((one) => ({ ...one, here: sums.get(one.index) }));
     }
     if (a || b) {
-      const ratios = await logRatios(a || "rest", b || "rest", by);
-      found = found
-        .filter(({ index }) => ratios.has(index))
-        .map((one) => ({ ...one, log_ratio: ratios.get(one.index) }));
+      const told = await contrast(a || "rest", b || "rest");
+      found = found.filter(({ index }) => told.has(index)).map((one) => ({ ...one, ...told.get(one.index) }));
     }
-    const by_what = sort !== "match" ? sort : words.length ? null : id !== "" ? "here" : a || b ? "log_ratio" : "index";
+    const by_what = sort !== "match" ? sort : words.length ? null : id !== "" ? "here" : a || b ? "z" : "index";
     const rising = order ? order === "asc" : by_what === "index";
     const last = (x) => (x === null || x === undefined ? -Infinity : rising ? -x : x);
     if (by_what) found.sort((one, other) => last(other[by_what]) - last(one[by_what]) || one.index - other.index);
@@ -194,7 +192,8 @@
     return { total: found.length, figures_of, features: found.slice(offset, offset + limit) };
   }
 
-  async function logRatios(a, b) {
+  /** How much more each feature fires in one selection than in another: feature -> {log_ratio, z}, as the server has them. */
+  async function contrast(a, b) {
     const { documents: all } = await load("documents");
     const ids = all.map((one) => one.id);
     const read = (text) =>
@@ -208,7 +207,7 @@
     const rest = (others) => new Set(ids.filter((id) => !others.has(id)));
     const sets = [a, b].map((text) => (text.trim() === "rest" ? null : read(text)));
     if (!sets[0] && !sets[1]) throw new Error("a and b: only one of them can be the rest");
-    const rates = [];
+    const found = [];
     for (const i of [0, 1]) {
       const counts = new Map();
       let n = 0;
@@ -218,10 +217,16 @@
         for (const { index, count } of fires(told, 0, told.tokens.length))
           counts.set(index, (counts.get(index) || 0) + count);
       }
-      rates.push({ counts, of: (index) => ((counts.get(index) || 0) + SMOOTHING) / (n + 1) });
+      found.push({ counts, n });
     }
-    const either = new Set([...rates[0].counts.keys(), ...rates[1].counts.keys()]);
-    return new Map([...either].map((index) => [index, Math.log2(rates[0].of(index) / rates[1].of(index))]));
+    const either = new Set(found.flatMap(({ counts }) => [...counts.keys()]));
+    return new Map(
+      [...either].map((index) => {
+        const [of_a, of_b] = found.map(({ counts }) => (counts.get(index) || 0) + SMOOTHING);
+        const ratio = Math.log(of_a / (found[0].n + 1) / (of_b / (found[1].n + 1)));
+        return [index, { log_ratio: ratio / Math.LN2, z: ratio / Math.sqrt(1 / of_a + 1 / of_b) }];
+      }),
+    );
   }
 
   async function compare({ a, b, offset = 0, limit = 200 }) {
