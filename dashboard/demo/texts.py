@@ -48,7 +48,7 @@ def shown_texts() -> list[Text]:
 
 
 def studied_texts() -> list[Text]:
-    """Return the texts that the SAE was trained on, none of which has a prompt of those that are shown."""
+    """Return, mixed, the texts that the SAE was trained on; none has the prompt of a text that is shown."""
     texts = [text for book in BOOKS for text in _parts(book)[1]]
     random.Random(0).shuffle(texts)
     return texts
