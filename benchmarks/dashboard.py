@@ -7,8 +7,9 @@ Time from a request to the first byte of its answer, over loopback, the server a
              single document of 640,000 tokens
     wide     10^6 labels
 
-Each of the rounds asks for another document, row or feature, so no answer is one that was kept. Files are in the
-system's cache, as they have just been written. Needs 20 GB of scratch space, for the index of the large set.
+Each of the rounds asks for another document, row or feature, so no answer is one that was kept; what is counted once
+for all of them shows in the first. Files are in the system's cache, as they have just been written. Needs 20 GB of
+scratch space, for the index of the large set.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ ADDRESSES = {
     "features by density": "search?sort=density&offset={feature}",
     "features of a document, sorted": "search?document={document}",
     "more here than there": "search?a={document}&b={other}",
+    "more here than elsewhere": "search?a={document}",
     "compare documents": "compare?a=doc:{document}&b=doc:{other}",
     "health": "health?offset={round}",
 }

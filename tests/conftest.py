@@ -4,12 +4,16 @@ Triton kernels run in its interpreter on the CPU, or, with `pytest -m gpu`, comp
 environment variable that Triton reads when it is first imported, which `import torch` may do, and it holds for the
 process. So it is made here, before any test module is collected and in every xdist worker, and not in the tests.
 Nothing but the Triton kernels heeds it: `--backend auto` never picks an interpreted kernel.
+
+Temporary files go to memory where there is room, as each of thousands of commits would wait for the disk. What a test
+kills is a process, and no process can tell the difference.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +21,21 @@ import pytest
 from encode_zygote import Zygote
 from hub import HubProcess
 
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 8 << 30
+
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("markexpr") != "gpu":
         os.environ["TRITON_INTERPRET"] = "1"
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    gc.disable()  # until all is imported and collected: a million objects, none of them garbage
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

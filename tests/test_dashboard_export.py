@@ -174,10 +174,10 @@ def test_what_is_no_export_is_left_alone(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["README.md", "figure.png", "data/raw.csv", "figures/1.js"])
 def test_an_export_to_which_something_was_added_is_left_alone(folder: Path, tmp_path: Path, name: str) -> None:
-    exported(folder, tmp_path / "out", "0")
     added = tmp_path / "out" / name
-    added.parent.mkdir(exist_ok=True)
-    added.write_text("x")
+    for path in (tmp_path / "out" / "data" / "summary.js", tmp_path / "out" / "index.html", added):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
     with pytest.raises(DashboardError, match=f"holds {name}"):
         exported(folder, tmp_path / "out", "0")
     assert added.read_text() == "x"

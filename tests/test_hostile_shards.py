@@ -273,7 +273,7 @@ def test_a_small_pickle_takes_neither_memory_nor_time(tmp_path: Path, bomb: str)
     torch.save(torch.zeros(2, 4), path)
     rezip(path, lambda name, content: b"\x80\x02" + BOMBS[bomb] + b"." if name == "data.pkl" else content)
     began = time.monotonic()
-    with pytest.raises(ShardError, match="over 1,000,000 containers" if bomb == "a million lists" else "") as caught:
+    with pytest.raises(ShardError, match="over 1,000,000 containers" if bomb == "a million lists" else None) as caught:
         open_one(path, 4)
     assert len(str(caught.value)) < 1000
     assert time.monotonic() - began < 10
