@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping
 
@@ -32,6 +33,19 @@ class Parameters:
         if not _NUMBER.fullmatch(text) or int(text) > most:
             raise RequestError(f"{name} {text[:40]!r}: expected a whole number from 0 to {most:,}")
         return int(text)
+
+    def value(self, name: str) -> float | None:
+        """Return a finite number, None where there is none."""
+        if name not in self:
+            return None
+        text = self._given[name]
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise RequestError(f"{name} {text[:40]!r}: expected a number")
+        return value
 
     def text(self, name: str, default: str = "") -> str:
         text = self._given.get(name, default)

@@ -368,6 +368,12 @@ def test_a_feature_has_a_page(page: Page, matrix: Any) -> None:
     expect(contexts).to_have_count(40)
     values = [float(text) for text in page.locator(".contexts .value").all_inner_texts()]
     assert values == sorted(values, reverse=True) and values[0] == pytest.approx(column.max(), rel=0.01)
+    page.get_by_label("How strong").select_option("0.5")
+    expect(page).to_have_url(re.compile("distinct=0&below=0.5$"))
+    half = column[column < column.max() / 2].max()
+    expect(page.locator(".contexts .value").first).to_have_text(f"{half:.1f}")
+    page.get_by_label("How strong").select_option("")
+    expect(page.locator(".contexts .value").first).to_have_text(f"{column.max():.1f}")
     contexts.first.locator("a").click()
     row = int(column.argmax())
     expect(page.locator(f"#t{row - 196}.held")).to_be_attached()

@@ -55,11 +55,13 @@ def test_a_feature_in_this_data(served: Dashboard, truth: Array, index: int) -> 
 
 @pytest.mark.parametrize(("index", "offset", "limit"), [(3, 0, 20), (3, 5, 3), (44, 0, 200), (7, 0, 20), (3, 10**6, 2)])
 @pytest.mark.parametrize("distinct", [0, 1])
+@pytest.mark.parametrize("below", [None, 5.5, 0])
 def test_the_tokens_on_which_a_feature_fires_most(
-    served: Dashboard, truth: Array, index: int, offset: int, limit: int, distinct: int
+    served: Dashboard, truth: Array, index: int, offset: int, limit: int, distinct: int, below: float | None
 ) -> None:
-    answer = served.api(f"features/{index}/top", offset=offset, limit=limit, around=3, distinct=distinct)
-    fires = np.flatnonzero(truth[:, index])
+    asked = {"offset": offset, "limit": limit, "around": 3, "distinct": distinct}
+    answer = served.api(f"features/{index}/top", **asked, **({} if below is None else {"below": below}))
+    fires = np.flatnonzero((truth[:, index] > 0) & (truth[:, index] < (np.inf if below is None else below)))
     order = fires[np.argsort(-truth[fires, index], kind="stable")].tolist()
     documents = dict(zip(order, (np.searchsorted(STARTS, order, side="right") - 1).tolist(), strict=True))
     if distinct:

@@ -19,7 +19,7 @@ Column = Callable[[int, int], tuple[Array, Array]]
 """A feature's rows in [start, stop), rising, and its values there."""
 
 PARAMETERS = ()
-TOP_PARAMETERS = ("limit", "offset", "around", "distinct")
+TOP_PARAMETERS = ("limit", "offset", "around", "distinct", "below")
 MOST_CONTEXTS, MOST_AROUND = 200, 200
 N_BINS = 30
 
@@ -59,14 +59,21 @@ def _here(corpus: Corpus, index: int) -> dict[str, Any] | None:
 
 
 def top(look: Look, asked: Parameters, index: int) -> dict[str, Any]:
-    """List the tokens on which a feature fires most, the strongest first, each with the tokens around it."""
+    """List the tokens on which a feature fires most, the strongest first, each with the tokens around it.
+
+    With `below`, only those with a smaller value; with `distinct`, one of each document.
+    """
     limit, offset = asked.number("limit", 20, MOST_CONTEXTS), asked.number("offset")
     around, distinct = asked.number("around", 12, MOST_AROUND), asked.number("distinct", 0, 1)
     corpus = look.features
     look.check_feature(index)
     if corpus.index is None:
         raise look.need_index()
-    rows, values, total = _strongest(corpus.index, index, offset + limit, distinct=bool(distinct))
+    below, k = asked.value("below"), offset + limit
+    if below is None:
+        rows, values, total = _strongest(corpus.index, index, k, distinct=bool(distinct))
+    else:
+        rows, values, total = _strongest_below(corpus.index, index, k, below, distinct=bool(distinct))
     column = partial(corpus.index.feature, index)
     return {"total": total, "contexts": contexts(look, rows[offset:], values[offset:], around, column)}
 
@@ -87,6 +94,19 @@ def _strongest(index: FeatureIndex, feature: int, k: int, *, distinct: bool) -> 
             first = np.sort(first)[:k]
             return rows[first], values[first], n_documents
         n = max(64, 4 * n)
+
+
+def _strongest_below(
+    index: FeatureIndex, feature: int, k: int, below: float, *, distinct: bool
+) -> tuple[Array, Array, int]:
+    """Return the same of the values below `below`: all that the feature has are looked at."""
+    rows, values = index.feature(feature)
+    kept = np.flatnonzero(values < below)
+    kept = kept[strongest_first(values[kept])]
+    if distinct:
+        _, first = np.unique(index.document_of(rows[kept]), return_index=True)
+        kept = kept[np.sort(first)]
+    return rows[kept[:k]], values[kept[:k]], len(kept)
 
 
 def strongest_first(values: Array) -> Array:

@@ -2,6 +2,13 @@
 "use strict";
 {
   const CONTEXTS = 20;
+  const BELOW = [
+    ["", "the strongest"],
+    ["0.75", "below 75 % of its max"],
+    ["0.5", "below 50 %"],
+    ["0.25", "below 25 %"],
+    ["0.1", "below 10 %"],
+  ];
 
   sae.featureView = async (path, params, page) => {
     const index = Number(path[1]);
@@ -36,7 +43,7 @@
         ),
         sae.el("div", { class: "cards" }, explanations(told), figures(told, page), chart(told)),
         tokens(told),
-        contexts(index, params, page),
+        contexts(told, params, page),
       ),
     };
   };
@@ -123,30 +130,40 @@
       : null;
   }
 
-  /** The tokens on which it fires most, in context; more of them at a click. */
-  function contexts(index, params, page) {
+  /** The tokens on which it fires most, or most below a share of its maximum, in context; more of them at a click. */
+  function contexts({ index, here }, params, page) {
     const body = sae.el("ol", { class: "contexts", role: "list", "aria-label": "Strongest tokens, in context" });
     const more = sae.el("button", { type: "button", hidden: true, onclick: () => ask() }, "More");
     const count = sae.el("span", { class: "muted", role: "status" });
     const once = sae.el("input", { type: "checkbox", checked: params.distinct !== "0" });
+    const strength = sae.el(
+      "select",
+      { "aria-label": "How strong" },
+      ...BELOW.map(([share, text]) =>
+        sae.el("option", { value: share, selected: share === (params.below || "") }, text),
+      ),
+    );
     let got = 0;
-    let most = 0;
+    let most = here?.max || 0;
     let round = 0;
-    once.addEventListener("change", () => {
-      page.replace({ distinct: once.checked ? "" : "0" });
-      got = 0;
-      ask();
-    });
+    for (const one of [once, strength]) {
+      one.addEventListener("change", () => {
+        page.replace({ distinct: once.checked ? "" : "0", below: strength.value });
+        got = 0;
+        ask();
+      });
+    }
 
     async function ask() {
       const mine = ++round;
       more.disabled = true;
       try {
-        const asked = { limit: CONTEXTS, offset: got, distinct: once.checked ? 1 : "" };
+        const below = strength.value && here ? Number(strength.value) * here.max : "";
+        const asked = { limit: CONTEXTS, offset: got, distinct: once.checked ? 1 : "", below };
         const told = await sae.source.get(`features/${index}/top`, asked);
         if (mine !== round) return;
         if (got === 0) {
-          most = told.contexts[0]?.value || 0;
+          most ||= told.contexts[0]?.value || 0;
           body.replaceChildren();
         }
         got += told.contexts.length;
@@ -155,7 +172,8 @@
           ? `${sae.count(got)} of ${sae.plural(told.total, once.checked ? "document" : "token")}`
           : "";
         more.hidden = got >= told.total || told.contexts.length < CONTEXTS;
-        if (!told.total) body.append(sae.el("li", { class: "muted" }, "It fires nowhere in this data."));
+        if (!told.total)
+          body.append(sae.el("li", { class: "muted" }, `It fires ${below && "so "}nowhere in this data.`));
       } catch (error) {
         if (mine !== round) return;
         body.replaceChildren(sae.el("li", {}, sae.failure(error, error.status ? null : ask)));
@@ -173,6 +191,7 @@
         "div",
         { class: "title" },
         sae.el("h2", {}, "Where it fires most"),
+        here?.count > 0 && !page.summary.static && strength,
         sae.el("label", {}, once, " once a document"),
         count,
       ),
