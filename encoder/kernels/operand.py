@@ -22,10 +22,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
+from encoder.compiled import compiled
 from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, TINY, Norms, downwards, factors_of, upwards
 
 Array = np.ndarray[Any, Any]
@@ -124,7 +124,7 @@ def _round(rows: Array, massive: Array, operand: torch.Tensor) -> tuple[Array, A
     return np.sqrt(squares) * ENLARGE, scales
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _square(row: Array, near: Array, is_rest: Array, squares: Array, t: int) -> None:
     """Write the squared norms of row t: rest, lost, rounded, split."""
     rest = lost = rounded = split = 0.0
@@ -138,7 +138,7 @@ def _square(row: Array, near: Array, is_rest: Array, squares: Array, t: int) -> 
     squares[0, t], squares[1, t], squares[2, t], squares[3, t] = rest, lost, rounded, split
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _round_bf16(rows: Array, is_rest: Array, operand: Array, squares: Array) -> None:
     kept = np.empty(rows.shape[1], np.uint32)
     near, half, one = kept.view(np.float32), np.uint32(16), np.uint32(1)
@@ -152,7 +152,7 @@ def _round_bf16(rows: Array, is_rest: Array, operand: Array, squares: Array) -> 
         _square(rows[t], near, is_rest, squares, t)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _round_int8(rows: Array, is_rest: Array, operand: Array, squares: Array, scales: Array) -> None:
     """A row's scale is its largest number's 127th part, in float32; a row too small for that is all loss."""
     near = np.empty(rows.shape[1], np.float64)
@@ -171,7 +171,7 @@ def _round_int8(rows: Array, is_rest: Array, operand: Array, squares: Array, sca
         _square(rows[t], near, is_rest, squares, t)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _keep_fp32(rows: Array, is_rest: Array, operand: Array, squares: Array) -> None:
     for t in range(rows.shape[0]):
         for i in range(rows.shape[1]):
