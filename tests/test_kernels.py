@@ -15,6 +15,7 @@ from encoder.errors import InputError
 from encoder.kernels.calibrate import PRECISIONS, int8_is_exact, screen_precision
 from encoder.kernels.cpu import CpuKernel
 from encoder.kernels.exact import exact_h
+from encoder.kernels.operand import find_massive
 from encoder.kernels.reference import ReferenceKernel
 from encoder.sae import LoadedSae
 
@@ -130,6 +131,13 @@ def test_massive_inputs_cost_no_candidates(dtype: torch.dtype, most: float) -> N
     assert_same(found, ReferenceKernel(sae).encode(x))
     assert len(found.indices) > 500
     assert kernel.stages.candidates <= most * len(found.indices)
+
+
+def test_a_massive_input_in_the_shade_of_a_larger_one_is_found() -> None:
+    x = torch.randn(64, 2304, generator=torch.Generator().manual_seed(4))
+    x[:, 1570] *= 10
+    x[:, 334] = 1000.0
+    assert find_massive(x).tolist() == [334, 1570]
 
 
 @pytest.mark.parametrize("k", [None, 9])
