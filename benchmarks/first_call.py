@@ -1,7 +1,7 @@
 """What the first call of the kernel costs a process: with numba's cache empty, and with it filled.
 
-As a script, `python -m benchmarks.first_call`, it is that process: a small SAE, the screen that is fastest here, two
-calls. Prints a JSON object.
+As a script, `python -m benchmarks.first_call`, it is that process: a small SAE, always the same screen, two calls.
+Prints a JSON object.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from benchmarks.process import run
 
@@ -63,18 +64,19 @@ def first_calls() -> list[FirstCall]:
 def main() -> None:
     began = time.perf_counter()
     from benchmarks.kernel_data import make_rows, make_sae, make_weights
+    from encoder.kernels.calibrate import int8_is_exact
     from encoder.kernels.cpu import CpuKernel
 
     imported = time.perf_counter()
     weights = make_weights(D_SAE, l0=10)
     sae, x = make_sae(weights), make_rows(weights, N_TOKENS)
     marks = [time.perf_counter()]
-    kernel = CpuKernel(sae)
+    kernel = CpuKernel(sae, screen="int8" if int8_is_exact() else "fp32")
     marks.append(time.perf_counter())
     for _ in range(2):
         kernel.encode(x)
         marks.append(time.perf_counter())
-    make_s, first_s, second_s = (after - before for before, after in zip(marks, marks[1:], strict=False))
+    make_s, first_s, second_s = (after - before for before, after in pairwise(marks))
     said = {"import_s": imported - began, "make_s": make_s, "first_s": first_s, "second_s": second_s}
     print(json.dumps(said))
 

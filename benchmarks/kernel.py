@@ -1,7 +1,7 @@
 """Benchmark the CPU kernel in memory: `python -m benchmarks.kernel [--quick]`, or `make bench`.
 
 Activations in memory to CSR in memory, two threads, ours against what people do today and against the bare matrix
-products, in turns: a round is one run of each, what is reported is the median over rounds, and of ratios within a round.
+products, in turns: a round is one run of each; reported are medians over rounds, ratios being those within a round.
 From file to file: benchmarks/encode.py. The activations are made up (kernel_data.py). What stands in which module:
 
     kernel.py          the cases, and the two files that it leaves
@@ -145,7 +145,7 @@ class Aim:
 
 
 def aims(measured: list[Measured], screened: list[Screened], from_file_to_file: tuple[float, str] | None) -> list[Aim]:
-    """Compare with what issue-free readers were promised: the first case's ratios, and candidates by the screen."""
+    """Compare with the aims: speed, in that of the bare products, and how few candidates the screen leaves."""
     found = []
     if from_file_to_file is not None:
         times, date = from_file_to_file
@@ -188,7 +188,7 @@ def main() -> None:
     measured = []
     for case in cases:
         measured.append(measure(case, rounds))
-        print("\n".join(measured[-1].lines()), file=sys.stderr, flush=True)
+        print(f"measured: {case.title}", file=sys.stderr, flush=True)
     screened = screens(2048 // part, rounds, N_THREADS)
     calls = first_calls()
     machine = describe_machine("kernel", LIBRARIES)

@@ -6,6 +6,7 @@ whose features differ; (e) and (f) only multiply.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ def others(sae: LoadedSae, low: LoadedSae, x: torch.Tensor) -> dict[str, Callabl
     full, half = sae.module, low.module
     W_full, W_half = full.W_enc.data, half.W_enc.data
     x_full, x_half = x.float(), x.bfloat16()
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
     return {
         "(a) SAELens float32, scipy csr_matrix": lambda: csr_matrix(full.encode(x.float()).numpy()),
         "(b) SAELens float32, torch to_sparse_csr": lambda: full.encode(x.float()).to_sparse_csr(),

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
-import torch
 
 from benchmarks.kernel_data import D, make_rows, make_sae, make_weights, with_massive, with_sinks
 from encoder.kernels.calibrate import PRECISIONS, int8_is_exact
@@ -46,8 +45,9 @@ class Screened:
         for one in found:
             stages = ", ".join(f"{stage} {us:.1f}" for stage, us in one.stages_us.items() if us)
             lines += [
-                f"| {one.rows} | {one.precision} | {one.tokens_per_s:,.0f} | {one.mean_l0:.1f} | {one.hits_per_active:.2f}"
-                f" | {one.candidates_per_active:.3f} | {'yes' if one.is_exact else 'NO'} | {stages} |"
+                f"| {one.rows} | {one.precision} | {one.tokens_per_s:,.0f} | {one.mean_l0:.1f}"
+                f" | {one.hits_per_active:.2f} | {one.candidates_per_active:.3f} | {'yes' if one.is_exact else 'NO'}"
+                f" | {stages} |"
             ]
         lines += ["", "Hits and candidates are of an active feature: what the screen lets through, and of that what is"]
         lines += ["computed in float64. Features were compared with a dense float64 product on"]

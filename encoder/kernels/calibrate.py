@@ -25,7 +25,7 @@ _WORTH = {("int8", "bf16"): 1.5, ("int8", "fp32"): 1.8, ("bf16", "fp32"): 1.2}
 INT8_TERMS = range(2, 1 << 17)
 """Inputs that an int8 product may have: sums of more could overflow, and torch leaves a product of one unwritten."""
 _F, _D, _T = 512, 2048, 256
-_ROUNDS = 5
+_ROUNDS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +87,12 @@ def int8_is_exact() -> bool:
 @cache
 def _measured(clock: Callable[[], float]) -> dict[str, float]:
     dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32} | ({"int8": torch.int8} if int8_is_exact() else {})
-    seconds = {}
-    for name, dtype in dtypes.items():
-        weights, rows = torch.ones(_F, _D).to(dtype), torch.ones(_T, _D).to(dtype)
-        multiply = torch._int_mm if name == "int8" else torch.mm
-        times = []
-        for _ in range(_ROUNDS + 1):
+    operands = {name: (torch.ones(_F, _D).to(dtype), torch.ones(_T, _D).to(dtype)) for name, dtype in dtypes.items()}
+    times: dict[str, list[float]] = {name: [] for name in dtypes}
+    for _ in range(_ROUNDS + 1):  # in turns, so that a busy moment is nobody's alone
+        for name, (weights, rows) in operands.items():
+            multiply = torch._int_mm if name == "int8" else torch.mm
             began = clock()
             multiply(weights, rows.T)
-            times.append(clock() - began)
-        seconds[name] = max(min(times[1:]), 1e-9)  # the first one builds its code
-    return seconds
+            times[name].append(clock() - began)
+    return {name: max(min(taken[1:]), 1e-9) for name, taken in times.items()}  # the first one builds its code
