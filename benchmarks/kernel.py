@@ -31,7 +31,7 @@ from benchmarks.kernel_screen import Screened, screens
 from benchmarks.report import RESULTS, describe_machine, result_name, write_results
 from encoder.kernels.cpu import CpuKernel
 
-N_THREADS, ROUNDS = 2, 5
+N_THREADS, ROUNDS = 2, 3
 LIBRARIES = ("numba", "numpy", "sae-lens", "saefetch", "scipy", "torch")
 OURS = "ours"
 

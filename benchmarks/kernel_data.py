@@ -90,13 +90,22 @@ def with_sinks(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def make_sae(weights: Weights, *, k: int | None = None, dtype: torch.dtype = torch.float32) -> LoadedSae:
-    """Make an SAE of these weights, TopK if `k`; its decoder is a size without numbers, for nothing here decodes."""
+def make_sae(
+    weights: Weights, *, k: int | None = None, dtype: torch.dtype = torch.float32, is_view: bool = False
+) -> LoadedSae:
+    """Make an SAE of these weights, TopK if `k`; its decoder is a size without numbers, for nothing here decodes.
+
+    W_enc is a copy, laid out as in a file, or a view of the directions.
+    """
     sizes = {"d_in": D, "d_sae": len(weights.directions), "apply_b_dec_to_input": False}
     about = {**sizes, "device": "meta", "dtype": str(dtype).removeprefix("torch.")}
     with contextlib.redirect_stdout(io.StringIO()):
         module = JumpReLUSAE(JumpReLUSAEConfig(**about)) if k is None else TopKSAE(TopKSAEConfig(**about, k=k))
-    tensors = {"W_enc": weights.W_enc.contiguous(), "b_enc": weights.b_enc, "b_dec": torch.zeros(D)}
+    tensors = {
+        "W_enc": weights.W_enc if is_view else weights.W_enc.contiguous(),
+        "b_enc": weights.b_enc,
+        "b_dec": torch.zeros(D),
+    }
     if k is None:
         tensors["threshold"] = weights.threshold
     for name, tensor in tensors.items():
