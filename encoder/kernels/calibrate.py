@@ -30,17 +30,18 @@ _ROUNDS = 9
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The precision, one of PRECISIONS, and why, in a few words."""
+    """The precision, one of PRECISIONS, and why, in a few words. A forced one is kept, whatever it costs."""
 
     precision: str
     reason: str
+    is_forced: bool = False
 
 
 def screen_precision(
     forced: str | None = None,
     *,
     d_in: int = _D,
-    top_k: bool = False,
+    without_int8: bool = False,
     clock: Callable[[], float] = time.thread_time,
 ) -> Choice:
     """Choose: `forced`, else the environment's SAEFETCH_SCREEN, else by measuring, once a process (about 0.1 s).
@@ -55,10 +56,10 @@ def screen_precision(
                 raise InputError(f"screen precision int8, {source}: this processor's int8 products saturate")
             if value == "int8" and d_in not in INT8_TERMS:
                 raise InputError(f"screen precision int8, {source}: not for {d_in:,} inputs")
-            return Choice(value, source)
+            return Choice(value, source, is_forced=True)
     seconds = _measured(clock)
     open_to = [name for name in PRECISIONS if name in seconds]
-    if top_k or d_in not in INT8_TERMS:
+    if without_int8 or d_in not in INT8_TERMS:
         open_to = [name for name in open_to if name != "int8"]
     chosen = next(
         name
@@ -66,7 +67,7 @@ def screen_precision(
         if all(seconds[other] > _WORTH[name, other] * seconds[name] for other in open_to[place + 1 :])
     )
     speeds = ", ".join(f"{name} {seconds['fp32'] / seconds[name]:.1f}" for name in PRECISIONS if name in seconds)
-    note = "; int8 is not for TopK" if top_k and "int8" in seconds else ""
+    note = "; int8 is not for TopK" if without_int8 and "int8" in seconds else ""
     return Choice(chosen, f"measured: speed of a product, in fp32's: {speeds}{note}")
 
 

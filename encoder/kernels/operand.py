@@ -42,6 +42,7 @@ _BLOCK = 512
 class Columns:
     """The features' side: operand [F, D]; factors float32 [F, K]; norms float64 [F]; scales float64 [F]."""
 
+    precision: str
     operand: torch.Tensor
     factors: Array
     norms: Array
@@ -75,7 +76,7 @@ def make_columns(
     factors[:, 1:4] = upwards(factors_of(bounds, precision, weights.shape[1]) / scales).T
     factors[:, 4] = floor_factors / scales
     factors[:, 5:] = weights[:, torch.from_numpy(massive)].double().numpy() / scales[:, None]
-    return Columns(operand, factors, bounds.whole, scales, massive)
+    return Columns(precision, operand, factors, bounds.whole, scales, massive)
 
 
 _NOTHING = np.zeros((4, 0)), np.zeros(0)
