@@ -44,7 +44,9 @@ def describe(options: Options) -> dict[str, Any]:
     if options.backend in BACKENDS:
         check_backend(options.backend, device)
         backend, reason = options.backend, "asked for"
-    screens = {"thresholds": screen_precision(), "topk": screen_precision(without_int8=True)} if backend == "cpu" else {}
+    screens = {}
+    if backend == "cpu":
+        screens = {"thresholds": screen_precision(), "topk": screen_precision(without_int8=True)}
     return {
         "saefetch_version": saefetch.__version__,
         "python": platform.python_version(),
