@@ -18,7 +18,7 @@ print("cached" if stats.cache_path else "uncached", sum(stats.cache_hits.values(
 
 
 def run(folder: Path, **environment: str) -> str:
-    """Run a module of `folder` that compiles a loop; return whether there is a cache, how often it helped, and the result."""
+    """Run a module of `folder` that compiles a loop; return whether there is a cache, its hits, and the result."""
     (folder / "loop.py").write_text(SOURCE)
     kept = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
     environment = {**kept, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environment}

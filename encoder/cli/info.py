@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -58,7 +57,7 @@ def describe(options: Options) -> dict[str, Any]:
         "device": str(device),
         "backend": backend,
         "reason": reason,
-        "screen": {name: asdict(choice) for name, choice in screens.items()},
+        "screen": {name: {"precision": choice.precision, "reason": choice.reason} for name, choice in screens.items()},
     }
 
 
