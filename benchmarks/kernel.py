@@ -52,10 +52,10 @@ class Case:
 
 
 CASES = (
-    Case(16_384, 4096, torch.bfloat16),
-    Case(16_384, 4096, torch.float32),
+    Case(16_384, 2048, torch.bfloat16),
+    Case(16_384, 2048, torch.float32),
     Case(65_536, 1024, torch.bfloat16),
-    Case(16_384, 4096, torch.bfloat16, k=64),
+    Case(16_384, 2048, torch.bfloat16, k=64),
 )
 
 
@@ -189,7 +189,7 @@ def main() -> None:
     for case in cases:
         measured.append(measure(case, rounds))
         print(f"measured: {case.title}", file=sys.stderr, flush=True)
-    screened = screens(2048 // part, rounds, N_THREADS)
+    screened = screens(1024 // part, rounds, N_THREADS)
     calls = first_calls()
     machine = describe_machine("kernel", LIBRARIES)
     promised = aims(measured, screened, from_file_to_file(machine))

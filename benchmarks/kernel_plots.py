@@ -27,10 +27,10 @@ ROUNDS = 3
 SHOWN = ("(a)", "(e)", "(f)")
 """Of kernel_others.py."""
 BF16 = "ours, bfloat16 screen"
-TOKENS_OF = {4_096: 8192, 16_384: 4096, 65_536: 1024, 262_144: 512}
+TOKENS_OF = {4_096: 4096, 16_384: 2048, 65_536: 1024, 262_144: 256}
 """d_sae: tokens at once, so that the dense array of the others fits into memory."""
-L0S, L0_TOKENS = (10, 30, 100, 300, 1000), 2048
-TOKENS = (16, 64, 256, 1024, 4096, 8192)
+L0S, L0_TOKENS = (10, 30, 100, 300, 1000), 1024
+TOKENS = (16, 64, 256, 1024, 4096)
 AXES = {"d_sae": "features of the SAE (d_sae)", "l0": "active features a token (L0)", "tokens": "tokens at once"}
 STYLES = {
     "(a)": ("#d1495b", "o", "-"),
