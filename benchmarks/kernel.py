@@ -61,12 +61,13 @@ CASES = (
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Medians over rounds: wall clock and CPU microseconds a token; `times` is this one's wall clock over ours."""
+    """Medians over rounds: wall clock and CPU microseconds a token; `times` and `cpu_times` are in those of ours."""
 
     what: str
     wall_us: float
     cpu_us: float
     times: float
+    cpu_times: float
     rounds: list[tuple[float, float]]
 
 
@@ -93,6 +94,7 @@ def in_turns(
             1e6 * median(wall_s for wall_s, _ in taken) / n_tokens,
             1e6 * median(cpu_s for _, cpu_s in taken) / n_tokens,
             median(wall_s / mine for (wall_s, _), (mine, _) in zip(taken, found[OURS], strict=True)),
+            median(cpu_s / mine for (_, cpu_s), (_, mine) in zip(taken, found[OURS], strict=True)),
             taken,
         )
         for what, taken in found.items()
@@ -112,9 +114,11 @@ class Measured:
     def lines(self) -> list[str]:
         lines = [f"## {self.case.title}", ""]
         lines += [f"{self.case.n_tokens:,} tokens at once, mean L0 {self.mean_l0:.1f}, {self.screen}", ""]
-        lines += ["| what | tokens/s | µs a token | CPU µs a token | time over ours |", "|---|---:|---:|---:|---:|"]
+        lines += ["| what | tokens/s | µs a token | CPU µs a token | time over ours | CPU over ours |"]
+        lines += ["|---|" + "---:|" * 5]
         lines += [
-            f"| {one.what} | {1e6 / one.wall_us:,.0f} | {one.wall_us:.1f} | {one.cpu_us:.1f} | {one.times:.2f} |"
+            f"| {one.what} | {1e6 / one.wall_us:,.0f} | {one.wall_us:.1f} | {one.cpu_us:.1f} | {one.times:.2f}"
+            f" | {one.cpu_times:.2f} |"
             for one in self.timed
         ]
         return [*lines, "", str(self.wrong), ""]

@@ -31,7 +31,7 @@ def test_ratios_are_taken_within_a_round_and_the_first_round_does_not_count() ->
     assert order == [OURS, "other"] * 4
     assert (mine.wall_us, mine.times) == (2000.0, 1.0)
     assert (other.wall_us, other.times) == (6000.0, 3.0)
-    assert other.cpu_us == 1000.0
+    assert (other.cpu_us, other.cpu_times) == (1000.0, 1.0)
 
 
 def test_rows_and_thresholds_give_the_wanted_l0_again_and_again() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
@@ -87,6 +88,12 @@ def int8_is_exact() -> bool:
 
 @cache
 def _measured(clock: Callable[[], float]) -> dict[str, float]:
+    """Return a product's seconds by precision, on one thread, as the kernel's are: two would count waiting as work."""
+    with ThreadPoolExecutor(1, "calibrate", initializer=torch.set_num_threads, initargs=(1,)) as thread:
+        return thread.submit(_time_products, clock).result()
+
+
+def _time_products(clock: Callable[[], float]) -> dict[str, float]:
     dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32} | ({"int8": torch.int8} if int8_is_exact() else {})
     operands = {name: (torch.ones(_F, _D).to(dtype), torch.ones(_T, _D).to(dtype)) for name, dtype in dtypes.items()}
     times: dict[str, list[float]] = {name: [] for name in dtypes}
