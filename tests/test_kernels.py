@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -138,6 +140,21 @@ def test_a_massive_input_in_the_shade_of_a_larger_one_is_found() -> None:
     x[:, 1570] *= 10
     x[:, 334] = 1000.0
     assert find_massive(x).tolist() == [334, 1570]
+
+
+def test_the_caller_keeps_its_threads() -> None:
+    sae, x, found = random_sae(64, 100), _rows(64, 64), list[int]()
+
+    def call() -> None:
+        torch.set_num_threads(3)
+        CpuKernel(sae, screen="fp32", n_threads=1).encode(x)
+        found.append(torch.get_num_threads())
+
+    thread, before = threading.Thread(target=call), torch.get_num_threads()
+    thread.start()
+    thread.join()
+    torch.set_num_threads(before)
+    assert found == [3]
 
 
 @pytest.mark.skipif(not int8_is_exact(), reason="int8 products saturate here")

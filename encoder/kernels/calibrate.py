@@ -89,6 +89,7 @@ def int8_is_exact() -> bool:
 @cache
 def _measured(clock: Callable[[], float]) -> dict[str, float]:
     """Return a product's seconds by precision, on one thread, as the kernel's are: two would count waiting as work."""
+    torch.get_num_threads()  # asked for, the caller's number is its own: what a thread sets below does not reach it
     with ThreadPoolExecutor(1, "calibrate", initializer=torch.set_num_threads, initargs=(1,)) as thread:
         return thread.submit(_time_products, clock).result()
 

@@ -80,8 +80,8 @@ class CpuKernel(Kernel):
         self._limits, self._floor_factors = _limits(sae.rule)
         self._columns: Columns | None = None
         self._lock = threading.Lock()
-        n_threads = n_threads or torch.get_num_threads()
-        # A thread's own setting: the caller's products keep their threads.
+        callers = torch.get_num_threads()  # asked for, it is the caller's own, and the setting below the threads' own
+        n_threads = n_threads or callers
         self._threads = ThreadPoolExecutor(n_threads, "kernel", initializer=torch.set_num_threads, initargs=(1,))
         self._n_threads = n_threads
         self.stages = Stages()
