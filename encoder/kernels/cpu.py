@@ -1,4 +1,4 @@
-"""The CPU path: a bfloat16 or float32 product screens, float64 decides.
+"""The CPU path: an int8, bfloat16 or float32 product screens, float64 decides.
 
     rows of a tile (one thread each)         x -> operand, norms
       for each chunk of features             p = W x'  (oneDNN, into a buffer that stays in the cache)
