@@ -77,12 +77,17 @@ class Report:
 
 def write_results(kind: str, machine: dict[str, str], document: dict[str, Any], markdown: str) -> list[Path]:
     """Write `<kind>-<machine>.json` and `.md`; return their paths."""
-    name = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
+    name = result_name(kind, machine)
     RESULTS.mkdir(exist_ok=True)
-    paths = [RESULTS / f"{kind}-{name}.json", RESULTS / f"{kind}-{name}.md"]
+    paths = [RESULTS / f"{name}.json", RESULTS / f"{name}.md"]
     paths[0].write_text(json.dumps({"machine": machine, **document}, indent=2) + "\n")
     paths[1].write_text(markdown)
     return paths
+
+
+def result_name(kind: str, machine: dict[str, str]) -> str:
+    about = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
+    return f"{kind}-{about}"
 
 
 def describe_machine(kind: str = "labels", libraries: tuple[str, ...] = LIBRARIES) -> dict[str, str]:

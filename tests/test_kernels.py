@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +14,10 @@ from kernel_cases import assert_equal_bytes, assert_same, hard_rows, make_sae, r
 
 from encoder.csr import Csr
 from encoder.errors import InputError
-from encoder.kernels.calibrate import PRECISIONS, int8_is_exact, screen_precision
+from encoder.kernels.calibrate import PRECISIONS, Choice, int8_is_exact, screen_precision
 from encoder.kernels.cpu import CpuKernel
 from encoder.kernels.exact import exact_h
+from encoder.kernels.operand import find_massive
 from encoder.kernels.reference import ReferenceKernel
 from encoder.sae import LoadedSae
 
@@ -132,6 +135,44 @@ def test_massive_inputs_cost_no_candidates(dtype: torch.dtype, most: float) -> N
     assert kernel.stages.candidates <= most * len(found.indices)
 
 
+def test_a_massive_input_in_the_shade_of_a_larger_one_is_found() -> None:
+    x = torch.randn(64, 2304, generator=torch.Generator().manual_seed(4))
+    x[:, 1570] *= 10
+    x[:, 334] = 1000.0
+    assert find_massive(x).tolist() == [334, 1570]
+
+
+def test_the_caller_keeps_its_threads() -> None:
+    sae, x, found = random_sae(64, 100), _rows(64, 64), list[int]()
+
+    def call() -> None:
+        torch.set_num_threads(3)
+        CpuKernel(sae, screen="fp32", n_threads=1).encode(x)
+        found.append(torch.get_num_threads())
+
+    thread, before = threading.Thread(target=call), torch.get_num_threads()
+    thread.start()
+    thread.join()
+    torch.set_num_threads(before)
+    assert found == [3]
+
+
+@pytest.mark.skipif(not int8_is_exact(), reason="int8 products saturate here")
+def test_int8_is_given_up_where_it_lets_nearly_everything_through() -> None:
+    sae, x = random_sae(2304, 300), _rows(64, 2304)
+    x[:, :2304:77] *= 40  # more massive inputs than are taken out
+    truth = ReferenceKernel(sae).encode(x)
+    kernel = CpuKernel(sae)
+    kernel.choice = Choice("int8", "measured")
+    assert_same(kernel.encode(x), truth)
+    assert kernel.choice.precision != "int8"
+    assert kernel.notes == (f"screen in {kernel.choice.precision}: {kernel.choice.reason}",)
+    assert_same(kernel.encode(x), truth)
+    forced = CpuKernel(sae, screen="int8")
+    assert_same(forced.encode(x), truth)
+    assert forced.choice.precision == "int8"
+
+
 @pytest.mark.parametrize("k", [None, 9])
 def test_bytes_do_not_depend_on_batches_threads_or_the_screen(k: int | None) -> None:
     sae = random_sae(100, 1100, k=k)
@@ -168,7 +209,7 @@ def test_any_finite_numbers_equal_the_truth(data: st.DataObject) -> None:
 def test_the_screen_is_measured_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SAEFETCH_SCREEN", raising=False)
     assert screen_precision().precision in PRECISIONS
-    assert screen_precision(top_k=True).precision != "int8"
+    assert screen_precision(without_int8=True).precision != "int8"
     assert screen_precision("fp32").precision == "fp32"
     assert screen_precision(d_in=1).precision != "int8" != screen_precision(d_in=1 << 17).precision
     if int8_is_exact():

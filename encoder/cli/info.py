@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -44,7 +43,9 @@ def describe(options: Options) -> dict[str, Any]:
     if options.backend in BACKENDS:
         check_backend(options.backend, device)
         backend, reason = options.backend, "asked for"
-    screens = {"thresholds": screen_precision(), "topk": screen_precision(top_k=True)} if backend == "cpu" else {}
+    screens = {}
+    if backend == "cpu":
+        screens = {"thresholds": screen_precision(), "topk": screen_precision(without_int8=True)}
     return {
         "saefetch_version": saefetch.__version__,
         "python": platform.python_version(),
@@ -56,7 +57,7 @@ def describe(options: Options) -> dict[str, Any]:
         "device": str(device),
         "backend": backend,
         "reason": reason,
-        "screen": {name: asdict(choice) for name, choice in screens.items()},
+        "screen": {name: {"precision": choice.precision, "reason": choice.reason} for name, choice in screens.items()},
     }
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from encoder.compiled import compiled
 
 Array = np.ndarray[Any, Any]
 
@@ -18,7 +19,7 @@ TALLY = np.dtype(
 """What is known of a feature so far; its fields lie together, as an entry touches all of them."""
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def tally(lengths: Array, columns: Array, values: Array, documents: Array, features: Array) -> int:
     """Count a block in: lengths int [T], columns int32 [nnz], values float32 [nnz], documents int64 [T], TALLY [F].
 
@@ -46,7 +47,7 @@ def tally(lengths: Array, columns: Array, values: Array, documents: Array, featu
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def transpose(
     lengths: Array, columns: Array, values: Array, cursors: Array, out_rows: Array, out_values: Array
 ) -> None:
@@ -62,7 +63,7 @@ def transpose(
             at += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def spread(piece: Array, bounds: Array, base: int, cursors: Array, out: Array) -> None:
     """Add each feature's part of a run's piece to what earlier runs had of it: int32 or int64, `base` added to each.
 
@@ -76,7 +77,7 @@ def spread(piece: Array, bounds: Array, base: int, cursors: Array, out: Array) -
         cursors[feature] = to
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def summarise(
     bounds: Array,
     rows: Array,

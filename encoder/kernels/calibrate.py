@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
@@ -25,22 +26,23 @@ _WORTH = {("int8", "bf16"): 1.5, ("int8", "fp32"): 1.8, ("bf16", "fp32"): 1.2}
 INT8_TERMS = range(2, 1 << 17)
 """Inputs that an int8 product may have: sums of more could overflow, and torch leaves a product of one unwritten."""
 _F, _D, _T = 512, 2048, 256
-_ROUNDS = 5
+_ROUNDS = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The precision, one of PRECISIONS, and why, in a few words."""
+    """The precision, one of PRECISIONS, and why, in a few words. A forced one is kept, whatever it costs."""
 
     precision: str
     reason: str
+    is_forced: bool = False
 
 
 def screen_precision(
     forced: str | None = None,
     *,
     d_in: int = _D,
-    top_k: bool = False,
+    without_int8: bool = False,
     clock: Callable[[], float] = time.thread_time,
 ) -> Choice:
     """Choose: `forced`, else the environment's SAEFETCH_SCREEN, else by measuring, once a process (about 0.1 s).
@@ -55,10 +57,10 @@ def screen_precision(
                 raise InputError(f"screen precision int8, {source}: this processor's int8 products saturate")
             if value == "int8" and d_in not in INT8_TERMS:
                 raise InputError(f"screen precision int8, {source}: not for {d_in:,} inputs")
-            return Choice(value, source)
+            return Choice(value, source, is_forced=True)
     seconds = _measured(clock)
     open_to = [name for name in PRECISIONS if name in seconds]
-    if top_k or d_in not in INT8_TERMS:
+    if without_int8 or d_in not in INT8_TERMS:
         open_to = [name for name in open_to if name != "int8"]
     chosen = next(
         name
@@ -66,7 +68,7 @@ def screen_precision(
         if all(seconds[other] > _WORTH[name, other] * seconds[name] for other in open_to[place + 1 :])
     )
     speeds = ", ".join(f"{name} {seconds['fp32'] / seconds[name]:.1f}" for name in PRECISIONS if name in seconds)
-    note = "; int8 is not for TopK" if top_k and "int8" in seconds else ""
+    note = "; int8 is not for TopK" if without_int8 and "int8" in seconds else ""
     return Choice(chosen, f"measured: speed of a product, in fp32's: {speeds}{note}")
 
 
@@ -86,15 +88,20 @@ def int8_is_exact() -> bool:
 
 @cache
 def _measured(clock: Callable[[], float]) -> dict[str, float]:
+    """Return a product's seconds by precision, on one thread, as the kernel's are: two would count waiting as work."""
+    torch.get_num_threads()  # asked for, the caller's number is its own: what a thread sets below does not reach it
+    with ThreadPoolExecutor(1, "calibrate", initializer=torch.set_num_threads, initargs=(1,)) as thread:
+        return thread.submit(_time_products, clock).result()
+
+
+def _time_products(clock: Callable[[], float]) -> dict[str, float]:
     dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32} | ({"int8": torch.int8} if int8_is_exact() else {})
-    seconds = {}
-    for name, dtype in dtypes.items():
-        weights, rows = torch.ones(_F, _D).to(dtype), torch.ones(_T, _D).to(dtype)
-        multiply = torch._int_mm if name == "int8" else torch.mm
-        times = []
-        for _ in range(_ROUNDS + 1):
+    operands = {name: (torch.ones(_F, _D).to(dtype), torch.ones(_T, _D).to(dtype)) for name, dtype in dtypes.items()}
+    times: dict[str, list[float]] = {name: [] for name in dtypes}
+    for _ in range(_ROUNDS + 1):  # in turns, so that a busy moment is nobody's alone
+        for name, (weights, rows) in operands.items():
+            multiply = torch._int_mm if name == "int8" else torch.mm
             began = clock()
             multiply(weights, rows.T)
-            times.append(clock() - began)
-        seconds[name] = max(min(times[1:]), 1e-9)  # the first one builds its code
-    return seconds
+            times[name].append(clock() - began)
+    return {name: max(min(taken[1:]), 1e-9) for name, taken in times.items()}  # the first one builds its code

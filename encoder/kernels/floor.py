@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from encoder.compiled import compiled
 from encoder.kernels.lanes import MASK_LANES, as_float32, lowest_bit, reaching
 
 Array = np.ndarray[Any, Any]
@@ -27,7 +27,7 @@ def other_side(factors: Array) -> Array:
     return turned
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def raise_floors(
     product: Array, terms: Array, turned: Array, u_out: Any, scale: Array, n_rows: int, heaps: Array
 ) -> None:
@@ -53,7 +53,7 @@ def raise_floors(
                     terms[4, row] = _replace_least(heaps[row], least)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _lower_bound(p: Any, terms: Array, row: int, turned: Array, j: int, u_out: Any, is_scaled: Any) -> Any:
     """Return what h, in the product's unit, surely reaches; NaN where nothing is sure."""
     if is_scaled:
@@ -67,7 +67,7 @@ def _lower_bound(p: Any, terms: Array, row: int, turned: Array, j: int, u_out: A
     return value - abs(p) * u_out - size * _MARGIN
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _replace_least(heap: Array, value: Any) -> Any:
     """Put `value` in the place of the heap's least, heap[0]; return the new least."""
     place, n = 0, len(heap)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
+from encoder.compiled import compiled
 from encoder.csr import Csr
 from encoder.kernels.bound import column_norms
 from encoder.kernels.exact import exact_h, unit
@@ -96,7 +96,7 @@ class Decider:
                 state[c] = _ON
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _scale(
     indptr: Array,
     indices: Array,
@@ -118,14 +118,14 @@ def _scale(
             errors[c] = 0.0 if is_exact else unit * (product + abs(b_enc[j])) * scale[j]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _reaching(indices: Array, values: Array, errors: Array, threshold: Array, state: Array) -> None:
     for c in range(len(indices)):
         above = values[c] - threshold[indices[c]]
         state[c] = _UNSURE if 0 < errors[c] >= abs(above) else _ON if above > 0 else _OFF
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _largest(indptr: Array, values: Array, errors: Array, k: int, state: Array, unsure_rows: Array) -> None:
     """Mark each row's k largest, as far as they are positive and float64 can tell; mark the rows where it cannot."""
     for t in range(len(indptr) - 1):

@@ -2,8 +2,8 @@
 
     product [F, P] of a chunk of features, fresh in the cache
         scan      the rows that reach feature j's limit, for every j: hits, by feature, then by row
-        sift      after an int8 product, whose bound is wide: a float32 dot product rules most of the wrong ones out
         rescore   h = x.w + b of each hit in float64; a feature's weights are loaded once for all its rows
+        sift      the same after an int8 product, whose bound is wide: a float32 dot product rules most wrong ones out
     all chunks' hits
         transpose by feature -> by row, columns ascending: the candidates' CSR
 
@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 
+from encoder.compiled import compiled
 from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, UNDERFLOW_FACTOR
 from encoder.kernels.lanes import MASK_LANES, dot, dot_float32, lowest_bit, reaching
 
@@ -59,7 +59,7 @@ def by_row(hits: list[Hits], n_rows: int) -> Candidates:
     return Candidates(indptr, indices, values)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def scan(product: Array, terms: Array, factors: Array, u_out: Any, n_rows: int, rows: Array, counts: Array) -> int:
     """Write down which rows reach each feature's limit, by feature; return how many do.
 
@@ -89,12 +89,22 @@ def scan(product: Array, terms: Array, factors: Array, u_out: Any, n_rows: int, 
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def sift(
-    x: Array, weights: Array, limits: Array, row_norms: Array, norms: Array, growth: float, rows: Array, counts: Array
+    x: Array,
+    weights: Array,
+    b_enc: Array,
+    limits: Array,
+    row_norms: Array,
+    norms: Array,
+    growth: float,
+    rows: Array,
+    counts: Array,
+    values: Array,
 ) -> int:
-    """Drop hits that a float32 dot product rules out, in place; return how many stay.
+    """Drop hits that a float32 dot product rules out, in place, and rescore the others; return how many stay.
 
+    Both at once, for a row and a feature that have just been read are in the first-level cache.
     limits float64 [F], what x.w has to exceed; row_norms, norms float64 upper bounds; growth the product's gamma.
     """
     d_in, flat_x, flat_w, n, kept = x.shape[1], x.reshape(-1), weights.reshape(-1), 0, 0
@@ -110,12 +120,13 @@ def sift(
                 if h + error * ENLARGE < limits[j] - abs(limits[j]) * DOUBT:
                     continue
             rows[kept] = t
+            values[kept] = dot(flat_x, flat_w, t * d_in, j * d_in, d_in) + b_enc[j]
             kept += 1
         counts[j] = kept - before
     return kept
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def rescore(x: Array, weights: Array, b_enc: Array, rows: Array, counts: Array, values: Array) -> None:
     """Compute h = x.w + b of hits: x [T, D], weights [F, D] float32, b_enc float64 [F] -> values float64 [nnz]."""
     d_in, flat_x, flat_w, n = x.shape[1], x.reshape(-1), weights.reshape(-1), 0
@@ -125,7 +136,7 @@ def rescore(x: Array, weights: Array, b_enc: Array, rows: Array, counts: Array, 
             n += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _transpose(
     rows: Array, counts: Array, hit_values: Array, first: int, place: Array, indices: Array, values: Array
 ) -> None:
