@@ -267,16 +267,16 @@ def test_a_feature_is_found_by_its_number(page: Page) -> None:
     expect(page.locator("h1")).to_have_text("Feature 300")
 
 
-@pytest.mark.parametrize("size", [(640, 400), (360, 640)])
-def test_a_small_window_has_room_for_text_and_features(page: Page, size: tuple[int, int]) -> None:
-    page.set_viewport_size({"width": size[0], "height": size[1]})
-    go(page, "#/documents/0?at=4")
-    rows = panel(page).locator("li")
-    expect(rows.first).to_be_attached()
-    heights = [page.locator(what).evaluate("node => node.clientHeight") for what in (".flow", ".virtual:visible")]
-    assert heights[0] > 100 and heights[1] > 100
-    rows.nth(1).scroll_into_view_if_needed()
-    expect(rows.nth(1)).to_be_in_viewport()
+def test_a_small_window_has_room_for_text_and_features(page: Page) -> None:
+    for document, (width, height) in enumerate([(640, 400), (360, 640)]):
+        page.set_viewport_size({"width": width, "height": height})
+        go(page, f"#/documents/{document}?at=4")
+        rows = panel(page).locator("li")
+        expect(rows.first).to_be_attached()
+        heights = [page.locator(what).evaluate("node => node.clientHeight") for what in (".flow", ".virtual:visible")]
+        assert heights[0] > 100 and heights[1] > 100
+        rows.nth(1).scroll_into_view_if_needed()
+        expect(rows.nth(1)).to_be_in_viewport()
 
 
 def test_what_cannot_be_seen_gets_a_sign(page: Page) -> None:
@@ -292,22 +292,24 @@ def test_what_cannot_be_seen_gets_a_sign(page: Page) -> None:
     expect(page.locator(".masked")).to_have_count(2)
 
 
-@pytest.mark.parametrize("index", HOSTILE)
-def test_a_hostile_label_is_text_and_nothing_else(page: Page, index: int) -> None:
-    text = re.sub(r"\s+", " ", HOSTILE[index])
-    text = re.sub("[\u202a-\u202e]", "\ufffd", text).strip()
-    go(page, f"#/features/{index}")
-    shown = page.locator(".lead bdi")
-    expect(shown).to_be_visible()
-    assert re.sub(r"\s+", " ", shown.evaluate("node => node.textContent")).strip() in (text, f"also {text}")
-    assert page.locator("main script, main img, main iframe").count() == 0
-    box = shown.bounding_box()
-    assert box and box["x"] + box["width"] <= 1280
+def test_hostile_labels_are_text_and_nothing_else(page: Page) -> None:
+    for index, label_text in HOSTILE.items():
+        text = re.sub("[\u202a-\u202e]", "\ufffd", re.sub(r"\s+", " ", label_text)).strip()
+        go(page, f"#/features/{index}")
+        shown = page.locator(".lead bdi")
+        expect(shown).to_be_visible()
+        assert re.sub(r"\s+", " ", shown.evaluate("node => node.textContent")).strip() in (text, f"also {text}")
+        assert page.locator(FOREIGN).count() == 0
+        box = shown.bounding_box()
+        assert box and box["x"] + box["width"] <= 1280
     go(page, "#/features?sort=index")
-    row = page.locator("ol li").nth(index)
-    expect(row).to_be_visible()
-    assert page.locator("main script, main img, main iframe").count() == 0
-    assert page.locator(".virtual").evaluate("node => node.scrollWidth <= node.clientWidth"), "it is cut, not wider"
+    for index in HOSTILE:
+        expect(page.locator("ol li").nth(index)).to_be_visible()
+    assert page.locator(FOREIGN).count() == 0
+    assert page.locator(".virtual").evaluate("node => node.scrollWidth <= node.clientWidth"), "they are cut, not wider"
+
+
+FOREIGN = "main script, main img, main iframe"
 
 
 def test_labels_are_searched_as_one_types(page: Page) -> None:
@@ -459,16 +461,27 @@ WATCH_FRAMES = """() => {
 }"""
 
 
-@pytest.mark.parametrize("size", ["laptop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+CONTRAST = "color-contrast"
+VIOLATIONS = "rules => axe.run(document, {resultTypes: ['violations'], ...rules}).then((found) => found.violations)"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "size", "rules"),
+    [
+        ("light", "laptop", {}),
+        ("dark", "laptop", {"runOnly": [CONTRAST]}),  # only the colours differ
+        ("light", "phone", {"rules": {CONTRAST: {"enabled": False}}}),  # only the sizes differ
+    ],
+)
 def test_every_view_is_accessible_and_nothing_sticks_out(
-    browser: Browser, served: Dashboard, scheme: str, size: str
+    browser: Browser, served: Dashboard, scheme: str, size: str, rules: dict[str, Any]
 ) -> None:
     with page_of(browser, served.address, scheme=scheme, size=size) as page:
+        page.evaluate(Axe().axe_script)
         for route in ROUTES:
             go(page, route)
             settle(page)
-            found = Axe().run(page).response["violations"]
+            found = page.evaluate(VIOLATIONS, rules)
             serious = [one for one in found if one["impact"] in ("serious", "critical")]
             told = [
                 f"{one['id']}: {node['html'][:200]} {node['failureSummary']}"
@@ -490,10 +503,10 @@ def test_the_theme_is_chosen_and_kept(page: Page) -> None:
     expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
 
 
-@pytest.mark.parametrize("route", ["#/nowhere", "#/documents/x", "#/documents/1/2", "#/%E0%A4%A", "#/features/-1"])
-def test_an_address_of_nothing_says_so(page: Page, route: str) -> None:
-    go(page, route)
-    expect(page.get_by_role("alert").last).to_have_text("There is no such page here.")
+def test_an_address_of_nothing_says_so(page: Page) -> None:
+    for route in ("#/nowhere", "#/documents/x", "#/documents/1/2", "#/%E0%A4%A", "#/features/-1"):
+        go(page, route)
+        expect(page.get_by_role("alert").last).to_have_text("There is no such page here.")
 
 
 def test_what_does_not_exist_is_said_in_words(browser: Browser, served: Dashboard) -> None:
