@@ -35,7 +35,7 @@ from dashboard.guard import policy
 from dashboard.parameters import Parameters
 from dashboard.views import health
 from dashboard.views.documents import described, sections
-from dashboard.views.features import contexts, feature, strongest_first, texts_of
+from dashboard.views.features import contexts, feature, first_of_each, strongest_first, texts_of
 from dashboard.views.summary import summary
 from dashboard.web_files import WebFiles
 from saefetch.atomic import fsync_folder
@@ -185,9 +185,9 @@ def _feature(look: Look, columns: csc_matrix, rows: Array, index: int, n_context
         within = slice(*np.searchsorted(own, [start, stop]))
         return own[within], values[within]
 
-    _, first = np.unique(look.features.documents.of_rows(own[order]), return_index=True)
+    once = order[first_of_each(look.features.documents.of_rows(own[order]))]
     answer: dict[str, Any] = {"feature": feature(look, _NOTHING, index)}
-    for name, wanted in (("top", order), ("distinct", order[np.sort(first)])):
+    for name, wanted in (("top", order), ("distinct", once)):
         shown = wanted[:n_contexts]
         answer[name] = {"total": len(wanted), "contexts": contexts(look, own[shown], values[shown], AROUND, between)}
     return answer

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import saefetch
+from saefetch.cli.program import new_app
 from saefetch.errors import UsageError
 
 EXAMPLES = """\b
@@ -21,13 +22,7 @@ Examples:
 It only reads: labels and features may be written meanwhile. Ctrl-C ends it.
 Exit status: 0 --static is done, 2 bad usage or a damaged file, 130 ended by Ctrl-C, 143 by SIGTERM."""
 
-app = typer.Typer(
-    name="sae-dashboard",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+app = new_app("sae-dashboard")
 
 
 @app.command(name="sae-dashboard", epilog=EXAMPLES)

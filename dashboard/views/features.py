@@ -89,10 +89,9 @@ def _strongest(index: FeatureIndex, feature: int, k: int, *, distinct: bool) -> 
     n_documents, n = int(index.n_documents[feature]), k
     while True:
         rows, values = index.top(feature, n)
-        _, first = np.unique(index.document_of(rows), return_index=True)
+        first = first_of_each(index.document_of(rows))
         if len(first) >= min(k, n_documents) or n >= count:
-            first = np.sort(first)[:k]
-            return rows[first], values[first], n_documents
+            return rows[first[:k]], values[first[:k]], n_documents
         n = max(64, 4 * n)
 
 
@@ -104,14 +103,18 @@ def _strongest_below(
     kept = np.flatnonzero(values < below)
     kept = kept[strongest_first(values[kept])]
     if distinct:
-        _, first = np.unique(index.document_of(rows[kept]), return_index=True)
-        kept = kept[np.sort(first)]
+        kept = kept[first_of_each(index.document_of(rows[kept]))]
     return rows[kept[:k]], values[kept[:k]], len(kept)
 
 
 def strongest_first(values: Array) -> Array:
     """Return the order of a column's entries: the strongest first, of equal ones the lower row first."""
     return np.argsort(-values, kind="stable")
+
+
+def first_of_each(documents: Array) -> Array:
+    """Return the places, rising, at which a document is named for the first time."""
+    return np.sort(np.unique(documents, return_index=True)[1])
 
 
 def contexts(look: Look, rows: Array, values: Array, around: int, column: Column) -> list[dict[str, Any]]:

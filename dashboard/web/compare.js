@@ -1,6 +1,11 @@
 // View: two tokens, or two documents, and the features in which they differ most.
 "use strict";
 {
+  const KINDS = [
+    ["doc", "document"],
+    ["row", "token"],
+  ];
+
   sae.compareView = (path, params, page) => {
     if (!page.summary.features) return page.noFeatures();
     const start = { a: params.a || sae.compared() || "doc:0", b: params.b || "doc:1" };
@@ -36,20 +41,18 @@
 
     function side(which, text) {
       const [kind, number] = text.split(":");
-      const kinds = sae.el(
-        "select",
-        { "aria-label": `${which.toUpperCase()} is a` },
-        sae.el("option", { value: "doc", selected: kind === "doc" }, "document"),
-        sae.el("option", { value: "row", selected: kind === "row" }, "token"),
-      );
+      const kinds = sae.select(`${which.toUpperCase()} is a`, KINDS, kind);
       const box = sae.el("input", {
         value: number || "0",
         size: 8,
         "aria-label": `Number of ${which.toUpperCase()}`,
         title: "a document's number; of a token its row, or document:token",
       });
-      kinds.addEventListener("change", changed);
-      box.addEventListener("input", sae.later(changed, 250));
+      kinds.addEventListener("change", () => list.reset());
+      box.addEventListener(
+        "input",
+        sae.later(() => list.reset(), 250),
+      );
       return { kinds, box };
     }
 
@@ -66,10 +69,6 @@
       throw new Error(`document ${id} has ${sae.plural(told.total, "token")}, counted from 0`);
     }
 
-    function changed() {
-      list.reset();
-    }
-
     function swap() {
       const [a, b] = [value("a"), value("b")];
       for (const [which, text] of [
@@ -80,7 +79,7 @@
         sides[which].kinds.value = kind;
         sides[which].box.value = number;
       }
-      changed();
+      list.reset();
     }
 
     list.reset(page.scrolled);
@@ -97,12 +96,8 @@
     return {
       title: "Compare",
       search: sides.a.box,
-      node: sae.el(
-        "section",
-        { class: "view filling" },
-        sae.el(
-          "div",
-          { class: "head" },
+      node: sae.filling(
+        [
           sae.heading("Compare"),
           sae.el(
             "div",
@@ -117,7 +112,7 @@
             count,
           ),
           titles,
-        ),
+        ],
         sae.columns(["A", "a"], ["more in A ◂ ▸ more in B", "difference"], ["B", "b"]),
         list.node,
       ),

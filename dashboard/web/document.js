@@ -57,7 +57,7 @@
     }
 
     function drawLegend() {
-      const press = (which, text, title) => ({
+      const press = (which, title) => ({
         type: "button",
         "aria-pressed": String(colour === which),
         title,
@@ -68,8 +68,8 @@
         sae.el(
           "span",
           { class: "choice", role: "group", "aria-labelledby": "colour-by" },
-          sae.el("button", press("l0", "L0", "How many features fire on the token (0)"), "L0"),
-          sae.el("button", press("top", "Strongest", "The activation of the token's strongest feature"), "Strongest"),
+          sae.el("button", press("l0", "How many features fire on the token (0)"), "L0"),
+          sae.el("button", press("top", "The activation of the token's strongest feature"), "Strongest"),
         ),
         sae.el("span", { class: "scale" }, scale.least, sae.el("span", { class: "gradient" }), scale.most),
       ];
@@ -95,16 +95,12 @@
     drawLegend();
     return {
       title: `Document ${sae.count(id)}`,
-      node: sae.el(
-        "section",
-        { class: "view filling" },
-        sae.el(
-          "div",
-          { class: "head" },
+      node: sae.filling(
+        [
           sae.el("div", { class: "title" }, sae.heading(`Document ${sae.count(id)}`), neighbours.node),
           sae.el("p", { class: "facts" }, ...facts(id, told)),
           legend,
-        ),
+        ],
         sae.el(
           "div",
           { class: "split" },

@@ -2,9 +2,8 @@
 "use strict";
 {
   sae.documentsView = (path, params, page) => {
-    const summary = page.summary;
-    if (!summary.features) return page.noFeatures();
-    const { features } = summary;
+    const { features } = page.summary;
+    if (!features) return page.noFeatures();
     const box = sae.el("input", {
       type: "search",
       value: params.query || "",
@@ -36,16 +35,8 @@
     list.reset(page.scrolled);
     return {
       title: "Documents",
-      node: sae.el(
-        "section",
-        { class: "view filling" },
-        sae.el(
-          "div",
-          { class: "head" },
-          sae.heading("Documents"),
-          figures(features),
-          sae.el("div", { class: "tools" }, box, count),
-        ),
+      node: sae.filling(
+        [sae.heading("Documents"), figures(features), sae.el("div", { class: "tools" }, box, count)],
         list.node,
       ),
       search: box,

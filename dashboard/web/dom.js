@@ -112,6 +112,18 @@ const sae = {};
     );
   };
 
+  /** A choice among [value, text]. */
+  sae.select = (label, options, chosen, properties = {}) =>
+    sae.el(
+      "select",
+      { "aria-label": label, ...properties },
+      ...options.map(([value, text]) => sae.el("option", { value, selected: value === chosen }, text)),
+    );
+
+  /** A view that fills the window: a head, and below it what scrolls by itself. */
+  sae.filling = (head, ...below) =>
+    sae.el("section", { class: "view filling" }, sae.el("div", { class: "head" }, ...head), ...below);
+
   /** A heading that gets the focus when its view is opened. */
   sae.heading = (...children) => sae.el("h1", { tabindex: "-1" }, ...children);
 }

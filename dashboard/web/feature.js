@@ -136,13 +136,7 @@
     const more = sae.el("button", { type: "button", hidden: true, onclick: () => ask() }, "More");
     const count = sae.el("span", { class: "muted", role: "status" });
     const once = sae.el("input", { type: "checkbox", checked: params.distinct !== "0" });
-    const strength = sae.el(
-      "select",
-      { "aria-label": "How strong" },
-      ...BELOW.map(([share, text]) =>
-        sae.el("option", { value: share, selected: share === (params.below || "") }, text),
-      ),
-    );
+    const strength = sae.select("How strong", BELOW, params.below || "");
     let got = 0;
     let most = here?.max || 0;
     let round = 0;

@@ -11,28 +11,31 @@
     z: "surely more in A than in B",
     log_ratio: "more in A than in B",
   };
+  const ORDERS = [
+    ["", "usual order"],
+    ["desc", "largest first"],
+    ["asc", "smallest first"],
+  ];
   const NEEDS = { here: "document", z: "selections", log_ratio: "selections" };
 
   sae.searchView = (path, params, page) => {
     const { features, labels } = page.summary;
     if (!features && !labels)
       return page.nothing("Nothing to search yet", "Labels come from Neuronpedia, features from sae-encode.");
-    const asked = () => {
-      return {
-        query: box.value.trim(),
-        sort: sort.value,
-        order: order.value === "auto" ? "" : order.value,
-        document: inDocument.value.trim(),
-        a: a.value.trim(),
-        b: b.value.trim(),
-      };
-    };
-    const input = (name, value, text, size) =>
+    const asked = () => ({
+      query: box.value.trim(),
+      sort: sort.value,
+      order: order.value,
+      document: inDocument.value.trim(),
+      a: a.value.trim(),
+      b: b.value.trim(),
+    });
+    const input = (name, label, example, size) =>
       sae.el("input", {
         name,
-        value: value || "",
-        placeholder: text,
-        "aria-label": text,
+        value: params[name] || "",
+        placeholder: example,
+        "aria-label": label,
         size,
         autocomplete: "off",
         spellcheck: "false",
@@ -46,28 +49,11 @@
       class: "find",
       autocomplete: "off",
     });
-    const sort = sae.el(
-      "select",
-      { name: "sort", "aria-label": "Sort by" },
-      ...Object.entries(SORTS).map(([value, text]) =>
-        sae.el("option", { value, selected: value === (params.sort || "match") }, text),
-      ),
-    );
-    const order = sae.el(
-      "select",
-      { name: "order", "aria-label": "Order" },
-      ...[
-        ["auto", "usual order"],
-        ["desc", "largest first"],
-        ["asc", "smallest first"],
-      ].map(([value, text]) => sae.el("option", { value, selected: value === (params.order || "auto") }, text)),
-    );
-    const inDocument = input("document", params.document, "e.g. 3", 6);
-    const a = input("a", params.a, "e.g. 0-9,12", 9);
-    const b = input("b", params.b, "rest", 9);
-    inDocument.setAttribute("aria-label", "Only features that fire in this document");
-    a.setAttribute("aria-label", "Selection A of documents");
-    b.setAttribute("aria-label", "Selection B of documents");
+    const sort = sae.select("Sort by", Object.entries(SORTS), params.sort || "match", { name: "sort" });
+    const order = sae.select("Order", ORDERS, params.order || "", { name: "order" });
+    const inDocument = input("document", "Only features that fire in this document", "e.g. 3", 6);
+    const a = input("a", "Selection A of documents", "e.g. 0-9,12", 9);
+    const b = input("b", "Selection B of documents", "rest", 9);
     const count = sae.el("span", { class: "muted", role: "status" });
     const go = sae.el("a", { class: "button", hidden: true });
     const columns = sae.el("div");
@@ -143,12 +129,8 @@
     return {
       title: "Features",
       search: box,
-      node: sae.el(
-        "section",
-        { class: "view filling" },
-        sae.el(
-          "div",
-          { class: "head" },
+      node: sae.filling(
+        [
           sae.heading("Features"),
           sae.el("div", { class: "tools" }, box, go, sae.el("label", {}, "Sort ", sort), order, count),
           features &&
@@ -171,7 +153,7 @@
               { class: "muted" },
               `${sae.count(told.with_descriptions)} of ${sae.count(told.n_features)} features have a label; ${sae.count(told.missing)} do not exist on Neuronpedia, ${sae.count(told.failed)} could not be fetched.`,
             ),
-        ),
+        ],
         columns,
         list.node,
       ),

@@ -90,7 +90,6 @@
     const all = told.index.map((index, i) => ({
       index,
       label: told.label[i],
-      most: of("max_here", i) ?? of("max_activation", i),
       density: of("density", i),
       max: of("max_here", i) ?? of("max_activation", i),
       count: of("count", i),
@@ -112,7 +111,7 @@
     const position = number - told.first_row;
     const { by } = await labels();
     const active = fires(told, position, position + 1).sort((a, b) => b.sum - a.sum || a.index - b.index);
-    const share = active.map(({ index, sum }) => (by.get(index)?.most ? sum / by.get(index).most : null));
+    const share = active.map(({ index, sum }) => (by.get(index)?.max ? sum / by.get(index).max : null));
     return {
       row: number,
       document: id,
@@ -184,10 +183,10 @@
       const told = await contrast(a || "rest", b || "rest");
       found = found.filter(({ index }) => told.has(index)).map((one) => ({ ...one, ...told.get(one.index) }));
     }
-    const by_what = sort !== "match" ? sort : words.length ? null : id !== "" ? "here" : a || b ? "z" : "index";
-    const rising = order ? order === "asc" : by_what === "index";
+    const byWhat = sort !== "match" ? sort : words.length ? null : id !== "" ? "here" : a || b ? "z" : "index";
+    const rising = order ? order === "asc" : byWhat === "index";
     const last = (x) => (x === null || x === undefined ? -Infinity : rising ? -x : x);
-    if (by_what) found.sort((one, other) => last(other[by_what]) - last(one[by_what]) || one.index - other.index);
+    if (byWhat) found.sort((one, other) => last(other[byWhat]) - last(one[byWhat]) || one.index - other.index);
     else if (rising) found.reverse();
     return { total: found.length, figures_of, features: found.slice(offset, offset + limit) };
   }
@@ -222,9 +221,9 @@
     const either = new Set(found.flatMap(({ counts }) => [...counts.keys()]));
     return new Map(
       [...either].map((index) => {
-        const [of_a, of_b] = found.map(({ counts }) => (counts.get(index) || 0) + SMOOTHING);
-        const ratio = Math.log(of_a / (found[0].n + 1) / (of_b / (found[1].n + 1)));
-        return [index, { log_ratio: ratio / Math.LN2, z: ratio / Math.sqrt(1 / of_a + 1 / of_b) }];
+        const [ofA, ofB] = found.map(({ counts }) => (counts.get(index) || 0) + SMOOTHING);
+        const ratio = Math.log(ofA / (found[0].n + 1) / (ofB / (found[1].n + 1)));
+        return [index, { log_ratio: ratio / Math.LN2, z: ratio / Math.sqrt(1 / ofA + 1 / ofB) }];
       }),
     );
   }

@@ -15,14 +15,13 @@
   // let be in the middle of others.
   const UNSEEN =
     /[\u0000-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u2000-\u200c\u200e\u200f\u2028-\u202f\u205f-\u2069\u3000\u3164\ufeff\uffa0\ud800-\udfff]/u;
-  const JOINERS = /^[\u200d\ufe0e\ufe0f]+$/;
+  const JOINERS = /^[\u200d\ufe0e\ufe0f]*$/;
   const NAMES =
     "s|bos|eos|pad|unk|mask|cls|sep|start_of_turn|end_of_turn|start_of_image|end_of_image|eod|eop|extra_id_\\d+|unused\\d+";
   const SPECIAL = new RegExp(`^(<\\|.*\\|>|</?(?:${NAMES})>|\\[(?:CLS|SEP|PAD|UNK|MASK|BOS|EOS|unused\\d+)\\])$`);
 
   /** The parts of a token: [text, kind], kind one of "", "sign" (stands for something unseen), "break" (a new line). */
-  sae.parts = (token) => {
-    if (token === "") return [["∅", "sign"]];
+  function parts(token) {
     if (JOINERS.test(token)) return [["∅", "sign"]];
     // As tokenizers write a space and a new line, where whoever kept the tokens kept them so.
     const text = token.replace(/^[▁ĠĊ]+/, (all) => all.replace(/[▁Ġ]/g, " ").replace(/Ċ/g, "\n"));
@@ -41,14 +40,12 @@
     }
     if (plain) found.push([plain, ""]);
     return found;
-  };
-
-  sae.isSpecial = (token) => SPECIAL.test(token);
+  }
 
   /** Put a token's parts into `node`; without breaks where a line is all there is room for. */
   sae.showToken = (node, token, { breaks = true } = {}) => {
-    if (sae.isSpecial(token)) node.classList.add("special");
-    for (const [text, kind] of sae.parts(token)) {
+    if (SPECIAL.test(token)) node.classList.add("special");
+    for (const [text, kind] of parts(token)) {
       if (kind === "break" && !breaks) continue;
       node.append(kind === "sign" ? sae.el("i", {}, text) : text);
     }

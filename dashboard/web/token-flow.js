@@ -105,7 +105,8 @@
 
     /** Let go of the pieces that are furthest, if there are too many. */
     function empty() {
-      const filled = pieces.filter((piece) => piece.state === "filled" && !piece.isNear && piece !== pieceOf(held));
+      const own = pieceOf(held);
+      const filled = pieces.filter((piece) => piece.state === "filled" && !piece.isNear && piece !== own);
       const far = (piece) => Math.abs(piece.node.getBoundingClientRect().top);
       const surplus = Math.max(0, filled.length - MOST_FILLED);
       for (const piece of filled.sort((a, b) => far(b) - far(a)).slice(0, surplus)) {

@@ -98,12 +98,12 @@
 
     /** What keeps this token to be compared, or compares it with the one that was kept. */
     function compare() {
-      const [mine, kept_one] = [`row:${answer.row}`, sae.compared()];
-      if (kept_one !== null && kept_one !== mine) {
-        const href = sae.link(["compare"], { a: kept_one, b: mine });
+      const [mine, other] = [`row:${answer.row}`, sae.compared()];
+      if (other !== null && other !== mine) {
+        const href = sae.link(["compare"], { a: other, b: mine });
         return sae.el("a", { class: "button", href }, "Compare with the kept one");
       }
-      const isKept = kept_one === mine;
+      const isKept = other === mine;
       const press = () => {
         sae.keepForCompare(isKept ? null : mine);
         drawHead();

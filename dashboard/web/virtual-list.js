@@ -23,12 +23,12 @@
     const rows = sae.el("ol", { role: "list", "aria-label": label });
     const node = sae.el("div", { class: "virtual" }, rows);
     const live = new Map(); // index -> its <li>
-    let pages = new Map(); // page -> its items, or the promise of them
+    let pages = new Map(); // page -> its items, or "asked"
     let total = 0;
     let round = 0; // answers to what was asked before a reset are dropped
     let height = rowHeight();
     let awaited = null; // what gets the focus when its page has come
-    let wanted_top = 0; // how far it is scrolled when its first page has come
+    let wantedTop = 0; // how far it is scrolled when its first page has come
 
     const ratio = () => {
       const full = total * height;
@@ -54,9 +54,9 @@
 
     function add(index) {
       const page = pages.get(Math.floor(index / PAGE));
-      if (!Array.isArray(page)) return page || ask(Math.floor(index / PAGE));
-      const item = page[index % PAGE];
-      if (item === undefined) return undefined;
+      if (page === undefined) ask(Math.floor(index / PAGE));
+      const item = Array.isArray(page) ? page[index % PAGE] : undefined;
+      if (item === undefined) return;
       const row = sae.el(
         "li",
         { "aria-posinset": index + 1, "aria-setsize": total, "data-index": index },
@@ -66,7 +66,6 @@
       let after = null; // rows stand in their order, for those who tab through them or hear them
       for (const other of live.keys()) if (other > index && (after === null || other < after)) after = other;
       rows.insertBefore(row, after === null ? null : live.get(after));
-      return row;
     }
 
     async function ask(page) {
@@ -76,11 +75,8 @@
         const told = await fetch(page * PAGE, PAGE);
         if (asked !== round) return;
         pages.set(page, told.items);
-        if (wanted_top) rows.style.setProperty("--height", `${Math.min((told.total ?? 0) * height, MOST_PX)}px`);
-        node.scrollTop = wanted_top || node.scrollTop;
-        wanted_top = 0;
         grow(told.total ?? page * PAGE + told.items.length + (told.items.length === PAGE ? 1 : 0));
-        onTotal(told.total, told);
+        onTotal(told.total);
         if (awaited && live.has(awaited.index)) focus(awaited.index, awaited.kind);
       } catch (error) {
         if (asked !== round || error.name === "AbortError") return;
@@ -90,8 +86,10 @@
     }
 
     function grow(count) {
-      total = Math.max(count, 0);
+      total = count;
       rows.style.setProperty("--height", `${Math.min(total * height, MOST_PX)}px`);
+      if (wantedTop) node.scrollTop = wantedTop;
+      wantedTop = 0;
       if (total === 0) node.replaceChildren(rows, empty() || "");
       draw();
     }
@@ -147,7 +145,6 @@
 
     const list = {
       node,
-      focus,
       redraw() {
         for (const [index, row] of live) {
           const kind = row.contains(document.activeElement) ? document.activeElement.localName : null;
@@ -158,7 +155,7 @@
       /** Ask anew, and scroll to where it was when it was left. */
       reset(top = 0) {
         clear();
-        wanted_top = top;
+        wantedTop = top;
         ask(0);
       },
       show(items) {

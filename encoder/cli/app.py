@@ -9,6 +9,7 @@ import typer
 
 import saefetch
 from encoder.options import load_options
+from saefetch.cli.program import new_app
 
 EXAMPLES = """\b
 Examples:
@@ -46,13 +47,7 @@ Examples:
   sae-encode index features --memory-mb 64
 Where DIR/features.csc is of the shards that are there, nothing is done."""
 
-app = typer.Typer(
-    name="sae-encode",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+app = new_app("sae-encode")
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Activation files, or folders of them.")]
 QueueDir = Annotated[Path, typer.Option("--queue", metavar="DIR", help="The queue's folder.")]

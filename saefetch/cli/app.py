@@ -12,14 +12,9 @@ from typing import Annotated
 import typer
 
 import saefetch
+from saefetch.cli.program import new_app
 
-app = typer.Typer(
-    name="saefetch",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+app = new_app("saefetch")
 
 EXAMPLES = """\b
 Examples:

@@ -86,6 +86,19 @@ class Program:
         os._exit(128 + number)
 
 
+def new_app(name: str) -> typer.Typer:
+    """Return the Typer app of a command, without commands; all of ours take the same ways to help."""
+    import typer
+
+    return typer.Typer(
+        name=name,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+
+
 def run_app(app: typer.Typer, program: str, prepare: Callable[[str], object]) -> int:
     """Run the command in `sys.argv`; return its exit status.
 
