@@ -24,26 +24,32 @@
   let timer = 0;
 
   function write(change) {
-    pending = { hash: location.hash, state: history.state, ...pending, ...change };
+    const from = location.hash;
+    pending = { hash: from, state: history.state, ...(isPending() ? pending : {}), ...change, from };
     if (!timer) flush();
   }
+
+  /** Whether something waits to be written to the address as it is now, and not to one that has been left since. */
+  const isPending = () => pending !== null && pending.from === location.hash;
+
+  const address = () => (isPending() ? pending.hash : location.hash);
 
   function flush() {
     clearTimeout(timer);
     timer = 0;
-    if (!pending) return;
-    const { hash, state } = pending;
+    const due = isPending() ? pending : null;
     pending = null;
+    if (!due) return;
     timer = setTimeout(flush, WRITE_MS);
     try {
-      history.replaceState(state, "", hash);
+      history.replaceState(due.state, "", due.hash);
     } catch {
       // too often, for this browser: the next one will do
     }
   }
 
   function parse() {
-    const [path, query] = (pending?.hash ?? location.hash).replace(/^#\/?/, "").split("?");
+    const [path, query] = address().replace(/^#\/?/, "").split("?");
     const parts = path.split("/").filter(Boolean).map(decodeURIComponent);
     const home = summary?.labels && !summary.features ? "features" : "documents";
     return { path: parts.length ? parts : [home], params: Object.fromEntries(new URLSearchParams(query || "")) };
@@ -64,9 +70,10 @@
       summary,
       scrolled: history.state?.scrolled ?? 0,
       replace(params) {
-        if (mine !== round) return; // a timer of a view that was left
-        const hash = sae.link(path, { ...parse().params, ...params });
-        if (hash !== (pending?.hash ?? location.hash)) write({ hash });
+        const now = parse();
+        if (mine !== round || now.path.join("/") !== path.join("/")) return; // a late word of a view that was left
+        const hash = sae.link(path, { ...now.params, ...params });
+        if (hash !== address()) write({ hash });
       },
       nothing,
       noFeatures: () =>
