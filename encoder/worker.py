@@ -39,7 +39,10 @@ SAE_NAMES = ("sae_release", "sae_id", "sae_path")
 
 
 class Display(Protocol):
-    """Hears what a worker does. `overall` counts the queue's jobs: those that have ended, and all."""
+    """Hears what a worker does. `overall` counts the queue's jobs: those that have ended, and all.
+
+    `end` is told what the worker did with the job: these add up to the worker's totals.
+    """
 
     def overall(self, ended: int, total: int) -> None: ...
 
@@ -47,7 +50,7 @@ class Display(Protocol):
 
     def advance(self, job: str, progress: Progress) -> None: ...
 
-    def end(self, job: str, line: str) -> None: ...
+    def end(self, job: str, line: str, did: Totals) -> None: ...
 
     def say(self, line: str) -> None: ...
 
@@ -131,20 +134,24 @@ class Worker:
         job = claim.ticket.job
         try:
             with heartbeat(claim, self._options.lease_s) as lost:
-                line = self._encode(claim, lost)
-            self._display.end(job, line)
+                line, did = self._encode(claim, lost)
+            self._end(job, line, did)
         except (Stopped, MismatchError) as exc:
             is_back = self._give_up(claim, claim.put_back)
-            self._display.end(job, "put back" if is_back else "dropped")
+            self._end(job, "put back" if is_back else "dropped")
             if isinstance(exc, MismatchError):
                 raise
         except FencedError as exc:
-            self._display.end(job, str(exc))
+            self._end(job, str(exc))
         except Exception as exc:
-            self.totals.failed += 1
             error, trace = str(exc) or type(exc).__name__, traceback.format_exc()
-            self._display.end(job, f"failed in attempt {claim.ticket.attempts}: {error}")
+            self._end(job, f"failed in attempt {claim.ticket.attempts}: {error}", Totals(failed=1))
             self._give_up(claim, lambda: claim.fail(error, trace))
+
+    def _end(self, job: str, line: str, did: Totals | None = None) -> None:
+        did = did or Totals()
+        self.totals.add(did)
+        self._display.end(job, line, did)
 
     def _give_up(self, claim: Claim, move: Callable[[], None]) -> bool:
         """Move the job; where that is not possible, say why: its lease runs out, and it goes back by itself."""
@@ -155,8 +162,8 @@ class Worker:
             return False
         return True
 
-    def _encode(self, claim: Claim, lost: threading.Event) -> str:
-        """Encode and publish the shard of a claim, unless it was finished before; return what to say of it."""
+    def _encode(self, claim: Claim, lost: threading.Event) -> tuple[str, Totals]:
+        """Encode and publish the shard of a claim, unless it was finished before; return what to say, and was done."""
         ticket = claim.ticket
         sae, kernel = self._sae_of(ticket)
         began = time.perf_counter()
@@ -172,8 +179,7 @@ class Worker:
 
         if self._is_finished(claim, sae, settings, stopping):
             claim.done({"skipped": True}, is_published=True)
-            self.totals.skipped += 1
-            return "finished before"
+            return "finished before", Totals(skipped=1)
         root = Path(str(ticket.extra.get("root", claim.shard.parent)))
         (shard,) = open_shards(claim.shard, d_in=sae.d_in, select=select, root=root)
         self._display.begin(ticket.job, shard.n_rows)
@@ -200,12 +206,13 @@ class Worker:
             )
             self._say_new_notes(kernel)
             warning = quality.warning(sae.expected_l0)
+            did = Totals(done=1, rows=shard.n_rows, nnz=writer.nnz, seconds=last.seconds)
             if warning is not None:
                 self._warn(claim.shard, warning)
+                did.warnings.append(f"{claim.shard}: {warning}")
             seconds = time.perf_counter() - began
             claim.done({"rows": shard.n_rows, "nnz": writer.nnz, "seconds": round(seconds, 3), "warning": warning})
-        self.totals.add(Totals(done=1, rows=shard.n_rows, nnz=writer.nnz, seconds=last.seconds))
-        return _in_words(shard.n_rows, writer.nnz, quality.explained_variance, seconds)
+        return _in_words(shard.n_rows, writer.nnz, quality.explained_variance, seconds), did
 
     def _say_new_notes(self, kernel: Kernel) -> None:
         for note in kernel.notes[self._n_noted :]:
@@ -216,7 +223,6 @@ class Worker:
         """Say that a result looks wrong. Raises: ShardError instead, with `strict`."""
         if self._options.strict:
             raise ShardError(f"{shard}: {warning}")
-        self.totals.warnings.append(f"{shard}: {warning}")
         self._display.say(f"warning: {shard.name}: {warning}")
 
     def _is_finished(

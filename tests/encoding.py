@@ -170,7 +170,7 @@ class Heard(Quiet):
     def advance(self, job: str, progress: Progress) -> None:
         self._after_batch()
 
-    def end(self, job: str, line: str) -> None:
+    def end(self, job: str, line: str, did: object) -> None:
         self.lines.append(f"{job}: {line}")
 
     def say(self, line: str) -> None:

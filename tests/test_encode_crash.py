@@ -5,10 +5,12 @@ Shards of several formats, results compared byte by byte with those of an undist
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import encoding
@@ -21,6 +23,7 @@ from encoding import Site
 from queueing import AN_HOUR_S, assert_one_state_each, names
 
 from encoder.queue import Queue
+from encoder.spool import Name
 
 N_KILLS = 24
 JOBS = ("a", "b", "c", "d")
@@ -205,24 +208,59 @@ def test_a_run_that_is_told_to_stop_is_resumed_by_the_same_command(
 
 
 def workers_below(pid: int) -> list[psutil.Process]:
-    return [one for one in psutil.Process(pid).children() if "--report" in one.cmdline()]
+    found = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.Error):  # something short-lived
+            if "--report" in child.cmdline():
+                found.append(child)
+    return found
 
 
-def start_two(site: Site, zygote: Zygote) -> tuple[Running, list[psutil.Process]]:
-    """Start a run of two workers, slow ones; return it and its workers when both have a job."""
+def start_two(site: Site, zygote: Zygote) -> Running:
+    """Start a run of two workers, slow ones."""
     flags = ("--sae-path", site.params, "--config", config(site, batch_tokens=1), "--workers", 2, "--json")
     site.root = site.out / ".queue"
-    parent = zygote.start("run", site.acts, "--out", site.out, *flags)
-    wait_for(lambda: len(claimed(site)) == 2)
-    return parent, workers_below(parent.pid)
+    return zygote.start("run", site.acts, "--out", site.out, *flags)
+
+
+def stopped_at_work(site: Site, worker: psutil.Process) -> bool:
+    """Stop a worker in the middle of a job; if it is at none, let it be, and return False."""
+    if not at_work(site, worker):
+        return False
+    worker.suspend()
+    wait_for(lambda: worker.status() == psutil.STATUS_STOPPED)
+    if not at_work(site, worker):
+        worker.resume()
+        return False
+    return True
+
+
+def at_work(site: Site, worker: psutil.Process) -> bool:
+    """Tell whether a worker has a claim that is not decided yet."""
+    claims = [parsed[0] for path in claimed(site) if (parsed := Name.parse(path.name))]
+    return any(f"-{worker.pid}-" in one.owner and not one.to for one in claims)
+
+
+def done_by(site: Site, worker: psutil.Process) -> list[str]:
+    tickets = [json.loads(path.read_bytes()) for path in (site.root / "done").glob("*.json")]
+    return [ticket["job"] for ticket in tickets if f"-{worker.pid}-" in ticket["worker"]]
 
 
 def test_a_run_of_two_workers_survives_the_death_of_one(
     long_site: Site, undisturbed: tuple[dict[str, bytes], float], zygote: Zygote, tmp_path: Path
 ) -> None:
+    """The other one does what the dead one was at; what it had done before is counted."""
     site = elsewhere(long_site, tmp_path / "x")
-    parent, (first, _) = start_two(site, zygote)
-    first.kill()
+    parent = start_two(site, zygote)
+    victims: list[psutil.Process] = []
+
+    def stop_one() -> bool:
+        ready = (one for one in workers_below(parent.pid) if done_by(site, one) and stopped_at_work(site, one))
+        victims.extend(itertools.islice(ready, 1))
+        return bool(victims)
+
+    wait_for(stop_one)
+    victims[0].kill()
     assert parent.wait() == 0, parent.err
     said = json.loads(parent.out)
     assert (said["done"], said["shards"], said["rows"], said["failed"]) == (4, 4, 4800, 0)
@@ -234,7 +272,9 @@ def test_the_workers_of_a_run_that_was_killed_stop_by_themselves(
     long_site: Site, undisturbed: tuple[dict[str, bytes], float], zygote: Zygote, tmp_path: Path
 ) -> None:
     site = elsewhere(long_site, tmp_path / "x")
-    parent, workers = start_two(site, zygote)
+    parent = start_two(site, zygote)
+    wait_for(lambda: len(claimed(site)) == 2)
+    workers = workers_below(parent.pid)
     parent.kill(signal.SIGKILL)
     assert parent.wait() == -signal.SIGKILL
     assert len(workers) == 2 and not psutil.wait_procs(workers, timeout=30)[1]

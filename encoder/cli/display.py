@@ -3,7 +3,8 @@
 Live     on a terminal: a bar for all shards and one for each that is being encoded, with its figures
 Plain    elsewhere: a line a shard
 Quiet    nothing
-Report   JSON lines on stdout, for the process that started this one; `relay` tells them to a display there
+Report   JSON lines on stdout, for the process that started this one; `relay` tells them to a display there, and what
+         was done, job by job: a worker that is killed takes nothing of it along
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import asdict
 from typing import Any
 
 from encoder.encode import Progress
-from encoder.worker import Display
+from encoder.worker import Display, Totals
 
 
 class Quiet:
@@ -31,7 +32,7 @@ class Quiet:
 
     def advance(self, job: str, progress: Progress) -> None: ...
 
-    def end(self, job: str, line: str) -> None: ...
+    def end(self, job: str, line: str, did: Totals) -> None: ...
 
     def say(self, line: str) -> None: ...
 
@@ -39,7 +40,7 @@ class Quiet:
 class Plain(Quiet):
     """A line a shard, on stderr."""
 
-    def end(self, job: str, line: str) -> None:
+    def end(self, job: str, line: str, did: Totals) -> None:
         self.say(f"{job}: {line}")
 
     def say(self, line: str) -> None:
@@ -58,8 +59,8 @@ class Report(Quiet):
     def advance(self, job: str, progress: Progress) -> None:
         self._tell("advance", job=job, progress=asdict(progress))
 
-    def end(self, job: str, line: str) -> None:
-        self._tell("end", job=job, line=line)
+    def end(self, job: str, line: str, did: Totals) -> None:
+        self._tell("end", job=job, line=line, did=asdict(did))
 
     def say(self, line: str) -> None:
         self._tell("say", line=line)
@@ -72,16 +73,17 @@ class Report(Quiet):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def relay(line: str, display: Display) -> dict[str, Any] | None:
-    """Tell `display` what a line of a `Report` says; return the line if it is something else, such as the summary."""
+def relay(line: str, display: Display) -> Totals:
+    """Tell `display` what a line of a `Report` says; return what was done since the line before."""
     said: dict[str, Any] = json.loads(line)
-    event = said.pop("event", None)
-    if event is None:
-        return said
+    event = said.pop("event")
+    did = Totals()
     if event == "advance":
         said["progress"] = Progress(**said["progress"])
+    elif event == "end":
+        did = said["did"] = Totals(**said["did"])
     getattr(display, event)(**said)
-    return None
+    return did
 
 
 class Live(Plain):
@@ -120,10 +122,10 @@ class Live(Plain):
         figures = f"{rate:,.0f} tokens/s · L0 {progress.nnz / max(1, progress.done):.0f} · {stages}"
         self._bars.update(self._tasks[job], completed=progress.done, figures=figures)
 
-    def end(self, job: str, line: str) -> None:
+    def end(self, job: str, line: str, did: Totals) -> None:
         if job in self._tasks:
             self._bars.remove_task(self._tasks.pop(job))
-        super().end(job, line)
+        super().end(job, line, did)
 
     def say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False)

@@ -144,7 +144,6 @@ def _work_in_processes(queue: Queue, options: Options, config: Path | None, *, q
 
 def _listen(lines: IO[str] | None, display: Display, totals: Totals, lock: threading.Lock) -> None:
     for line in lines or ():
-        with lock:
-            summary = relay(line, display)
-            if summary is not None:
-                totals.add(Totals(**{name: summary[name] for name in asdict(totals)}))
+        if line.endswith("\n"):  # not the last words of a killed worker
+            with lock:
+                totals.add(relay(line, display))

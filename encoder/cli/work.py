@@ -42,6 +42,8 @@ def work(
         default = options.name_sae(None, None, None)
         watch = Watch(queue, named, default, parse_select(select_text), options.stable_s)
     totals, stopped_by = work_here(queue, options, watch, None, quiet=quiet, report=report)
+    if report:  # the process that started this one has the last word
+        sys.exit(128 + stopped_by if stopped_by else 0)
     status = queue.status()
     summary = {
         **asdict(totals),
@@ -51,7 +53,7 @@ def work(
         "elapsed_s": round(time.monotonic() - began, 3),
         "out": str(root / "out"),
     }
-    finish(summary, stopped_by, retry=root, as_json=as_json or report, quiet=quiet)
+    finish(summary, stopped_by, retry=root, as_json=as_json, quiet=quiet)
 
 
 def work_here(
