@@ -292,8 +292,9 @@ def check_transformer_lens_caches(model: Any, folder: Path) -> None:
     with pytest.raises(AmbiguousError, match=r"several tensors fit: hook_embed float32\[2, 6, 8\]"):
         open_one(path, 8)
     assert open_one(path, 12, {"key": "blocks.0.mlp.hook_post"}).n_rows == 12
-    torch.save(model.run_with_cache(ids[0], remove_batch_dim=True, names_filter=hook)[1].cache_dict, path)
-    assert same_bits(whole(open_one(path, 8)), cache[hook][0])
+    _, unbatched = model.run_with_cache(ids[0], remove_batch_dim=True, names_filter=hook)
+    torch.save(unbatched.cache_dict, path)
+    assert unbatched[hook].shape == (6, 8) and same_bits(whole(open_one(path, 8)), unbatched[hook])
     torch.save(cache, path)
     with pytest.raises(ShardError, match=r"needs pickle.*transformer_lens.*save only tensors"):
         open_one(path, 8)
