@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.kernel_data import D, make_rows, make_sae, make_weights, with_massive, with_sinks
 from encoder.kernels.calibrate import PRECISIONS, int8_is_exact
-from encoder.kernels.cpu import PRODUCT_DTYPES, TILE_ROWS, CpuKernel, Stages
+from encoder.kernels.cpu import PRODUCT_DTYPES, CpuKernel, Stages, tile_rows
 from encoder.kernels.operand import DTYPES
 from encoder.kernels.reference import ReferenceKernel
 
@@ -67,13 +67,13 @@ class Screened:
 
 def bytes_moved(precision: str, d_sae: int, hits: float, candidates: float, nnz: float) -> dict[str, float]:
     """Return kilobytes a token, by stage; hits, candidates and nnz are counts a token."""
-    size, out = DTYPES[precision].itemsize, PRODUCT_DTYPES[precision].itemsize
+    size, out, n_rows = DTYPES[precision].itemsize, PRODUCT_DTYPES[precision].itemsize, tile_rows(precision)
     n_bytes = {
         "rows: read, their operand written and read": 4 * D + 2 * size * D,
-        f"weights' operand, once for {TILE_ROWS} rows": size * D * d_sae / TILE_ROWS,
+        "weights' operand, once a tile of rows": size * D * d_sae / n_rows,
         "product, written and scanned": 2 * out * d_sae,
         "rows of hits": 4 * D * hits,
-        f"weights of hits, at most once for {TILE_ROWS} rows": 4 * D * min(hits, d_sae / TILE_ROWS),
+        "weights of hits, at most once a tile of rows": 4 * D * min(hits, d_sae / n_rows),
         "hits, candidates and CSR, written and read": 2 * (4 * hits + 2 * 12 * candidates + 8 * nnz),
     }
     return {what: count / 1e3 for what, count in n_bytes.items()}

@@ -12,7 +12,7 @@ from benchmarks.kernel_data import D, make_rows, make_sae, make_weights, with_l0
 from benchmarks.kernel_others import others, wrong_decisions
 from benchmarks.kernel_plots import BF16, draw
 from benchmarks.kernel_screen import bytes_moved
-from encoder.kernels.cpu import TILE_ROWS, CpuKernel
+from encoder.kernels.cpu import CpuKernel, tile_rows
 from encoder.kernels.operand import find_massive
 
 
@@ -75,7 +75,7 @@ def test_bytes_are_those_of_the_shapes() -> None:
     moved = bytes_moved("int8", 16_384, hits=300, candidates=100, nnz=100)
     assert list(moved.values()) == [
         (4 + 2) * D / 1e3,
-        D * 16_384 / TILE_ROWS / 1e3,
+        D * 16_384 / tile_rows("int8") / 1e3,
         2 * 4 * 16_384 / 1e3,
         4 * D * 300 / 1e3,
         4 * D * 32 / 1e3,

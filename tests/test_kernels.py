@@ -14,11 +14,13 @@ from kernel_cases import assert_equal_bytes, assert_same, hard_rows, make_sae, r
 
 from encoder.csr import Csr
 from encoder.errors import InputError
+from encoder.kernels import cpu
 from encoder.kernels.calibrate import PRECISIONS, Choice, int8_is_exact, screen_precision
 from encoder.kernels.cpu import CpuKernel
 from encoder.kernels.exact import exact_h
 from encoder.kernels.operand import find_massive
 from encoder.kernels.reference import ReferenceKernel
+from encoder.kernels.trial import MIN_ROWS, seconds_of_passes
 from encoder.sae import LoadedSae
 
 SCREENS = [
@@ -206,12 +208,45 @@ def test_any_finite_numbers_equal_the_truth(data: st.DataObject) -> None:
         np.testing.assert_array_equal(found.indices, truth.indices)
 
 
+def test_the_first_rows_decide_between_near_contenders(monkeypatch: pytest.MonkeyPatch) -> None:
+    sae, x = random_sae(100, 1500), _rows(400, 100)
+    names, truth = PRECISIONS if int8_is_exact() else PRECISIONS[1:], ReferenceKernel(sae).encode(x)
+    for fastest in names:
+        kernel = CpuKernel(sae)
+        kernel.choice = Choice(names[0], "a guess", contenders=names)
+        monkeypatch.setattr(
+            cpu, "seconds_of_passes", lambda *_, it=fastest: {name: 2.0 - (name == it) for name in names}
+        )
+        assert_same(kernel.encode(x[: MIN_ROWS - 1]), ReferenceKernel(sae).encode(x[: MIN_ROWS - 1]))
+        assert kernel.choice.reason == "a guess"  # too few rows to tell
+        kernel = CpuKernel(sae)
+        kernel.choice = Choice(names[0], "a guess", contenders=names)
+        assert_same(kernel.encode(x), truth)
+        assert kernel.choice.precision == fastest and not kernel.choice.contenders
+        assert kernel.notes[0].startswith(f"screen in {fastest}, measured on the first rows: ")
+        assert kernel.notes[0].count("takes 2.00 times as long") == len(names) - 1
+
+
+def test_a_trial_times_the_whole_pass_of_each_precision_in_turns() -> None:
+    sae, x = random_sae(100, 1500), _rows(300, 100)
+    names, kernel = PRECISIONS if int8_is_exact() else PRECISIONS[1:], CpuKernel(sae)
+    rule, ticks = (kernel._weights, kernel._decider.b_enc, kernel._limits), iter(range(1000))
+    taken = seconds_of_passes(names, x.numpy(), *rule, np.array([3]), kernel._threads, lambda: next(ticks) ** 2)
+    n = len(names)
+    assert taken == {
+        name: 2 * (2 * (n + i)) + 1 for i, name in enumerate(names)
+    }  # the second turn's; the first is lost
+    assert next(ticks) == 3 * 2 * n
+    assert all(one > 0 for one in seconds_of_passes(names, x.numpy(), *rule, np.array([3]), kernel._threads).values())
+
+
 def test_the_screen_is_measured_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SAEFETCH_SCREEN", raising=False)
     assert screen_precision().precision in PRECISIONS
     assert screen_precision(without_int8=True).precision != "int8"
     assert screen_precision("fp32").precision == "fp32"
     assert screen_precision(d_in=1).precision != "int8" != screen_precision(d_in=1 << 17).precision
+    assert screen_precision(without_int8=True).contenders == () == screen_precision("fp32").contenders
     if int8_is_exact():
         with pytest.raises(InputError, match="int8, asked for: not for 1 inputs"):
             screen_precision("int8", d_in=1)

@@ -4,6 +4,7 @@ kernel.py              the seam that all of them keep: rows in, CSR out
 reference.py           plain torch in float64: the truth in tests
 cpu.py                 int8, bfloat16 or float32 screen with a proved bound, then float64 for the few candidates
   calibrate.py         which of the three, as measured
+  trial.py             the same, on the first rows, where that leaves it open
   bound.py             the bounds of their products, proved
   operand.py           rounding rows and weights for the product; what bounds its error
   screen.py            scan, sift, rescore, put into rows (numba)

@@ -1,8 +1,10 @@
-"""Which precision the CPU's screen runs in: the fastest, as measured on this processor when the first kernel is made.
+"""Which precision the CPU's screen runs in, as measured on this processor: first the products alone, then all of it.
 
 int8 lets several times as many wrong candidates through as bfloat16 does, and bfloat16 a few more than float32; so each
-has to be enough faster to be worth that. TopK has no use for int8: its bound counts twice there, for the floor and for
-what may reach it.
+product has to be enough faster to be worth that. How much is enough depends on the caches and on the rows: where two
+products are near, the first rows decide, by a trial of the whole pass on them (`trial.py`).
+
+TopK has no use for int8: its bound counts twice there, for the floor and for what may reach it.
 """
 
 from __future__ import annotations
@@ -22,20 +24,26 @@ ENVIRONMENT = "SAEFETCH_SCREEN"
 PRECISIONS = ("int8", "bf16", "fp32")
 
 _WORTH = {("int8", "bf16"): 1.5, ("int8", "fp32"): 1.8, ("bf16", "fp32"): 1.2}
-"""How many times faster the first has to be than the second."""
+"""How many times faster the first product has to be than the second, as a guess."""
+_NEAR = 2.5
+"""Where one is more than so many times slower, there is nothing to try."""
 INT8_TERMS = range(2, 1 << 17)
 """Inputs that an int8 product may have: sums of more could overflow, and torch leaves a product of one unwritten."""
-_F, _D, _T = 512, 2048, 256
-_ROUNDS = 9
+_F, _D, _T = 256, 2048, 256
+_ROUNDS = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The precision, one of PRECISIONS, and why, in a few words. A forced one is kept, whatever it costs."""
+    """The precision, one of PRECISIONS, and why, in a few words. A forced one is kept, whatever it costs.
+
+    `contenders` are those, the chosen one among them, between which the first rows decide.
+    """
 
     precision: str
     reason: str
     is_forced: bool = False
+    contenders: tuple[str, ...] = ()
 
 
 def screen_precision(
@@ -68,8 +76,13 @@ def screen_precision(
         if all(seconds[other] > _WORTH[name, other] * seconds[name] for other in open_to[place + 1 :])
     )
     speeds = ", ".join(f"{name} {seconds['fp32'] / seconds[name]:.1f}" for name in PRECISIONS if name in seconds)
-    note = "; int8 is not for TopK" if without_int8 and "int8" in seconds else ""
-    return Choice(chosen, f"measured: speed of a product, in fp32's: {speeds}{note}")
+    reason = f"measured: speed of a product, in fp32's: {speeds}"
+    if without_int8:
+        return Choice(chosen, reason + ("; int8 is not for TopK" if "int8" in seconds else ""))
+    near = tuple(name for name in open_to if seconds[name] < _NEAR * min(seconds[other] for other in open_to))
+    if chosen not in near or len(near) == 1:
+        return Choice(chosen, reason)
+    return Choice(chosen, f"{reason}; the first rows decide between {' and '.join(near)}", contenders=near)
 
 
 @cache

@@ -23,26 +23,28 @@ import numpy as np
 import torch
 
 from encoder.csr import Csr
-from encoder.kernels.bound import U_OUT, gamma
+from encoder.kernels.bound import U_OUT
 from encoder.kernels.calibrate import Choice, screen_precision
 from encoder.kernels.floor import other_side, raise_floors
 from encoder.kernels.kernel import Kernel
 from encoder.kernels.lanes import MASK_LANES
-from encoder.kernels.operand import DTYPES, Columns, find_massive, make_columns, make_rows
+from encoder.kernels.operand import PRODUCT_DTYPES, Columns, find_massive, make_columns, make_rows, multiply
 from encoder.kernels.rule import Decider
-from encoder.kernels.screen import Hits, by_row, rescore, scan, sift
+from encoder.kernels.screen import as_array, by_row, confirm, scan
+from encoder.kernels.trial import MIN_ROWS, seconds_of_passes
 from encoder.sae import LoadedSae, Rule
 
 Array = np.ndarray[Any, Any]
 
-TILE_ROWS = 512
-CHUNK_FEATURES = 2048
-"""Features of one product: 2 MB in bfloat16 at 512 rows, which the third-level cache keeps."""
+CHUNK_FEATURES, CHUNK_BYTES = 2048, 1 << 22
+"""Features of one product, and its size, which the third-level cache keeps: 1,024 rows in bfloat16, 512 in the others.
+More rows read each feature's weights less often."""
+FIRST_ROWS = 512
+"""Rows that settle what is massive, and what is fastest."""
 TOP_TILE_ELEMENTS = 1 << 22
 """TopK keeps the products of a whole tile: 8 MB in bfloat16, or 64 rows if that is more."""
 WASTED_SHARE = 1 / 16
 """Sifting this share of all features takes as long as int8's product saves, at any d_in: 0.2 µs a hit at 2,304."""
-PRODUCT_DTYPES = DTYPES | {"int8": torch.int32}
 STAGES = ("operand", "product", "floor", "scan", "rescore", "assemble")
 
 
@@ -93,12 +95,22 @@ class CpuKernel(Kernel):
         """Encode x [T, D] float32, which has been through the SAE's preprocessing."""
         x = x.contiguous()
         columns = self._columns_for(x)
-        size = min(self._tile_rows, -(-max(1, len(x)) // self._n_threads))
+        size = min(self._tile_rows(columns), -(-max(1, len(x)) // self._n_threads))
         size = -(-size // MASK_LANES) * MASK_LANES
         tiles = [x[start : start + size] for start in range(0, len(x), size)]
         parts = list(self._threads.map(lambda tile: self._tile(tile, columns), tiles))
         self._reconsider()
         return Csr.concatenate(parts, self._sae.d_sae)
+
+    def _settle(self, x: Array, massive: Array) -> None:
+        """Let the first rows decide between the screen's contenders."""
+        names, arrays = self.choice.contenders, (self._decider.b_enc, self._limits)
+        seconds = seconds_of_passes(names, x, self._weights, *arrays, massive, self._threads)
+        precision = min(names, key=seconds.__getitem__)
+        others = [f"{name} takes {seconds[name] / seconds[precision]:.2f} times as long" for name in names]
+        others.pop(names.index(precision))
+        self.choice = Choice(precision, f"measured on the first rows: {', '.join(others)}")
+        self.notes += (f"screen in {precision}, {self.choice.reason}",)
 
     def _reconsider(self) -> None:
         """Give int8 up for the next best where it lets so much through that it costs more than it saves."""
@@ -111,18 +123,22 @@ class CpuKernel(Kernel):
             self.choice, self._columns = Choice(precision, reason), None
             self.notes += (f"screen in {precision}: {reason}",)
 
-    @property
-    def _tile_rows(self) -> int:
+    def _tile_rows(self, columns: Columns) -> int:
+        n_rows = tile_rows(columns.precision)
         if self._rule.k is None:
-            return TILE_ROWS
-        return max(MASK_LANES, min(TILE_ROWS, TOP_TILE_ELEMENTS // max(1, self._sae.d_sae)))
+            return n_rows
+        return max(MASK_LANES, min(n_rows, TOP_TILE_ELEMENTS // max(1, self._sae.d_sae)))
 
     def _columns_for(self, x: torch.Tensor) -> Columns:
-        """Return the features' operand; the first rows that come tell which inputs are massive."""
+        """Return the features' operand; the first rows that come tell which inputs are massive, and what is fastest."""
         with self._lock:
             if self._columns is None:
+                massive = find_massive(x[:FIRST_ROWS])
+                if self.choice.contenders and len(x) >= MIN_ROWS:
+                    self._settle(x[:FIRST_ROWS].numpy(), massive)
                 precision = self.choice.precision
-                massive = find_massive(x[:TILE_ROWS]) if precision != "fp32" else np.zeros(0, np.int64)
+                if precision == "fp32":
+                    massive = massive[:0]
                 columns = make_columns(
                     self._weights, massive, precision, self._limits, self._floor_factors, self._threads
                 )
@@ -144,8 +160,7 @@ class CpuKernel(Kernel):
 
         def product(chunk: slice) -> torch.Tensor:
             out = products[chunk] if keeps_all else products[: chunk.stop - chunk.start]
-            multiply = torch._int_mm if columns.precision == "int8" else torch.mm
-            multiply(columns.operand[chunk], rows.operand.T, out=out)
+            multiply(columns, chunk, rows, out)
             clock.spent("product")
             return out
 
@@ -153,30 +168,29 @@ class CpuKernel(Kernel):
             heaps = np.zeros((n_rows, min(self._rule.k, n_features)), np.float32)
             unit = (self._decider.scale * columns.scales).astype(np.float32)
             for chunk in chunks:
-                part = _array(product(chunk))
+                part = as_array(product(chunk))
                 raise_floors(part, rows.terms, other_side(columns.factors[chunk]), u_out, unit[chunk], n_rows, heaps)
                 clock.spent("floor")
         hits, found = [], np.empty(min(CHUNK_FEATURES, n_features) * n_padded, np.int32)
         n_found = 0
         for chunk in chunks:
-            part = _array(products[chunk] if keeps_all else product(chunk))
+            part = as_array(products[chunk] if keeps_all else product(chunk))
             counts = np.empty(len(part), np.int64)
-            n_hits = scan(part, rows.terms, columns.factors[chunk], u_out, n_rows, found, counts)
+            n_found += scan(part, rows.terms, columns.factors[chunk], u_out, n_rows, found, counts)
             clock.spent("scan")
-            n_found += n_hits
-            weights, b_enc, values = self._weights[chunk].numpy(), self._decider.b_enc[chunk], np.empty(n_hits)
-            if columns.precision == "int8":
-                bounds = self._limits[chunk], rows.norms, columns.norms[chunk], gamma(data.shape[1])
-                n_hits = sift(data, weights, b_enc, *bounds, found, counts, values)
-            else:
-                rescore(data, weights, b_enc, found, counts, values)
-            hits.append(Hits(found[:n_hits].copy(), counts, values[:n_hits].copy()))
+            rule = self._decider.weights, self._decider.b_enc, self._limits
+            hits.append(confirm(data, rows, columns, chunk, *rule, found, counts))
             clock.spent("rescore")
         features = self._decider.decide(data, rows.norms, by_row(hits, n_rows))
         clock.spent("assemble")
         with self._lock:
             self.stages.add(clock.seconds, n_rows, n_found, sum(len(part.rows) for part in hits))
         return features
+
+
+def tile_rows(precision: str) -> int:
+    """Return how many rows go through the kernel together, at most."""
+    return CHUNK_BYTES // (CHUNK_FEATURES * PRODUCT_DTYPES[precision].itemsize)
 
 
 class _StageClock:
@@ -189,12 +203,6 @@ class _StageClock:
         now = time.perf_counter()
         self.seconds[stage] += now - self._last
         self._last = now
-
-
-def _array(product: torch.Tensor) -> Array:
-    """Show a product to numba, which does not know bfloat16: its bits."""
-    bits: Array = (product.view(torch.uint16) if product.dtype == torch.bfloat16 else product).numpy()
-    return bits
 
 
 def _limits(rule: Rule) -> tuple[Array, Array]:

@@ -31,6 +31,7 @@ from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, TINY, Norms, downwards,
 Array = np.ndarray[Any, Any]
 
 DTYPES = {"int8": torch.int8, "bf16": torch.bfloat16, "fp32": torch.float32}
+PRODUCT_DTYPES = DTYPES | {"int8": torch.int32}
 N_TERMS = 5
 MAX_MASSIVE = 8
 MASSIVE_SHARE = 16
@@ -101,6 +102,12 @@ def make_rows(x: Array, columns: Columns, n_padded: int) -> Rows:
     terms[:, :n_rows][:, ~safe] = np.nan
     terms[4, :n_rows] = 0
     return Rows(operand, terms, bounds.whole)
+
+
+def multiply(columns: Columns, chunk: slice, rows: Rows, out: torch.Tensor) -> None:
+    """Compute the product of a chunk of features with rows: out [features, P], of PRODUCT_DTYPES."""
+    product = torch._int_mm if columns.precision == "int8" else torch.mm
+    product(columns.operand[chunk], rows.operand.T, out=out)
 
 
 def find_massive(x: torch.Tensor) -> Array:

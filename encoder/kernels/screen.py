@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from encoder.compiled import compiled
-from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, UNDERFLOW_FACTOR
+from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, UNDERFLOW_FACTOR, gamma
 from encoder.kernels.lanes import MASK_LANES, dot, dot_float32, lowest_bit, reaching
+from encoder.kernels.operand import Columns, Rows
 
 Array = np.ndarray[Any, Any]
 
@@ -57,6 +59,37 @@ def by_row(hits: list[Hits], n_rows: int) -> Candidates:
         _transpose(part.rows, part.counts, part.values, first, place, indices, values)
         first += len(part.counts)
     return Candidates(indptr, indices, values)
+
+
+def confirm(
+    x: Array,
+    rows: Rows,
+    columns: Columns,
+    chunk: slice,
+    weights: Array,
+    b_enc: Array,
+    limits: Array,
+    found: Array,
+    counts: Array,
+) -> Hits:
+    """Return what is left of a chunk's hits, with their float64 values; `found` and `counts` are as `scan` left them.
+
+    x [T, D], weights [F, D], b_enc and limits float64 [F], of which the chunk is taken.
+    """
+    n_hits = int(counts.sum())
+    values = np.empty(n_hits)
+    if columns.precision == "int8":
+        bounds = limits[chunk], rows.norms, columns.norms[chunk], gamma(x.shape[1])
+        n_hits = sift(x, weights[chunk], b_enc[chunk], *bounds, found, counts, values)
+    else:
+        rescore(x, weights[chunk], b_enc[chunk], found, counts, values)
+    return Hits(found[:n_hits].copy(), counts, values[:n_hits].copy())
+
+
+def as_array(product: torch.Tensor) -> Array:
+    """Show a product to numba, which does not know bfloat16: its bits."""
+    bits: Array = (product.view(torch.uint16) if product.dtype == torch.bfloat16 else product).numpy()
+    return bits
 
 
 @compiled()
