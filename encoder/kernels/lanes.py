@@ -22,27 +22,43 @@ MASK_LANES = 64
 cgutils: Any = _cgutils
 intrinsic: Any = _intrinsic
 
-_F32, _F64, _I16, _I32, _I64 = ir.FloatType(), ir.DoubleType(), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_F32, _F64 = ir.FloatType(), ir.DoubleType()
+_I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+_LINE = 16  # float32 numbers of a cache line
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def dot(typing: Any, x: Any, w: Any, x_start: Any, w_start: Any, n: Any) -> Any:
     """Return sum x[x_start + i] * w[w_start + i], i < n, in float64; x, w flat float32. The products are exact."""
-    return types.float64(x, w, types.int64, types.int64, types.int64), _dot_of(_F64, 8)
+    integers = types.int64
+    return types.float64(x, w, integers, integers, integers), _dot_of(_F64, 8)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def dot_ahead(typing: Any, x: Any, w: Any, x_start: Any, w_start: Any, n: Any, x_next: Any, w_next: Any) -> Any:
+    """Return `dot`, and ask for what the next one will read: x from x_next on, w from w_next on."""
+    integers = types.int64
+    return types.float64(x, w, integers, integers, integers, integers, integers), _dot_of(_F64, 8)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def dot_float32(typing: Any, x: Any, w: Any, x_start: Any, w_start: Any, n: Any) -> Any:
     """Return the same in float32, in 64 lanes: near enough to rule out, not to decide."""
-    return types.float32(x, w, types.int64, types.int64, types.int64), _dot_of(_F32, 16)
+    integers = types.int64
+    return types.float32(x, w, integers, integers, integers), _dot_of(_F32, 16)
 
 
 def _dot_of(wide: Any, width: int) -> Any:
-    """Return the code of a dot product with sums of type `wide`, in four vectors of `width`."""
+    """Return the code of a dot product with sums of type `wide`, in four vectors of `width`.
+
+    Two more arguments are where the next one begins. Rows are read at random, which no processor foresees: it waits
+    anew at each of a row's pages.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x_at, w_at = (_pointer(context, builder, signature.args[i], args[i], args[i + 2]) for i in (0, 1))
         n, vector = args[4], ir.VectorType(wide, width)
+        following = [_pointer(context, builder, signature.args[i], args[i], at) for i, at in enumerate(args[5:])]
         sums = [cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * width)) for _ in range(4)]
 
         def load(start: Any, at: Any, kind: Any, wide_kind: Any) -> Any:
@@ -57,6 +73,9 @@ def _dot_of(wide: Any, width: int) -> Any:
         blocks = builder.sdiv(n, ir.Constant(_I64, 4 * width))
         with cgutils.for_range(builder, blocks, intp=_I64) as loop:
             first = builder.mul(loop.index, ir.Constant(_I64, 4 * width))
+            for start in following:
+                for line in range(0, 4 * width, _LINE):
+                    _prefetch(builder, builder.gep(start, [builder.add(first, ir.Constant(_I64, line))]))
             for part, total in enumerate(sums):
                 add(total, builder.add(first, ir.Constant(_I64, width * part)), ir.VectorType(_F32, width), vector)
         a, b, c, d = (builder.load(total) for total in sums)
@@ -161,6 +180,14 @@ def as_float32(typing: Any, value: Any) -> Any:
         return builder.sitofp(args[0], _F32) if signature.args[0] == types.int32 else args[0]
 
     return types.float32(value), generate
+
+
+def _prefetch(builder: Any, address: Any) -> None:
+    """Ask for a cache line, into all levels; an address that is not there is no error."""
+    kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    is_write, locality, is_data = (ir.Constant(_I32, flag) for flag in (0, 3, 1))
+    builder.call(function, [builder.bitcast(address, _I8.as_pointer()), is_write, locality, is_data])
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, start: Any) -> Any:

@@ -20,7 +20,7 @@ import torch
 
 from encoder.compiled import compiled
 from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, UNDERFLOW_FACTOR, gamma
-from encoder.kernels.lanes import MASK_LANES, dot, dot_float32, lowest_bit, reaching
+from encoder.kernels.lanes import MASK_LANES, dot, dot_ahead, dot_float32, lowest_bit, reaching
 from encoder.kernels.operand import Columns, Rows
 
 Array = np.ndarray[Any, Any]
@@ -163,9 +163,11 @@ def sift(
 def rescore(x: Array, weights: Array, b_enc: Array, rows: Array, counts: Array, values: Array) -> None:
     """Compute h = x.w + b of hits: x [T, D], weights [F, D] float32, b_enc float64 [F] -> values float64 [nnz]."""
     d_in, flat_x, flat_w, n = x.shape[1], x.reshape(-1), weights.reshape(-1), 0
+    last_hit, last_feature = len(values) - 1, len(counts) - 1
     for j in range(len(counts)):
-        for _ in range(counts[j]):
-            values[n] = dot(flat_x, flat_w, rows[n] * d_in, j * d_in, d_in) + b_enc[j]
+        for left in range(counts[j] - 1, -1, -1):
+            x_next, w_next = rows[min(n + 1, last_hit)] * d_in, (j if left else min(j + 1, last_feature)) * d_in
+            values[n] = dot_ahead(flat_x, flat_w, rows[n] * d_in, j * d_in, d_in, x_next, w_next) + b_enc[j]
             n += 1
 
 
