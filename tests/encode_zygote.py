@@ -83,12 +83,13 @@ class Zygote:
         return running.wait(), running
 
 
-def wait_for(condition: Any, limit_s: float = 60.0) -> None:
-    """Wait for something that another process brings about."""
+def wait_for(condition: Any, limit_s: float = 60.0) -> Any:
+    """Wait for something that another process brings about, and return it."""
     deadline = time.monotonic() + limit_s
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.002)
+    return found
 
 
 def _in_the_fork(argv: list[str], folder: str, offline: bool) -> None:

@@ -5,7 +5,6 @@ Shards of several formats, results compared byte by byte with those of an undist
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
 import signal
@@ -241,9 +240,9 @@ def at_work(site: Site, worker: psutil.Process) -> bool:
     return any(f"-{worker.pid}-" in one.owner and not one.to for one in claims)
 
 
-def done_by(site: Site, worker: psutil.Process) -> list[str]:
-    tickets = [json.loads(path.read_bytes()) for path in (site.root / "done").glob("*.json")]
-    return [ticket["job"] for ticket in tickets if f"-{worker.pid}-" in ticket["worker"]]
+def has_done_one(site: Site, worker: psutil.Process) -> bool:
+    tickets = (json.loads(path.read_bytes()) for path in (site.root / "done").glob("*.json"))
+    return any(f"-{worker.pid}-" in ticket["worker"] for ticket in tickets)
 
 
 def test_a_run_of_two_workers_survives_the_death_of_one(
@@ -252,15 +251,12 @@ def test_a_run_of_two_workers_survives_the_death_of_one(
     """The other one does what the dead one was at; what it had done before is counted."""
     site = elsewhere(long_site, tmp_path / "x")
     parent = start_two(site, zygote)
-    victims: list[psutil.Process] = []
 
-    def stop_one() -> bool:
-        ready = (one for one in workers_below(parent.pid) if done_by(site, one) and stopped_at_work(site, one))
-        victims.extend(itertools.islice(ready, 1))
-        return bool(victims)
+    def stop_one() -> psutil.Process | None:
+        workers = workers_below(parent.pid)
+        return next((one for one in workers if has_done_one(site, one) and stopped_at_work(site, one)), None)
 
-    wait_for(stop_one)
-    victims[0].kill()
+    wait_for(stop_one).kill()
     assert parent.wait() == 0, parent.err
     said = json.loads(parent.out)
     assert (said["done"], said["shards"], said["rows"], said["failed"]) == (4, 4, 4800, 0)

@@ -14,7 +14,7 @@ from kernel_cases import assert_equal_bytes, assert_same, hard_rows, make_sae, r
 
 from encoder.csr import Csr
 from encoder.errors import InputError
-from encoder.kernels import cpu
+from encoder.kernels import calibrate, cpu
 from encoder.kernels.calibrate import PRECISIONS, Choice, int8_is_exact, screen_precision
 from encoder.kernels.cpu import CpuKernel
 from encoder.kernels.exact import exact_h
@@ -219,10 +219,8 @@ def test_the_first_rows_decide_between_near_contenders(monkeypatch: pytest.Monke
         )
         assert_same(kernel.encode(x[: MIN_ROWS - 1]), ReferenceKernel(sae).encode(x[: MIN_ROWS - 1]))
         assert kernel.choice.reason == "a guess"  # too few rows to tell
-        kernel = CpuKernel(sae)
-        kernel.choice = Choice(names[0], "a guess", contenders=names)
         assert_same(kernel.encode(x), truth)
-        assert kernel.choice.precision == fastest and not kernel.choice.contenders
+        assert kernel.choice.precision == fastest == kernel._columns_for(x).precision and not kernel.choice.contenders
         assert kernel.notes[0].startswith(f"screen in {fastest}, measured on the first rows: ")
         assert kernel.notes[0].count("takes 2.00 times as long") == len(names) - 1
 
@@ -232,12 +230,32 @@ def test_a_trial_times_the_whole_pass_of_each_precision_in_turns() -> None:
     names, kernel = PRECISIONS if int8_is_exact() else PRECISIONS[1:], CpuKernel(sae)
     rule, ticks = (kernel._weights, kernel._decider.b_enc, kernel._limits), iter(range(1000))
     taken = seconds_of_passes(names, x.numpy(), *rule, np.array([3]), kernel._threads, lambda: next(ticks) ** 2)
-    n = len(names)
-    assert taken == {
-        name: 2 * (2 * (n + i)) + 1 for i, name in enumerate(names)
-    }  # the second turn's; the first is lost
+    n = len(
+        names
+    )  # a tick from 2 k to 2 k + 1 takes 4 k + 1; the first round is lost, of the others the earlier takes less
+    assert taken == {name: 4 * (n + i) + 1 for i, name in enumerate(names)}
     assert next(ticks) == 3 * 2 * n
     assert all(one > 0 for one in seconds_of_passes(names, x.numpy(), *rule, np.array([3]), kernel._threads).values())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen", "contenders"),
+    [
+        ({"int8": 1.0, "bf16": 1.7, "fp32": 9.0}, "int8", ("int8", "bf16")),  # AMX
+        ({"int8": 1.0, "bf16": 1.4, "fp32": 4.0}, "bf16", ("int8", "bf16")),
+        ({"int8": 1.0, "bf16": 1.8, "fp32": 2.0}, "int8", ("int8", "bf16", "fp32")),
+        ({"int8": 1.0, "bf16": 6.0, "fp32": 3.0}, "int8", ()),  # VNNI, and bfloat16 emulated
+        ({"bf16": 6.0, "fp32": 1.0}, "fp32", ()),
+    ],
+)
+def test_near_products_are_left_to_the_first_rows(
+    seconds: dict[str, float], chosen: str, contenders: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SAEFETCH_SCREEN", raising=False)
+    monkeypatch.setattr(calibrate, "_measured", lambda _: seconds)
+    choice = screen_precision()
+    assert (choice.precision, choice.contenders) == (chosen, contenders)
+    assert ("the first rows decide" in choice.reason) == bool(contenders)
 
 
 def test_the_screen_is_measured_or_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 
@@ -79,8 +79,9 @@ def screen_precision(
     reason = f"measured: speed of a product, in fp32's: {speeds}"
     if without_int8:
         return Choice(chosen, reason + ("; int8 is not for TopK" if "int8" in seconds else ""))
-    near = tuple(name for name in open_to if seconds[name] < _NEAR * min(seconds[other] for other in open_to))
-    if chosen not in near or len(near) == 1:
+    fastest = min(seconds[name] for name in open_to)
+    near = tuple(name for name in open_to if seconds[name] < _NEAR * fastest)  # the chosen one is: _WORTH is less
+    if len(near) == 1:
         return Choice(chosen, reason)
     return Choice(chosen, f"{reason}; the first rows decide between {' and '.join(near)}", contenders=near)
 
@@ -110,11 +111,19 @@ def _measured(clock: Callable[[], float]) -> dict[str, float]:
 def _time_products(clock: Callable[[], float]) -> dict[str, float]:
     dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32} | ({"int8": torch.int8} if int8_is_exact() else {})
     operands = {name: (torch.ones(_F, _D).to(dtype), torch.ones(_T, _D).to(dtype)) for name, dtype in dtypes.items()}
-    times: dict[str, list[float]] = {name: [] for name in dtypes}
-    for _ in range(_ROUNDS + 1):  # in turns, so that a busy moment is nobody's alone
-        for name, (weights, rows) in operands.items():
-            multiply = torch._int_mm if name == "int8" else torch.mm
+    multiply = {name: torch._int_mm if name == "int8" else torch.mm for name in dtypes}
+    calls = {name: partial(multiply[name], weights, rows.T) for name, (weights, rows) in operands.items()}
+    return seconds_in_turns(calls, _ROUNDS, clock)
+
+
+def seconds_in_turns(
+    calls: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Return the least seconds that each call took, but for a first round, which builds code and fills caches."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(1 + rounds):  # in turns, so that a busy moment is nobody's alone
+        for name, call in calls.items():
             began = clock()
-            multiply(weights, rows.T)
+            call()
             times[name].append(clock() - began)
-    return {name: max(min(taken[1:]), 1e-9) for name, taken in times.items()}  # the first one builds its code
+    return {name: max(min(taken[1:]), 1e-9) for name, taken in times.items()}

@@ -132,9 +132,10 @@ class CpuKernel(Kernel):
     def _columns_for(self, x: torch.Tensor) -> Columns:
         """Return the features' operand; the first rows that come tell which inputs are massive, and what is fastest."""
         with self._lock:
-            if self._columns is None:
+            is_open = bool(self.choice.contenders) and len(x) >= MIN_ROWS
+            if self._columns is None or is_open:
                 massive = find_massive(x[:FIRST_ROWS])
-                if self.choice.contenders and len(x) >= MIN_ROWS:
+                if is_open:
                     self._settle(x[:FIRST_ROWS].numpy(), massive)
                 precision = self.choice.precision
                 if precision == "fp32":
@@ -176,10 +177,11 @@ class CpuKernel(Kernel):
         for chunk in chunks:
             part = as_array(products[chunk] if keeps_all else product(chunk))
             counts = np.empty(len(part), np.int64)
-            n_found += scan(part, rows.terms, columns.factors[chunk], u_out, n_rows, found, counts)
+            n_hits = scan(part, rows.terms, columns.factors[chunk], u_out, n_rows, found, counts)
+            n_found += n_hits
             clock.spent("scan")
             rule = self._decider.weights, self._decider.b_enc, self._limits
-            hits.append(confirm(data, rows, columns, chunk, *rule, found, counts))
+            hits.append(confirm(data, rows, columns, chunk, *rule, found[:n_hits], counts))
             clock.spent("rescore")
         features = self._decider.decide(data, rows.norms, by_row(hits, n_rows))
         clock.spent("assemble")

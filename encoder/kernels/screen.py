@@ -72,12 +72,11 @@ def confirm(
     found: Array,
     counts: Array,
 ) -> Hits:
-    """Return what is left of a chunk's hits, with their float64 values; `found` and `counts` are as `scan` left them.
+    """Return what is left of a chunk's hits, with their float64 values; `found` and `counts` are what `scan` wrote.
 
     x [T, D], weights [F, D], b_enc and limits float64 [F], of which the chunk is taken.
     """
-    n_hits = int(counts.sum())
-    values = np.empty(n_hits)
+    n_hits, values = len(found), np.empty(len(found))
     if columns.precision == "int8":
         bounds = limits[chunk], rows.norms, columns.norms[chunk], gamma(x.shape[1])
         n_hits = sift(x, weights[chunk], b_enc[chunk], *bounds, found, counts, values)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from encoder.kernels.bound import U_OUT
+from encoder.kernels.calibrate import seconds_in_turns
 from encoder.kernels.lanes import MASK_LANES
 from encoder.kernels.operand import PRODUCT_DTYPES, make_columns, make_rows, multiply
 from encoder.kernels.screen import as_array, confirm, scan
@@ -52,19 +53,10 @@ def seconds_of_passes(
 
         def run() -> object:
             multiply(columns, chunk, rows, out)
-            scan(as_array(out), rows.terms, columns.factors, u_out, len(x), found, counts)
-            return confirm(x, rows, columns, chunk, some.numpy(), b_enc, limits, found, counts)
+            n_hits = scan(as_array(out), rows.terms, columns.factors, u_out, len(x), found, counts)
+            return confirm(x, rows, columns, chunk, some.numpy(), b_enc, limits, found[:n_hits], counts)
 
         return run
 
-    return threads.submit(_time, {name: pass_of(name) for name in names}, clock).result()
-
-
-def _time(calls: dict[str, Callable[[], object]], clock: Callable[[], float]) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(1 + _ROUNDS):  # in turns, so that a busy moment is nobody's alone
-        for name, call in calls.items():
-            began = clock()
-            call()
-            times[name].append(clock() - began)
-    return {name: max(min(taken[1:]), 1e-9) for name, taken in times.items()}  # the first one fills the caches
+    passes = {name: pass_of(name) for name in names}
+    return threads.submit(seconds_in_turns, passes, _ROUNDS, clock).result()
