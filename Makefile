@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	@$(BIN)/python -m dashboard.demo $(ARGS)
+	@$(BIN)/python -m demo $(ARGS)
 
 download: setup
 	@$(BIN)/saefetch download $(SAE_FLAGS) $(if $(NEURONPEDIA_ID),--neuronpedia-id '$(NEURONPEDIA_ID)') $(ARGS)

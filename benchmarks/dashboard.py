@@ -31,14 +31,14 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from benchmarks.report import Aim, describe_machine, write_results
-from encoder.csr import Csr, CsrWriter
-from encoder.feature_index.build import build_index
+from encoder.file.csr import Csr, CsrWriter
+from encoder.index.build import build_index
 from encoder.shard import Tokens
 from saefetch.decode import Rows
 from saefetch.explanations import Preference
-from saefetch.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID, sae_folder
+from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID, sae_folder
 from saefetch.search import build
-from saefetch.store import Answers, Store
+from saefetch.store.store import Answers, Store
 
 NEURONPEDIA_ID = "gemma-2-2b/16-gemmascope-res-16k"
 LIBRARIES = ("aiohttp", "numpy", "orjson", "saefetch", "scipy")

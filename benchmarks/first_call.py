@@ -64,8 +64,8 @@ def first_calls() -> list[FirstCall]:
 def main() -> None:
     began = time.perf_counter()
     from benchmarks.kernel_data import make_rows, make_sae, make_weights
-    from encoder.kernels.calibrate import int8_is_exact
-    from encoder.kernels.cpu import CpuKernel
+    from encoder.kernels.cpu.calibrate import int8_is_exact
+    from encoder.kernels.cpu.kernel import CpuKernel
 
     imported = time.perf_counter()
     weights = make_weights(D_SAE, l0=10)

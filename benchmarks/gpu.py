@@ -32,9 +32,9 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from encoder.csr import Csr
-    from encoder.kernels.triton_kernel import TritonKernel
-    from encoder.sae import LoadedSae
+    from encoder.file.csr import Csr
+    from encoder.kernels.gpu.triton_kernel import TritonKernel
+    from encoder.sae.sae import LoadedSae
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, INPUT_SETS = 20, 4
@@ -100,7 +100,7 @@ def make_sae(size: Size, k: int | None) -> LoadedSae:
     """Make a random SAE with an L0 of about 100 at full size, through SAELens, so that `encode` can be compared."""
     from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
 
-    from encoder.sae import LoadedSae, Rule
+    from encoder.sae.sae import LoadedSae, Rule
 
     made = torch.Generator().manual_seed(0)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -157,10 +157,10 @@ def ceilings(bench: Bench) -> float | None:
 
 def stages(bench: Bench, kernel: TritonKernel, xs: list[torch.Tensor], label: str, peak: float | None) -> None:
     """Time each stage of one tile, and the whole tile."""
-    from encoder.kernels.triton_candidates import bounds, expand
-    from encoder.kernels.triton_rescore import rescore
-    from encoder.kernels.triton_rows import scale_rows
-    from encoder.kernels.triton_screen import screen
+    from encoder.kernels.gpu.triton_candidates import bounds, expand
+    from encoder.kernels.gpu.triton_rescore import rescore
+    from encoder.kernels.gpu.triton_rows import scale_rows
+    from encoder.kernels.gpu.triton_screen import screen
 
     size, blocks, columns = bench.size, kernel.blocks, kernel.columns
     tiles = [kernel.sae.prepare(x.to(bench.device)).contiguous() for x in xs]
@@ -272,8 +272,8 @@ def main() -> None:
     if flags.smoke:
         os.environ["TRITON_INTERPRET"] = "1"  # heeded when Triton is first imported, which is below
     bench = Bench(torch.device("cpu" if flags.smoke else "cuda"), SMOKE if flags.smoke else FULL)
-    from encoder.kernels.triton_kernel import TritonKernel
-    from encoder.kernels.triton_screen import Blocks
+    from encoder.kernels.gpu.triton_kernel import TritonKernel
+    from encoder.kernels.gpu.triton_screen import Blocks
 
     check(bench)
     peak = ceilings(bench)

@@ -29,7 +29,7 @@ from benchmarks.kernel_data import make_rows, make_sae, make_weights
 from benchmarks.kernel_others import Wrong, others, wrong_decisions
 from benchmarks.kernel_screen import Screened, screens
 from benchmarks.report import RESULTS, describe_machine, result_name, write_results
-from encoder.kernels.cpu import CpuKernel
+from encoder.kernels.cpu.kernel import CpuKernel
 
 N_THREADS, ROUNDS = 2, 3
 LIBRARIES = ("numba", "numpy", "sae-lens", "saefetch", "scipy", "torch")

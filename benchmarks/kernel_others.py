@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from encoder.csr import Csr
-from encoder.sae import LoadedSae
+from encoder.file.csr import Csr
+from encoder.sae.sae import LoadedSae
 
 CLOSE_TO_ZERO = 1e-5
 

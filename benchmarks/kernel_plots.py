@@ -20,7 +20,7 @@ from benchmarks.kernel import LIBRARIES, N_THREADS, OURS, in_turns
 from benchmarks.kernel_data import Weights, make_rows, make_sae, make_weights, with_l0
 from benchmarks.kernel_others import others
 from benchmarks.report import RESULTS, describe_machine, result_name, write_results
-from encoder.kernels.cpu import CpuKernel
+from encoder.kernels.cpu.kernel import CpuKernel
 
 PLOT = Path(__file__).parent.parent / "docs" / "kernel-cost.svg"
 ROUNDS = 3

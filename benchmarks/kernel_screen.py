@@ -14,9 +14,9 @@ from statistics import median
 import numpy as np
 
 from benchmarks.kernel_data import D, make_rows, make_sae, make_weights, with_massive, with_sinks
-from encoder.kernels.calibrate import PRECISIONS, int8_is_exact
-from encoder.kernels.cpu import PRODUCT_DTYPES, CpuKernel, Stages, tile_rows
-from encoder.kernels.operand import DTYPES
+from encoder.kernels.cpu.calibrate import PRECISIONS, int8_is_exact
+from encoder.kernels.cpu.kernel import PRODUCT_DTYPES, CpuKernel, Stages, tile_rows
+from encoder.kernels.cpu.operand import DTYPES
 from encoder.kernels.reference import ReferenceKernel
 
 F = 16_384

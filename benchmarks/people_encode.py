@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from scipy.sparse import csr_matrix, save_npz, vstack
 
-from encoder.load import load_sae
+from encoder.sae.load import load_sae
 
 BATCH = 4096
 

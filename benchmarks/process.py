@@ -92,7 +92,7 @@ def standin(folder: Path, *flags: str | Path) -> Iterator[dict[str, str]]:
     """Start a stand-in with these flags; yield its `api_url` and `export_url`."""
     ready = folder / "ready.json"
     ready.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "saefetch.standin", "--ready-file", ready, *flags]
+    command = [sys.executable, "-m", "standin", "--ready-file", ready, *flags]
     process = subprocess.Popen([str(part) for part in command], cwd=REPO, stdout=subprocess.DEVNULL)
     try:
         while not ready.exists():

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from encoder.processor import cpu_model
+from encoder.machine.processor import cpu_model
 
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("aiohttp", "isal", "msgspec", "orjson", "requests", "saefetch")

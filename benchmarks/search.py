@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from saefetch.search import search
-from saefetch.store import Store
+from saefetch.store.store import Store
 
 QUERIES = {
     "rare word": "cryptography",

@@ -24,21 +24,21 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csc_matrix, vstack
 
-from dashboard.answers import dumps
-from dashboard.contrast import parse_selection
-from dashboard.corpus import Corpus
-from dashboard.data import Look
-from dashboard.documents import Document
 from dashboard.errors import DashboardError
-from dashboard.figures import figures_of
-from dashboard.guard import policy
-from dashboard.parameters import Parameters
+from dashboard.model.contrast import parse_selection
+from dashboard.model.corpus import Corpus
+from dashboard.model.data import Look
+from dashboard.model.documents import Document
+from dashboard.model.figures import figures_of
+from dashboard.server.answers import dumps
+from dashboard.server.guard import policy
+from dashboard.server.web_files import WebFiles
 from dashboard.views import health
 from dashboard.views.documents import described, sections
 from dashboard.views.features import contexts, feature, first_of_each, strongest_first, texts_of
+from dashboard.views.parameters import Parameters
 from dashboard.views.summary import summary
-from dashboard.web_files import WebFiles
-from saefetch.atomic import fsync_folder
+from saefetch.files.atomic import fsync_folder
 
 Array = np.ndarray[Any, Any]
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from encoder.errors import EncoderError
-    from encoder.feature_index import FeatureIndex, index_state, open_index
-    from encoder.features import Features, open_features
-    from encoder.labelled import Active, LabelledFeatures
+    from encoder.file.folder import Features, open_features
+    from encoder.file.labelled import Active, LabelledFeatures
+    from encoder.index import FeatureIndex, index_state, open_index
 
 __all__ = [
     "Active",
@@ -27,14 +27,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Active": "encoder.labelled",
+    "Active": "encoder.file.labelled",
     "EncoderError": "encoder.errors",
-    "FeatureIndex": "encoder.feature_index",
-    "Features": "encoder.features",
-    "LabelledFeatures": "encoder.labelled",
-    "index_state": "encoder.feature_index",
-    "open_features": "encoder.features",
-    "open_index": "encoder.feature_index",
+    "FeatureIndex": "encoder.index",
+    "Features": "encoder.file.folder",
+    "LabelledFeatures": "encoder.file.labelled",
+    "index_state": "encoder.index",
+    "open_features": "encoder.file.folder",
+    "open_index": "encoder.index",
 }
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import orjson
 
-from saefetch import registry
 from saefetch.errors import StoreError
-from saefetch.identity import MAX_FEATURES
+from saefetch.names import registry
+from saefetch.names.identity import MAX_FEATURES
 from saefetch.publish import LABELS_NAME, METADATA_NAME, SaeInfo, Stats, render
-from saefetch.records import State
 from saefetch.search import stored_preference
-from saefetch.store import FILE_NAME, Store
+from saefetch.store.records import State
+from saefetch.store.store import FILE_NAME, Store
 
 MEND = "remove it, and `saefetch download` writes it anew"
 

@@ -12,9 +12,9 @@ import orjson
 from saefetch import search as full_text
 from saefetch.errors import StoreError
 from saefetch.explanations import Explanation
-from saefetch.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID, sae_folder
-from saefetch.records import Record
-from saefetch.store import FILE_NAME, Store
+from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID, sae_folder
+from saefetch.store.records import Record
+from saefetch.store.store import FILE_NAME, Store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,7 +1,7 @@
 """One object of the bulk export: compressed blocks in, rows for the store out.
 
 Nothing here waits or knows of the network. It runs in the parser process, or in a thread where there is none (see
-`saefetch.unpack`), so it imports next to nothing.
+`saefetch.sources.unpack`), so it imports next to nothing.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from saefetch.body import Inflater
 from saefetch.decode import Decoder, ExplanationJson, FeatureJson, Rows, add_explanation, add_feature, canonical_index
 from saefetch.errors import BadAnswerError, TooLargeError
+from saefetch.net.body import Inflater
 
 MAX_LINE = 1 << 24
 MAX_OBJECT = 1 << 32

@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from saefetch.atomic import atomic_write
 from saefetch.explanations import Preference
-from saefetch.records import Record, State
-from saefetch.store import Store
+from saefetch.files.atomic import atomic_write
+from saefetch.store.records import Record, State
+from saefetch.store.store import Store
 
 LABELS_NAME = "feature_labels.json"
 METADATA_NAME = "metadata.json"

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from saefetch.errors import UsageError
 from saefetch.explanations import Preference
-from saefetch.identity import MAX_FEATURES
+from saefetch.names.identity import MAX_FEATURES
 from saefetch.publish import all_texts
-from saefetch.store import LIVE, Store
+from saefetch.store.store import LIVE, Store
 
 POOL = 500
 COMMON = 10_000

@@ -21,10 +21,10 @@ from pydantic_settings import (
 
 from saefetch.errors import UsageError
 from saefetch.explanations import Preference
-from saefetch.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID
+from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID
 
 if TYPE_CHECKING:
-    from saefetch.transport import Limits
+    from saefetch.net.transport import Limits
 
 DEFAULT_CONFIG = Path("config/saefetch.toml")
 DAY_S = 86_400.0
@@ -77,7 +77,7 @@ class Settings(BaseSettings):
 
     @property
     def limits(self) -> Limits:
-        from saefetch.transport import Limits  # with all of aiohttp, which commands that only read can do without
+        from saefetch.net.transport import Limits  # with all of aiohttp, which commands that only read can do without
 
         return Limits(
             requests_per_second=self.requests_per_second,

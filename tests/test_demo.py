@@ -16,10 +16,10 @@ import pytest
 import torch
 from shards import open_one
 
-from dashboard.demo.captures import file_name, write_captures
-from dashboard.demo.hidden_states import LAYER, MOST_TOKENS, model_folder
-from dashboard.demo.published import D_SAE, FEATURES, HUB, NEURONPEDIA_ID, SAE_ID, Published, write_features
-from dashboard.demo.texts import (
+from demo.captures import file_name, write_captures
+from demo.hidden_states import LAYER, MOST_TOKENS, model_folder
+from demo.published import D_SAE, FEATURES, HUB, NEURONPEDIA_ID, SAE_ID, Published, write_features
+from demo.texts import (
     BOOKS,
     LEAST_SHOWN_CHARACTERS,
     MOST_CHARACTERS,
@@ -28,8 +28,8 @@ from dashboard.demo.texts import (
     shown_texts,
     studied_texts,
 )
-from encoder.load import load_sae
-from saefetch.standin import World
+from encoder.sae.load import load_sae
+from standin import World
 
 
 def test_texts_that_are_shown_were_not_studied() -> None:
@@ -110,7 +110,7 @@ def test_features_are_written_the_same_each_time(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_the_demo_runs_again_and_again_and_is_served_in_the_end(tmp_path: Path) -> None:
     out = tmp_path / "demo-data"
-    command = [sys.executable, "-m", "dashboard.demo", "--out", str(out)]
+    command = [sys.executable, "-m", "demo", "--out", str(out)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "2,048 of 2,048 features, " in done.stdout + done.stderr and " is killed: kill -9 " in done.stdout

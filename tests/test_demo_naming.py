@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboard.demo.naming import Context, context_of, describe, words_of
+from demo.naming import Context, context_of, describe, words_of
 
 
 def contexts(*lines: str, book: str | None = None) -> list[Context]:

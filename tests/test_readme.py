@@ -19,9 +19,9 @@ from encode_zygote import Zygote
 from encoding import gemma_scope
 from hub import HubProcess
 
-from saefetch.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID
-from saefetch.standin import Standin, World
-from saefetch.store import Store
+from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID
+from saefetch.store.store import Store
+from standin import Standin, World
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)

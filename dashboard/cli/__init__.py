@@ -1,6 +1,6 @@
 """The `sae-dashboard` command. `app` says which flags there are; the work is in `run`."""
 
-from saefetch.cli.program import Program
+from saefetch.terminal.program import Program
 
 __all__ = ["main"]
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 import saefetch
-from saefetch.cli.program import new_app
 from saefetch.errors import UsageError
+from saefetch.terminal.program import new_app
 
 EXAMPLES = """\b
 Examples:

@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dashboard.data import Data, Settings
 from dashboard.errors import DashboardError
 from dashboard.export import export
-from dashboard.figures import figures_of
-from dashboard.parameters import Parameters
-from dashboard.serve import serve
-from dashboard.tokens import Vocabulary, open_vocabulary
+from dashboard.model.data import Data, Settings
+from dashboard.model.figures import figures_of
+from dashboard.model.tokens import Vocabulary, open_vocabulary
+from dashboard.server.serve import serve
+from dashboard.server.web_files import WebFiles
+from dashboard.views.parameters import Parameters
 from dashboard.views.summary import summary
-from dashboard.web_files import WebFiles
 from encoder.errors import EncoderError
 from saefetch.cli.options import one_sae
-from saefetch.cli.output import remark
 from saefetch.errors import SaefetchError, StoreError
+from saefetch.terminal.output import remark
 
 
 def run(

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dashboard.data import Look
 from dashboard.errors import RequestError
-from dashboard.parameters import Parameters
+from dashboard.model.data import Look
 from dashboard.views.documents import preview
 from dashboard.views.features import texts_of
+from dashboard.views.parameters import Parameters
 
 Array = np.ndarray[Any, Any]
 

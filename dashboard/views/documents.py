@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from dashboard.corpus import Corpus
-from dashboard.data import Look
-from dashboard.documents import Document
 from dashboard.errors import RequestError
-from dashboard.parameters import Parameters
+from dashboard.model.corpus import Corpus
+from dashboard.model.data import Look
+from dashboard.model.documents import Document
+from dashboard.views.parameters import Parameters
 
 Array = np.ndarray[Any, Any]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dashboard.corpus import Corpus
-from dashboard.data import Look
-from dashboard.documents import Document
-from dashboard.parameters import Parameters
-from encoder.feature_index import FeatureIndex
+from dashboard.model.corpus import Corpus
+from dashboard.model.data import Look
+from dashboard.model.documents import Document
+from dashboard.views.parameters import Parameters
+from encoder.index import FeatureIndex
 
 Array = np.ndarray[Any, Any]
 Column = Callable[[int, int], tuple[Array, Array]]

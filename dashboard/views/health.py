@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dashboard.corpus import Corpus
-from dashboard.data import Look
-from dashboard.parameters import Parameters
-from dashboard.progress import count
-from dashboard.shards import L0, dead_of, l0_of
-from encoder.queue import Queue, Status
+from dashboard.model.corpus import Corpus
+from dashboard.model.data import Look
+from dashboard.model.progress import count
+from dashboard.model.shards import L0, dead_of, l0_of
+from dashboard.views.parameters import Parameters
+from encoder.queue.queue import Queue, Status
 from saefetch.errors import SaefetchError, StoreError
 from saefetch.inventory import folders
-from saefetch.store import Store
+from saefetch.store.store import Store
 
 PARAMETERS = ("offset", "limit")
 MOST_SHARDS = 1000

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dashboard.data import Look
-from dashboard.parameters import Parameters
+from dashboard.model.data import Look
+from dashboard.views.parameters import Parameters
 
 PARAMETERS = ()
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dashboard.contrast import contrast, parse_selections
-from dashboard.data import Look
 from dashboard.errors import RequestError
-from dashboard.figures import FIGURES, figures_of, figures_of_some, order_of
-from dashboard.parameters import Parameters
+from dashboard.model.contrast import contrast, parse_selections
+from dashboard.model.data import Look
+from dashboard.model.figures import FIGURES, figures_of, figures_of_some, order_of
+from dashboard.views.parameters import Parameters
 from saefetch.errors import UsageError
 from saefetch.search import MARK
 from saefetch.search import search as find

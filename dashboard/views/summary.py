@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import saefetch
-from dashboard.corpus import Corpus
-from dashboard.data import Look
-from dashboard.parameters import Parameters
-from dashboard.progress import count
+from dashboard.model.corpus import Corpus
+from dashboard.model.data import Look
+from dashboard.model.progress import count
+from dashboard.views.parameters import Parameters
 
 PARAMETERS = ()
 

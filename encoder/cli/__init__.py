@@ -2,7 +2,7 @@
 
 import gc
 
-from saefetch.cli.program import Program
+from saefetch.terminal.program import Program
 
 __all__ = ["main"]
 

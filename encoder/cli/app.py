@@ -9,7 +9,7 @@ import typer
 
 import saefetch
 from encoder.options import load_options
-from saefetch.cli.program import new_app
+from saefetch.terminal.program import new_app
 
 EXAMPLES = """\b
 Examples:

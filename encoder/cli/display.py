@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from encoder.encode import Progress
-from encoder.worker import Display, Totals
+from encoder.work.encode import Progress
+from encoder.work.worker import Display, Totals
 
 
 class Quiet:

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from encoder.cli.signals import signals
-from encoder.digest import Stopped
 from encoder.errors import EncoderError
-from encoder.feature_index import open_index
-from encoder.feature_index.format import NAME, is_of, open_index_file
-from encoder.features import open_features
-from saefetch.cli.output import same_command
+from encoder.file.folder import open_features
+from encoder.index import open_index
+from encoder.index.format import NAME, is_of, open_index_file
+from saefetch.files.digest import Stopped
+from saefetch.terminal.output import same_command
 
 
 def index(folder: Path, memory_mb: int, *, as_json: bool, quiet: bool) -> None:
@@ -23,7 +23,7 @@ def index(folder: Path, memory_mb: int, *, as_json: bool, quiet: bool) -> None:
     began = time.monotonic()
     is_made = not _is_ready(folder)
     if is_made:
-        from encoder.feature_index.build import build_index  # takes numba along
+        from encoder.index.build import build_index  # takes numba along
 
         stopped_by: list[int] = []
         try:

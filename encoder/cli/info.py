@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 import saefetch
-from encoder.devices import pick_device
 from encoder.kernels import BACKENDS, check_backend, choose
-from encoder.kernels.calibrate import screen_precision
+from encoder.kernels.cpu.calibrate import screen_precision
+from encoder.machine.devices import pick_device
+from encoder.machine.processor import cpu_model
 from encoder.options import Options
-from encoder.processor import cpu_model
-from saefetch.cli.output import print_json
+from saefetch.terminal.output import print_json
 
 LIBRARIES = ("torch", "sae-lens", "numba", "triton")
 RULES = {"thresholds": "JumpReLU, ReLU and BatchTopK", "topk": "TopK"}

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from encoder.errors import InputError
-from encoder.queue import Queue
+from encoder.queue.queue import Queue
 
 
 def submit(inputs: list[Path], root: Path, out: Path | None, sae: dict[str, Any], select: str | None) -> None:
     from encoder.readers import parse_select  # takes torch along
-    from encoder.submit import check_resumes, inputs_of, tickets_of
+    from encoder.work.submit import check_resumes, inputs_of, tickets_of
 
     tickets = tickets_of(inputs_of(inputs, unread=not_read), out or root / "out", sae, parse_select(select))
     queue = Queue(root, create=True)

@@ -21,14 +21,14 @@ from encoder.cli.display import make_display, relay
 from encoder.cli.queue import not_read
 from encoder.cli.signals import signals
 from encoder.cli.work import finish, work_here
-from encoder.devices import pick_device
 from encoder.errors import InputError
+from encoder.machine.devices import pick_device
 from encoder.options import Options
-from encoder.queue import Queue, Status
+from encoder.queue.queue import Queue, Status
+from encoder.queue.ticket import Ticket
 from encoder.readers import parse_select
-from encoder.submit import check_folder, check_resumes, finished, inputs_of, tickets_of
-from encoder.ticket import Ticket
-from encoder.worker import Display, Totals
+from encoder.work.submit import check_folder, check_resumes, finished, inputs_of, tickets_of
+from encoder.work.worker import Display, Totals
 
 QUEUE_NAME = ".queue"
 
@@ -51,7 +51,7 @@ def run(
     found = inputs_of(inputs, unread=not_read)
     if sys.stderr.isatty() and not quiet:
         print(f"{len(found):,} shards; loading SAELens and the SAE ...", file=sys.stderr)
-    from encoder.load import load_named  # takes SAELens along, in seconds: first what costs nothing to refuse
+    from encoder.sae.load import load_named  # takes SAELens along, in seconds: first what costs nothing to refuse
 
     loaded = load_named(sae)
     settings: dict[str, Any] = {"weights_sha256": loaded.identity["weights_sha256"], "values": options.values}

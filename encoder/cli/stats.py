@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from encoder.features import open_features
+from encoder.file.folder import open_features
 
 
 def stats(folder: Path, *, as_json: bool) -> None:

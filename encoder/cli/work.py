@@ -13,12 +13,12 @@ from typing import Any, NoReturn
 from encoder.cli.display import make_display
 from encoder.cli.signals import signals
 from encoder.options import Options
-from encoder.queue import Queue
+from encoder.queue.queue import Queue
 from encoder.readers import parse_select
-from encoder.sae import LoadedSae
-from encoder.watch import Watch
-from encoder.worker import Totals, Worker
-from saefetch.cli.output import complain, same_command
+from encoder.sae.sae import LoadedSae
+from encoder.work.watch import Watch
+from encoder.work.worker import Totals, Worker
+from saefetch.terminal.output import complain, same_command
 
 
 def work(
@@ -35,7 +35,7 @@ def work(
     """Work on a queue until it is finished, or for ever."""
     began = time.monotonic()
     queue = Queue(root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=watching)
-    import encoder.load  # noqa: F401 - takes SAELens along: that it cannot be imported is to be known before any job
+    import encoder.sae.load  # noqa: F401 - takes SAELens along: that it cannot be imported is to be known before any job
 
     watch = None
     if watching:

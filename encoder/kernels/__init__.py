@@ -38,7 +38,7 @@ from encoder.errors import InputError
 from encoder.kernels.kernel import Kernel
 
 if TYPE_CHECKING:
-    from encoder.sae import LoadedSae
+    from encoder.sae.sae import LoadedSae
 
 __all__ = ["BACKENDS", "Kernel", "check_backend", "choose", "make_kernel"]
 
@@ -62,14 +62,14 @@ def _named(sae: LoadedSae, device: torch.device, backend: str) -> Kernel:
         raise InputError(f"--backend {backend}: {sae.architecture} SAEs have no exact rule; only auto does them")
     check_backend(backend, device)
     if backend == "triton":
-        from encoder.kernels.triton_kernel import TritonKernel
+        from encoder.kernels.gpu.triton_kernel import TritonKernel
 
         return TritonKernel(sae, device)
     if backend == "reference":
         from encoder.kernels.reference import ReferenceKernel
 
         return ReferenceKernel(sae)
-    from encoder.kernels.cpu import CpuKernel
+    from encoder.kernels.cpu.kernel import CpuKernel
 
     return CpuKernel(sae)
 
@@ -93,9 +93,9 @@ def _auto(sae: LoadedSae, device: torch.device) -> Kernel:
     if backend in BACKENDS:
         kernel = _named(sae, device, backend)
     else:
-        from encoder.kernels.device import DeviceKernel
+        from encoder.kernels.gpu.torch_kernel import TorchKernel
 
-        kernel = DeviceKernel(sae, device)
+        kernel = TorchKernel(sae, device)
     kernel.reason = reason + (f"; screen in {choice.precision}, {choice.reason}" if (choice := kernel.choice) else "")
     return kernel
 

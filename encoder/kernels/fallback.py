@@ -7,9 +7,9 @@ from copy import deepcopy
 import numpy as np
 import torch
 
-from encoder.csr import Csr
+from encoder.file.csr import Csr
 from encoder.kernels.kernel import Kernel
-from encoder.sae import LoadedSae
+from encoder.sae.sae import LoadedSae
 
 TILE_ELEMENTS = 1 << 24
 """Elements of one dense tile of features: 128 MB in float64."""

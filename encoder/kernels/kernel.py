@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 
-from encoder.csr import Csr
-from encoder.kernels.calibrate import Choice
+from encoder.file.csr import Csr
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The precision, int8, bf16 or fp32, and why, in a few words. A forced one is kept, whatever it costs.
+
+    `contenders` are those, the chosen one among them, between which the first rows decide.
+    """
+
+    precision: str
+    reason: str
+    is_forced: bool = False
+    contenders: tuple[str, ...] = ()
 
 
 class Kernel(ABC):

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from encoder.csr import Csr
+from encoder.file.csr import Csr
 from encoder.kernels.kernel import Kernel
-from encoder.sae import LoadedSae
+from encoder.sae.sae import LoadedSae
 
 
 class ReferenceKernel(Kernel):

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from encoder.compiled import compiled
-from encoder.csr import Csr
+from encoder.file.csr import Csr
 from encoder.kernels.bound import column_norms
+from encoder.kernels.candidates import Candidates
 from encoder.kernels.exact import exact_h, unit
-from encoder.kernels.screen import Candidates
-from encoder.sae import Rule
+from encoder.machine.compiled import compiled
+from encoder.sae.sae import Rule
 
 Array = np.ndarray[Any, Any]
 _OFF, _ON, _UNSURE = 0, 1, 2

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import saefetch
-from saefetch.cli.program import new_app
+from saefetch.terminal.program import new_app
 
 app = new_app("saefetch")
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from saefetch.cli.options import parse_scope, targets_of
-from saefetch.cli.output import complain, print_json, remark, same_command
-from saefetch.download import run_jobs
+from saefetch.download.outcome import Outcome, Summary
+from saefetch.download.run import run_jobs
 from saefetch.errors import UsageError
-from saefetch.identity import Target
-from saefetch.outcome import Outcome, Summary
-from saefetch.parser import Child
-from saefetch.progress import make_display
+from saefetch.names.identity import Target
 from saefetch.settings import load_settings
+from saefetch.sources.parser import Child
+from saefetch.terminal.output import complain, print_json, remark, same_command
+from saefetch.terminal.progress import make_display
 
 API_KEY = "NEURONPEDIA_API_KEY"
 # malloc.h of glibc, https://man7.org/linux/man-pages/man3/mallopt.3.html

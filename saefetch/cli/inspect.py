@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from saefetch.cli.options import one_sae
-from saefetch.cli.output import bold, print_json, remark
 from saefetch.errors import StoreError
-from saefetch.identity import sae_folder
 from saefetch.inventory import Progress, check, folders, progress
+from saefetch.names.identity import sae_folder
 from saefetch.settings import load_settings
+from saefetch.terminal.output import bold, print_json, remark
 
 
 def status(data_dir: Path | None, config: Path | None, *, as_json: bool) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from itertools import groupby
 
-from saefetch import registry
-from saefetch.cli.output import bold, print_json, remark
-from saefetch.registry import Sae
+from saefetch.names import registry
+from saefetch.names.registry import Sae
+from saefetch.terminal.output import bold, print_json, remark
 
 
 def run(pattern: str | None, *, as_json: bool) -> None:

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from saefetch import registry
 from saefetch.errors import UsageError
-from saefetch.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID, Target, resolve
+from saefetch.names import registry
+from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID, Target, resolve
 from saefetch.settings import Settings, load_settings
 
 

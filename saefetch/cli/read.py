@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from saefetch.cli.options import one_sae
-from saefetch.cli.output import bold, in_colour, print_json, printable
 from saefetch.errors import UsageError
 from saefetch.labels import Label, Labels, open_labels
 from saefetch.search import MARK
+from saefetch.terminal.output import bold, in_colour, print_json, printable
 
 
 def search(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from saefetch.store import Answers
+from saefetch.store.store import Answers
 
 ChunkT = TypeVar("ChunkT")
 

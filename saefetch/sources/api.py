@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from saefetch.decode import FeatureJson, add_explanation, add_feature
 from saefetch.errors import RefusedError, RequestError
-from saefetch.identity import Target
-from saefetch.records import State
-from saefetch.store import Answers
+from saefetch.names.identity import Target
+from saefetch.store.records import State
+from saefetch.store.store import Answers
 
 Chunk = Sequence[int]
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from saefetch.body import Whole
 from saefetch.decode import Decoder, FeatureJson, canonical_index
 from saefetch.errors import NotFoundError, RequestError, RequestRejectedError, ServerError
-from saefetch.identity import Target
+from saefetch.names.identity import Target
+from saefetch.net.body import Whole
+from saefetch.net.transport import Request, Transport
 from saefetch.sources.api import Chunk, KnownSae, any_exists, chunks_of, spread, take_feature
 from saefetch.sources.breaker import Breaker
-from saefetch.store import Answers, Store
-from saefetch.transport import Request, Transport
+from saefetch.store.store import Answers, Store
 
 GROW_AFTER = 10
 _BATCH = Decoder(list[FeatureJson])

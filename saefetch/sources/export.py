@@ -4,7 +4,7 @@
     v1/{model}/{source}/explanations/batch-{n}.jsonl.gz    description, typeName, explanationModelName, embedding, ...
 
 A chunk is an object. Only the listing says which there are: the two folders are cut differently, and rows are sorted as
-text. An object is unpacked and parsed as it arrives (see `saefetch.unpack`), and what the parser skips is never held.
+text. An object is unpacked and parsed as it arrives (see `unpack.py`), and what the parser skips is never held.
 The bucket may change while we read: an object that is gone, or has another ETag than listed, marks the plan as stale,
 and the crawl asks for a new one.
 """
@@ -16,13 +16,13 @@ from dataclasses import replace
 
 from saefetch.decode import Rows
 from saefetch.errors import NotFoundError, RequestError
-from saefetch.identity import Target
+from saefetch.names.identity import Target
+from saefetch.net.transport import Request, Transport
 from saefetch.objects import MAX_OBJECT, Spec
 from saefetch.sources.breaker import Breaker
 from saefetch.sources.listing import list_batches
-from saefetch.store import Answers, ExportObject, Store
-from saefetch.transport import Request, Transport
-from saefetch.unpack import BLOCK_SIZE, Reader, Unpacker
+from saefetch.sources.unpack import BLOCK_SIZE, Reader, Unpacker
+from saefetch.store.store import Answers, ExportObject, Store
 
 FOLDERS = ("features", "explanations")
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from saefetch.body import Whole
 from saefetch.decode import Decoder, FeatureJson, canonical_index
 from saefetch.errors import NotFoundError, RequestError
-from saefetch.identity import Target
+from saefetch.names.identity import Target
+from saefetch.net.body import Whole
+from saefetch.net.transport import Request, Transport
 from saefetch.sources.api import Chunk, KnownSae, any_exists, chunks_of, spread, take_feature
 from saefetch.sources.breaker import Breaker
-from saefetch.store import Answers, Store
-from saefetch.transport import Request, Transport
+from saefetch.store.store import Answers, Store
 
 CHUNK_SIZE = 32
 N_PROBES = 16

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 from xml.etree import ElementTree
 
-from saefetch.body import Whole
 from saefetch.errors import BadAnswerError
-from saefetch.store import ExportObject
-from saefetch.transport import Request, Transport
+from saefetch.net.body import Whole
+from saefetch.net.transport import Request, Transport
+from saefetch.store.store import ExportObject
 
 _BATCH = re.compile(r"batch-\d+\.jsonl\.gz")
 

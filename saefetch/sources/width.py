@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from saefetch.body import Whole
 from saefetch.decode import repair
 from saefetch.errors import NotFoundError, RefusedError, RequestError, UsageError
-from saefetch.identity import MAX_FEATURES, Target
-from saefetch.transport import Request, Transport
+from saefetch.names.identity import MAX_FEATURES, Target
+from saefetch.net.body import Whole
+from saefetch.net.transport import Request, Transport
 
 
 async def ask_width(transport: Transport, target: Target, *, api_url: str, export_url: str) -> int:

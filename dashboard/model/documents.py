@@ -1,0 +1,89 @@
+"""Where the documents of a folder of features begin and end.
+
+A document is a run of rows of one shard with equal `row_document`; where a shard does not say, all of it is one. Ids
+count from 0 over the folder. All rows are in documents, so the rows at which they begin are all there is to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dashboard.errors import NotFoundError
+from encoder.file.folder import Features
+
+Array = np.ndarray[Any, Any]
+
+_BLOCK_ROWS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Rows [first_row, first_row + n_rows) of the folder, which are [start, start + n_rows) of the shard.
+
+    `number` is what the shard calls it, None if it does not. `sections` are relative to the document.
+    """
+
+    id: int
+    shard: int
+    start: int
+    first_row: int
+    n_rows: int
+    number: int | None
+    sections: list[tuple[str, int, int]]
+
+    @property
+    def stop_row(self) -> int:
+        return self.first_row + self.n_rows
+
+
+class Documents:
+    """The documents of a folder. `starts` int64 [n + 1]: their first rows, and the number of rows at the end."""
+
+    def __init__(self, features: Features, starts: Array) -> None:
+        self._features = features
+        self.starts = starts
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, number: int) -> Document:
+        """Raises: NotFoundError if there is no such document."""
+        if not 0 <= number < len(self):
+            raise NotFoundError(f"document {number} does not exist: there are {len(self):,}, counted from 0")
+        first_row, stop_row = int(self.starts[number]), int(self.starts[number + 1])
+        shard, start = self._features.locate(first_row)
+        n_rows = stop_row - first_row
+        said = self._features.tokens(shard, start, start + 1)
+        own = None if said.row_document is None else int(said.row_document[0])
+        within = [(name, max(a - start, 0), min(b - start, n_rows)) for name, (a, b) in said.sections.items()]
+        sections = [section for section in within if section[1] < section[2]]
+        return Document(number, shard, start, first_row, n_rows, own, sections)
+
+    def __iter__(self) -> Iterator[Document]:
+        return (self[number] for number in range(len(self)))
+
+    def of_row(self, row: int) -> Document:
+        """Return the document that has the row. Raises: NotFoundError if there is no such row."""
+        if not 0 <= row < int(self.starts[-1]):
+            raise NotFoundError(f"row {row} does not exist: there are {int(self.starts[-1]):,}, counted from 0")
+        return self[int(np.searchsorted(self.starts, row, side="right")) - 1]
+
+    def of_rows(self, rows: Array) -> Array:
+        """Return the document of each of `rows`."""
+        return np.searchsorted(self.starts, rows, side="right") - 1
+
+
+def find_starts(row_document: Array | None, n_rows: int) -> Array:
+    """Return the rows of a shard at which its documents begin, a block of rows at a time."""
+    if n_rows == 0:
+        return np.zeros(0, np.int64)
+    starts = [np.zeros(1, np.int64)]
+    if row_document is not None:
+        for at in range(0, n_rows - 1, _BLOCK_ROWS):
+            block = row_document[at : at + _BLOCK_ROWS + 1]  # one more, to compare across the seam
+            starts.append(at + 1 + np.flatnonzero(block[1:] != block[:-1]))
+    return np.concatenate(starts)

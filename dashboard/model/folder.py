@@ -1,0 +1,99 @@
+"""A folder of features that may grow while it is looked at: `sae-encode` publishes a shard by renaming it into place.
+
+The folder's own time of change says cheaply whether there was a rename. As it is no finer than a few milliseconds, it
+is trusted only once it lies a while back. It says nothing of a file that is written over in its place, as `cp` does, so
+the files themselves are looked at from time to time, too.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from dashboard.model.cache import Cache
+from dashboard.model.corpus import Corpus
+from encoder.errors import EncoderError
+from encoder.file.folder import open_features
+from encoder.index import FeatureIndex, open_index
+from encoder.index.format import NAME
+
+SETTLED_NS = 1_000_000_000
+TRUSTED_S = 5.0
+"""How long the folder's time of change is taken for that of the files in it."""
+KEPT_OF_SHARDS = 1 << 16
+
+
+Names = tuple[tuple[str, int, int, int], ...]
+"""Files by their names, with inode, size and time of change."""
+
+
+class FeaturesFolder:
+    """The features of a folder, or of one file. `corpus` is what is there now, None if there is nothing yet.
+
+    Safe for several threads.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path = path
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._changed_ns: int | None = None
+        self._looked_s = 0.0
+        self._seen: tuple[Names, Names] = ((), ())
+        self._corpus: Corpus | None = None
+        self._of_shards = Cache(KEPT_OF_SHARDS)
+
+    def corpus(self) -> Corpus | None:
+        """Open what has changed. Raises: EncoderError if a file is damaged or of another SAE than the rest."""
+        with self._lock:
+            try:
+                changed_ns = self.path.stat().st_mtime_ns
+            except OSError:
+                self._seen, self._changed_ns, self._corpus = ((), ()), None, None
+                return None
+            if changed_ns != self._changed_ns or self._clock() - self._looked_s > TRUSTED_S:
+                self._changed_ns = None  # so that a file that is damaged is said to be so each time
+                self._looked_s = self._clock()
+                self._look()
+                is_settled = abs(time.time_ns() - changed_ns) > SETTLED_NS
+                self._changed_ns = changed_ns if is_settled else None
+            return self._corpus
+
+    def look_again(self) -> None:
+        """Trust nothing at the next `corpus`."""
+        with self._lock:
+            self._changed_ns = None
+
+    def _look(self) -> None:
+        """List the folder, and open what is not as it was."""
+        shards = self._list("*.npz")
+        seen = shards, self._list(NAME)
+        if seen == self._seen:
+            return
+        if not shards:
+            self._corpus = None
+        else:
+            is_same = self._corpus is not None and shards == self._seen[0]
+            features = self._corpus.features if self._corpus and is_same else open_features(self.path)
+            self._corpus = Corpus(features, self._of_shards, self._open_index() if seen[1] else None)
+        self._seen = seen
+
+    def _open_index(self) -> FeatureIndex | None:
+        try:
+            return open_index(self.path)
+        except EncoderError:  # damaged: as good as none, and the command that makes it is shown
+            return None
+
+    def _list(self, pattern: str) -> Names:
+        paths = sorted(self.path.glob(pattern))
+        if self.path.is_file() and pattern != NAME:
+            paths = [self.path]
+        names = []
+        for path in paths:
+            with suppress(FileNotFoundError):  # it has just been removed
+                stat = path.stat()
+                names.append((path.name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        return tuple(names)

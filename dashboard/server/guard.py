@@ -1,0 +1,145 @@
+"""What stands before every request, and the headers of every answer.
+
+    wrong Host          421   a page on the internet whose name leads here (DNS rebinding) does not get at the data
+    not GET or HEAD     405   nothing here can be changed
+    no or wrong token   401   where others than this machine can reach it; `?token=` is traded for a cookie
+    an error            4xx, 500 and one line; a traceback goes to stderr only
+
+The names that are served: loopback's, with the port, where only loopback can reach it; else also IP addresses, this
+machine's names and the one it was told to listen at. An attacker's name that leads here has no cookie, either.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import socket
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from http.cookies import CookieError
+from ipaddress import ip_address
+
+from aiohttp import web
+
+from dashboard.errors import RequestError
+from dashboard.server.answers import dumps
+from saefetch.errors import SaefetchError
+from saefetch.terminal.output import printable, remark
+
+
+def policy(own: str) -> str:
+    """Return a Content-Security-Policy that lets nothing in but `own` files: no inline script, no other site."""
+    allowed = {"script": own, "style": own, "connect": own, "img": f"{own} data:", "font": own}
+    lines = ["default-src 'none'", *(f"{kind}-src {sources}" for kind, sources in allowed.items())]
+    return "; ".join([*lines, "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"])
+
+
+HEADERS = {
+    "Content-Security-Policy": policy("'self'"),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+COOKIE_AGE_S = 30 * 86_400
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach a server that listens at `host`."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """One server's rules; `port` is known once it listens. `token` is None where only loopback can reach it."""
+
+    def __init__(self, host: str) -> None:
+        self.port = 0
+        self.token = None if is_loopback(host) else secrets.token_urlsafe(32)
+        self._session = secrets.token_urlsafe(32)
+        self._names = {"localhost", "127.0.0.1", "[::1]", host.lower(), f"[{host.lower()}]"}
+        if self.token:
+            self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = self._refusal(request) or await handler(request)
+        except RequestError as exc:
+            response = refuse(exc.http_status, str(exc))
+        except web.HTTPException as exc:
+            response = refuse(exc.status, exc.reason)
+        except SaefetchError as exc:  # a file that is damaged: the message says which
+            remark(f"sae-dashboard: {exc}")
+            response = refuse(500, str(exc))
+        except Exception as exc:
+            traceback.print_exc(file=sys.stderr)
+            response = refuse(500, f"this is a bug of sae-dashboard ({type(exc).__name__}); see where it was started")
+        response.headers.update(HEADERS)
+        return response
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        """Return what is answered instead, None if the request may be answered."""
+        if not self._is_served(request.headers.get("Host", "")):
+            wanted = f"http://localhost:{self.port}/"
+            return refuse(421, f"not served under this name; open {wanted} (through a tunnel, use the same port)")
+        if request.method not in ("GET", "HEAD"):
+            return refuse(405, "this only reads: GET and HEAD", {"Allow": "GET, HEAD"})
+        return self._ask_for_token(request) if self.token else None
+
+    def _is_served(self, host: str) -> bool:
+        match = _HOST.fullmatch(host)
+        if match is None or int(match[2] or 80) != self.port:
+            return False
+        name = match[1].lower()
+        return name in self._names or (self.token is not None and _is_address(name))
+
+    def _ask_for_token(self, request: web.Request) -> web.Response | None:
+        assert self.token is not None
+        name = f"sae-dashboard-{self.port}"
+        given = request.query.get("token")
+        if given is not None and _equal(given, self.token):
+            here = "/" + request.rel_url.raw_path.lstrip("/")  # of `//host` a browser would make another site
+            response = web.Response(status=303, headers={"Location": here, "Cache-Control": "no-store"})
+            response.set_cookie(name, self._session, max_age=COOKIE_AGE_S, httponly=True, samesite="Strict", path="/")
+            return response
+        try:
+            cookie = request.cookies.get(name, "")
+        except CookieError:
+            cookie = ""
+        if _equal(cookie, self._session):
+            return None
+        return refuse(401, "open the address that sae-dashboard printed when it started, with its token")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _equal(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
+
+
+def refuse(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    """Answer with one line that says why not."""
+    body = dumps({"error": printable(message)})
+    return web.Response(
+        status=status,
+        body=body,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )

@@ -1,0 +1,80 @@
+"""The server, from its first to its last moment."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from dashboard.errors import DashboardError
+from dashboard.model.data import Data
+from dashboard.server.guard import Guard
+from dashboard.server.routes import Routes
+from dashboard.server.web_files import WebFiles
+
+SHUTDOWN_S = 1.0
+_SILENT = logging.Logger("sae-dashboard", logging.CRITICAL + 1)
+"""aiohttp's: it writes a traceback for whoever speaks no HTTP. What goes wrong here, `Guard` reports."""
+
+
+def make_app(data: Data, guard: Guard) -> web.Application:
+    app = web.Application(middlewares=[guard.middleware])
+    Routes(data, WebFiles()).add_to(app)
+    return app
+
+
+@asynccontextmanager
+async def listening(data: Data, host: str, port: int) -> AsyncIterator[str]:
+    """Serve for the block; yield the address to open, with the token if one is needed.
+
+    Raises: DashboardError if the address cannot be listened at.
+    """
+    guard = Guard(host)
+    runner = web.AppRunner(make_app(data, guard), access_log=None, logger=_SILENT, shutdown_timeout=SHUTDOWN_S)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as exc:
+            raise DashboardError(_cannot_listen(host, port, exc)) from exc
+        guard.port = runner.addresses[0][1]
+        yield address_of(host, guard)
+    finally:
+        await runner.cleanup()
+
+
+async def serve(data: Data, host: str, port: int, on_listening: Callable[[str], None]) -> int:
+    """Serve until SIGINT or SIGTERM; return 128 + the signal. `on_listening` gets the address to open."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def end(number: int) -> None:
+        if not ended.done():
+            ended.set_result(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end, number)
+    async with listening(data, host, port) as address:
+        on_listening(address)
+        return 128 + await ended
+
+
+def address_of(host: str, guard: Guard) -> str:
+    """Return the address to open, with the token if one is needed."""
+    is_any = host in ("", "0.0.0.0", "::")
+    name = os.uname().nodename if is_any else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{guard.port}/" + (f"?token={guard.token}" if guard.token else "")
+
+
+def _cannot_listen(host: str, port: int, exc: OSError) -> str:
+    if exc.errno == errno.EADDRINUSE:
+        return f"port {port} is in use, perhaps by another sae-dashboard; choose another: --port {port + 1}"
+    if exc.errno == errno.EACCES:
+        return f"port {port} is not for everyone; choose one from 1024 on, such as --port 8765"
+    return f"cannot listen at {host} port {port}: {exc.strerror or exc}"

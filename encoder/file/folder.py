@@ -1,0 +1,192 @@
+"""All features files of a folder as one sparse matrix: rows of the first file, then of the second, in order of name.
+
+    f = open_features("features/")
+    f.shape, f.nnz, len(f)      rows and width, stored values, rows
+    f[5], f[-3:], f[[7, 2, 7]]  -> scipy CSR [n, F] float32, the rows in the order asked for; a boolean mask works too
+    f.shard(i), for s in f      -> scipy CSR [T, F] of one file, its columns (and float32 values) still on disk
+    f.meta[i], f.paths[i]       what its `meta` says, where it is
+    f.tokens(i)                 token ids, texts, documents and positions of its rows
+    f.array(i, "indptr")        one of its arrays, still on disk
+    f.locate(row)               -> (i, row within shard i)
+
+Only headers are read when a folder is opened, and at most MAX_LOADED files are held at a time. A result of `shard`
+keeps its file mapped, and before Python 3.13 a map keeps a descriptor: do not hold hundreds of them. Safe for several
+threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from encoder.errors import EncoderError, MismatchError
+from encoder.file.feature_file import FeatureFile, LoadedFile, open_file
+
+if TYPE_CHECKING:
+    from encoder.shard import Tokens
+
+Array = np.ndarray[Any, Any]
+
+MAX_LOADED = 64
+
+
+def open_features(folder: str | Path) -> Features:
+    """Open a folder of features files, or one file.
+
+    Raises: EncoderError if there are none or one is damaged; MismatchError if they come from different SAEs.
+    """
+    path = Path(folder)
+    try:
+        paths = [path] if path.is_file() else sorted(path.glob("*.npz"))
+        if not paths:
+            raise EncoderError(f"{path}: has no features files (*.npz); `sae-encode run --out {path}` makes them")
+        files = [open_file(path) for path in paths]
+    except OSError as exc:
+        raise EncoderError(f"{exc.filename or path}: {exc.strerror}") from exc
+    first = files[0]
+    for file in files[1:]:
+        if file.shape[1] != first.shape[1] or _weights(file) != _weights(first):
+            raise MismatchError(
+                f"{first.path.name} and {file.path.name} in {path} come from different SAEs "
+                f"({_describe(first)}; {_describe(file)}); keep them in separate folders"
+            )
+    return Features(files)
+
+
+def _weights(file: FeatureFile) -> Any:
+    return file.meta.get("weights_sha256")
+
+
+def _describe(file: FeatureFile) -> str:
+    return f"{file.meta.get('sae_id') or 'SAE'}, width {file.shape[1]}, weights {str(_weights(file))[:12]}"
+
+
+class Features:
+    """A row-concatenated CSR [T, F] over files; see the module."""
+
+    def __init__(self, files: list[FeatureFile]) -> None:
+        self._files = files
+        self._loaded: OrderedDict[int, LoadedFile] | None = OrderedDict()
+        self._lock = threading.Lock()
+        self._starts: Array = np.cumsum([0, *(file.shape[0] for file in files)], dtype=np.int64)
+        self.shape = int(self._starts[-1]), files[0].shape[1]
+        self.nnz = sum(file.nnz for file in files)
+        self.n_shards = len(files)
+
+    @property
+    def meta(self) -> list[dict[str, Any]]:
+        return [file.meta for file in self._files]
+
+    @property
+    def paths(self) -> list[Path]:
+        return [file.path for file in self._files]
+
+    @property
+    def first_rows(self) -> Array:
+        """Return the row at which each shard begins, and the number of rows: int64 [n_shards + 1]."""
+        return self._starts
+
+    @property
+    def files(self) -> list[FeatureFile]:
+        """Return what the headers of each file say."""
+        return self._files
+
+    def __repr__(self) -> str:
+        return f"<Features {self.shape[0]} x {self.shape[1]}, {self.nnz} stored, {self.n_shards} shards>"
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[csr_matrix]:
+        return (self.shard(i) for i in range(self.n_shards))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files. What was taken from them stays valid."""
+        with self._lock:
+            self._loaded = None
+
+    def shard(self, i: int) -> csr_matrix:
+        """Return the rows of one file without copying the columns. Raises ShardError if they are damaged."""
+        loaded = self._load(i)
+        indptr, indices, data = loaded.whole()
+        return csr_matrix((data, indices, indptr), shape=loaded.file.shape, copy=False)
+
+    def tokens(self, i: int, start: int = 0, stop: int | None = None) -> Tokens:
+        """Return what the i-th file says of its rows [start, stop); negative numbers count from its end."""
+        loaded = self._load(i)
+        start, stop, _ = slice(start, stop).indices(loaded.file.shape[0])
+        return loaded.tokens(start, max(start, stop))
+
+    def array(self, i: int, name: str) -> Array | None:
+        """Return an array of the i-th file as it is on disk, unchecked; None if the file has none of that name."""
+        return self._load(i).arrays.get(name)
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """Return the shard that has the row, and the row's number in it."""
+        (row,) = self._numbers(row)
+        i = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return i, int(row - self._starts[i])
+
+    def __getitem__(self, rows: Any) -> csr_matrix:
+        """Copy rows: an int, a slice, a list or array of ints, or a boolean mask of all rows -> [n, F] float32."""
+        wanted = self._numbers(rows)
+        shards = np.searchsorted(self._starts, wanted, side="right") - 1
+        order = np.argsort(shards, kind="stable")
+        edges = np.flatnonzero(np.diff(shards[order])) + 1
+        groups = [group for group in np.split(order, edges) if len(group)]
+        parts = [(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))]
+        for group in groups:
+            i = int(shards[group[0]])
+            parts.append(self._load(i).gather(wanted[group] - self._starts[i]))
+        lengths, columns, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        indptr = np.zeros(len(wanted) + 1, np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        taken = csr_matrix((values, columns, indptr), shape=(len(wanted), self.shape[1]), copy=False)
+        return taken if (np.diff(order) == 1).all() else taken[np.argsort(order)]
+
+    def _numbers(self, rows: Any) -> Array:
+        if isinstance(rows, slice):
+            return np.arange(*rows.indices(self.shape[0]), dtype=np.int64)
+        asked = np.asarray(rows)
+        if asked.size == 0 and asked.ndim == 1 and asked.dtype != np.bool_:
+            return np.zeros(0, np.int64)
+        if asked.ndim > 1 or asked.dtype.kind not in "iub" or (asked.ndim == 0 and asked.dtype.kind == "b"):
+            raise IndexError("rows are an int, a slice, a list of ints or a boolean mask of one dimension")
+        if asked.dtype.kind == "b":
+            if len(asked) != self.shape[0]:
+                raise IndexError(f"a mask of {len(asked)} for {self.shape[0]} rows")
+            return np.flatnonzero(asked)
+        if ((asked < -self.shape[0]) | (asked >= self.shape[0])).any():
+            raise IndexError(f"a row outside the {self.shape[0]} rows")
+        numbers = np.atleast_1d(asked.astype(np.int64))
+        return np.where(numbers < 0, numbers + self.shape[0], numbers)
+
+    def _load(self, i: int) -> LoadedFile:
+        if not -self.n_shards <= i < self.n_shards:
+            raise IndexError(f"shard {i} of {self.n_shards}")
+        i %= self.n_shards
+        with self._lock:
+            if self._loaded is None:
+                raise EncoderError("the features are closed")
+            loaded = self._loaded.pop(i, None)
+            if loaded is None:
+                try:
+                    loaded = self._files[i].load()
+                except OSError as exc:
+                    raise EncoderError(f"{self._files[i].path}: cannot be opened any more: {exc.strerror}") from exc
+            self._loaded[i] = loaded
+            if len(self._loaded) > MAX_LOADED:
+                self._loaded.popitem(last=False)
+        return loaded

@@ -1,0 +1,176 @@
+"""`<folder>/features.csc`: the features files of a folder, by feature.
+
+An uncompressed npz as the features files are, so numpy opens it and `scipy.sparse.load_npz` makes a CSC [T, F] of it;
+it is not called .npz, so that nobody takes it for a shard. Members, in this order:
+
+    format          S3       "csc"
+    shape           int64    [2]       T, F
+    meta            uint8    [...]     JSON: {"version", "rows", "nnz", "n_documents", "shards": [identity of each]}
+    indptr          int64    [F + 1]
+    indices         row      [nnz]     global rows, ascending within a feature
+    data            float32  [nnz]
+    max             float32  [F]       0 where the feature never fires
+    sum             float64  [F]       added up in the order of rows
+    n_documents     int64    [F]       documents in which it fires
+    histogram       row      [F, 32]   values in 32 equal bins of [0, max]; negative ones count in the first
+    top_rows        int64    [F, 64]   where it is strongest, strongest first, of equal ones the lower row; -1 for none
+    top_values      float32  [F, 64]   0 for none
+    document_rows   int64    [n + 1]   the global row at which each document begins, and T
+    document_shard  int32    [n]       the shard that has it
+
+"row" is int32 while T < 2^31, else int64. A document is a run of rows of one shard with equal `row_document`; where a
+shard does not say, all of it is one. T rows of all files in order of name, F = d_sae.
+
+The identity of a shard is its name and what its headers say, so whether the index is of the shards that are there
+costs their headers. Equal shards give equal bytes, whatever memory there was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from encoder.errors import EncoderError
+from encoder.file.feature_file import FeatureFile
+from encoder.file.folder import Features, open_features
+from encoder.file.npz import Member, find_members
+
+Array = np.ndarray[Any, Any]
+State = Literal["ready", "missing", "stale"]
+
+NAME = "features.csc"
+VERSION = 1
+N_BINS = 32
+N_TOP = 64
+MAX_META_BYTES = 1 << 26
+_MEMBERS = (
+    *("format", "shape", "meta", "indptr", "indices", "data", "max", "sum", "n_documents"),
+    *("histogram", "top_rows", "top_values", "document_rows", "document_shard"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFile:
+    """What the headers say, and the arrays, views of the file; what is in them is not checked yet."""
+
+    path: Path
+    shape: tuple[int, int]
+    meta: dict[str, Any]
+    arrays: Mapping[str, Array]
+
+
+def row_dtype(n_rows: int) -> np.dtype[Any]:
+    """Return the dtype of row numbers and of counts of rows."""
+    return np.dtype("<i4" if n_rows < 1 << 31 else "<i8")
+
+
+def describe(files: Iterable[FeatureFile], n_rows: int, nnz: int, n_documents: int) -> dict[str, Any]:
+    """Make the index's `meta`."""
+    counts = {"rows": n_rows, "nnz": nnz, "n_documents": n_documents}
+    return {"version": VERSION, **counts, "shards": [identity(file) for file in files]}
+
+
+def identity(file: FeatureFile) -> dict[str, Any]:
+    """Say which features file it is, by what its headers say."""
+    told = hashlib.sha256(json.dumps(file.meta, sort_keys=True).encode()).hexdigest()
+    hashes = {name: file.meta.get(name) for name in ("shard_sha256", "weights_sha256")}
+    return {"name": file.path.name, "rows": file.shape[0], "nnz": file.nnz, **hashes, "meta_sha256": told}
+
+
+def index_state(folder: str | Path) -> State:
+    """Say whether the folder has an index, and of the features files that are there. Reads headers only.
+
+    Raises: EncoderError if the index or a features file is damaged, or there are no features files.
+    """
+    path = Path(folder) / NAME
+    if not path.exists():
+        return "missing"
+    with open_features(folder) as features:
+        return "ready" if is_of(open_index_file(path), features) else "stale"
+
+
+def is_of(index: IndexFile, features: Features) -> bool:
+    """Say whether the index was made of these features files."""
+    files = features.files
+    known: Any = index.meta.get("shards")
+    return (
+        index.meta.get("version") == VERSION
+        and index.shape == features.shape
+        and isinstance(known, list)
+        and len(known) == len(files)
+        and all(one == identity(file) for one, file in zip(known, files, strict=True))
+    )
+
+
+def open_index_file(path: Path) -> IndexFile:
+    """Read and check the headers and map the arrays.
+
+    Raises: EncoderError, in one line, if there is none or it is not a whole index.
+    """
+    try:
+        with path.open("rb") as file:
+            found = find_members(path, file, _MEMBERS, again(path))
+            if missing := [name for name in _MEMBERS if name not in found]:
+                raise _refusal(path, f"has no {' and no '.join(missing)}")
+            if found["shape"].dtype != "<i8" or found["shape"].shape != (2,):
+                raise _refusal(path, "its shape has another dtype")
+            told = found["meta"]
+            if told.dtype != "|u1" or len(told.shape) != 1 or told.shape[0] > MAX_META_BYTES:
+                raise _refusal(path, f"its meta is {told.dtype} {list(told.shape)}")
+            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError as exc:
+        raise EncoderError(f"{path.parent}: has no index; `sae-encode index {path.parent}` makes it") from exc
+    except OSError as exc:
+        raise EncoderError(f"{path}: cannot be read: {exc.strerror}") from exc
+    rows, width = (int(n) for n in found["shape"].of(buffer))
+    try:
+        meta = json.loads(found["meta"].of(buffer).tobytes())
+    except (ValueError, RecursionError) as exc:
+        raise _refusal(path, "its meta is not JSON") from exc
+    if not isinstance(meta, dict):
+        raise _refusal(path, "its meta is not a JSON object")
+    if not (rows >= 0 and 0 <= width < 1 << 31):
+        raise _refusal(path, f"its shape is [{rows}, {width}]")
+    _check_headers(path, rows, width, found)
+    arrays = {name: member.of(buffer) for name, member in found.items() if name not in ("format", "shape", "meta")}
+    return IndexFile(path, (rows, width), meta, arrays)
+
+
+def _check_headers(path: Path, rows: int, width: int, found: Mapping[str, Member]) -> None:
+    """Raises: EncoderError unless the arrays have the dtypes and shapes above."""
+    row = row_dtype(rows)
+    nnz, n_documents = found["indices"].shape[:1], found["document_shard"].shape[:1]
+    n_top = found["top_rows"].shape[1:2] or (N_TOP,)
+    expected: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "indptr": ("<i8", (width + 1,)),
+        "indices": (row, nnz),
+        "data": ("<f4", nnz),
+        "max": ("<f4", (width,)),
+        "sum": ("<f8", (width,)),
+        "n_documents": ("<i8", (width,)),
+        "histogram": (row, (width, N_BINS)),
+        "top_rows": ("<i8", (width, *n_top)),
+        "top_values": ("<f4", (width, *n_top)),
+        "document_rows": ("<i8", tuple(n + 1 for n in n_documents)),
+        "document_shard": ("<i4", n_documents),
+    }
+    for name, (dtype, shape) in expected.items():
+        got = found[name]
+        if got.dtype != dtype or got.shape != shape or (name != "indptr" and not shape):
+            raise _refusal(path, f"its {name} is {got.dtype} {list(got.shape)} for a shape of [{rows}, {width}]")
+
+
+def _refusal(path: Path, why: str) -> EncoderError:
+    return EncoderError(f"{path}: {why}; it is not an index of sae-encode, or is damaged; {again(path)}")
+
+
+def again(path: Path) -> str:
+    """Say how to mend a damaged index."""
+    return f"remove it and run `sae-encode index {path.parent}`"

@@ -1,0 +1,117 @@
+"""The inner loops of building an index. Row order throughout, so that no result depends on where a block ends.
+
+Shapes: T rows and nnz entries of a block, F = d_sae; K features of a range, B bins, N places of a feature's strongest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from encoder.machine.compiled import compiled
+
+Array = np.ndarray[Any, Any]
+
+TALLY = np.dtype(
+    [("count", "<i8"), ("sum", "<f8"), ("n_documents", "<i8"), ("last_document", "<i8"), ("max", "<f4"), ("", "<f4")]
+)
+"""What is known of a feature so far; its fields lie together, as an entry touches all of them."""
+
+
+@compiled()
+def tally(lengths: Array, columns: Array, values: Array, documents: Array, features: Array) -> int:
+    """Count a block in: lengths int [T], columns int32 [nnz], values float32 [nnz], documents int64 [T], TALLY [F].
+
+    Returns the first entry that breaks the format, -1 if none does: columns rise within a row and are below F, values
+    are finite and not 0.
+    """
+    at = 0
+    for row in range(len(lengths)):
+        document = documents[row]
+        before = -1
+        for _ in range(lengths[row]):
+            column, value = columns[at], values[at]
+            if column <= before or column >= len(features) or value == 0 or not np.isfinite(value):
+                return at
+            one = features[column]
+            if one.count == 0 or value > one.max:
+                one.max = value
+            one.count += 1
+            one.sum += np.float64(value)
+            if one.last_document != document:
+                one.last_document = document
+                one.n_documents += 1
+            before = column
+            at += 1
+    return -1
+
+
+@compiled()
+def transpose(
+    lengths: Array, columns: Array, values: Array, cursors: Array, out_rows: Array, out_values: Array
+) -> None:
+    """Put a block's entries where their feature's cursor [F] is, and move it on; rows count from 0."""
+    at = 0
+    for row in range(len(lengths)):
+        for _ in range(lengths[row]):
+            column = columns[at]
+            to = cursors[column]
+            out_rows[to] = row
+            out_values[to] = values[at]
+            cursors[column] = to + 1
+            at += 1
+
+
+@compiled()
+def spread(piece: Array, bounds: Array, base: int, cursors: Array, out: Array) -> None:
+    """Add each feature's part of a run's piece to what earlier runs had of it: int32 or int64, `base` added to each.
+
+    bounds int64 [K + 1] within the piece; cursors int64 [K] within `out` are moved on.
+    """
+    for feature in range(len(cursors)):
+        to = cursors[feature]
+        for at in range(bounds[feature], bounds[feature + 1]):
+            out[to] = piece[at] + base
+            to += 1
+        cursors[feature] = to
+
+
+@compiled()
+def summarise(
+    bounds: Array,
+    rows: Array,
+    values: Array,
+    largest: Array,
+    histogram: Array,
+    top_rows: Array,
+    top_values: Array,
+) -> None:
+    """Count values [nnz] of features, at bounds [K + 1], into histogram [K, B] and the strongest, top_* [K, N].
+
+    `largest` float32 [K] is each feature's largest value. A quotient of two float32 that is not whole differs from a
+    whole number by more than float64 rounds, so bins are exact. top_rows must start as -1.
+    """
+    n_bins, n_top = histogram.shape[1], top_rows.shape[1]
+    for feature in range(len(largest)):
+        scale = np.float64(largest[feature])
+        n = 0
+        while n < n_top and top_rows[feature, n] >= 0:
+            n += 1
+        for at in range(bounds[feature], bounds[feature + 1]):
+            value = values[at]
+            bin_ = 0
+            if value > 0:
+                bin_ = min(int(np.float64(value) * n_bins / scale), n_bins - 1)
+            histogram[feature, bin_] += 1
+            if n < n_top:
+                n += 1
+            elif value <= top_values[feature, n - 1]:
+                continue
+            place = n - 1
+            while place > 0 and top_values[feature, place - 1] < value:
+                top_values[feature, place] = top_values[feature, place - 1]
+                top_rows[feature, place] = top_rows[feature, place - 1]
+                place -= 1
+            top_values[feature, place] = value
+            top_rows[feature, place] = rows[at]

@@ -1,0 +1,192 @@
+"""Ask a folder's index: where a feature fires, how strongly, where most strongly.
+
+    index = open_index("features/")
+    index.shape, index.nnz          rows and width, stored values
+    index.state                     "ready", or "stale": the features files are not those that it was made of
+    index.feature(42)               -> rows [n] rising, values float32 [n]; views of the file
+    index.feature(42, 100, 200)     -> the same of the rows [100, 200)
+    index.top(42, 20)               -> rows and values, strongest first, of equal ones the lower row
+    index.histogram(42)             -> edges float64 [33], counts int64 [32]
+    index.count, index.density      of each feature, [F]: rows on which it fires, and their share
+    index.max, index.mean, index.n_documents
+    index.documents                 first row of each document, and the number of rows: int64 [n + 1]
+    index.document_shard, index.document_of(rows)
+
+Headers are read and checked when it is opened, what else is asked for when it is asked for. Nothing here needs torch.
+Safe for several threads.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from encoder.errors import EncoderError
+from encoder.file.folder import Features, open_features
+from encoder.index.format import N_BINS, NAME, IndexFile, State, again, is_of, open_index_file
+
+Array = np.ndarray[Any, Any]
+
+_CHECK_ROWS = 1 << 20
+
+
+def open_index(folder: str | Path) -> FeatureIndex:
+    """Open the index of a folder of features files.
+
+    Raises: EncoderError, in one line, if there is none or it is damaged.
+    """
+    return FeatureIndex(open_index_file(Path(folder) / NAME))
+
+
+class FeatureIndex:
+    """A CSC [T, F] over a folder, with sums of each feature; see the module."""
+
+    def __init__(self, file: IndexFile) -> None:
+        self._file, self._arrays = file, file.arrays
+        self.path, self.shape, self.meta = file.path, file.shape, file.meta
+        self.nnz = len(file.arrays["indices"])
+
+    def __repr__(self) -> str:
+        return (
+            f"<FeatureIndex {self.shape[0]} x {self.shape[1]}, {self.nnz} stored, {self.n_documents_total} documents>"
+        )
+
+    def __len__(self) -> int:
+        return self.shape[1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file. What was taken from it stays valid."""
+        self._arrays = {}
+
+    @property
+    def state(self) -> State:
+        """Compare with the features files that are there now, which reads their headers."""
+        with open_features(self.path.parent) as features:
+            return self.state_for(features)
+
+    def state_for(self, features: Features) -> State:
+        """Compare with features that are open: costs no reading."""
+        return "ready" if is_of(self._file, features) else "stale"
+
+    def feature(self, feature: int, start: int = 0, stop: int | None = None) -> tuple[Array, Array]:
+        """Return the rows in [start, stop), global ones, on which a feature fires, and its values there: views.
+
+        Raises: IndexError, EncoderError if they are damaged.
+        """
+        first, end = self._bounds(feature)
+        rows, values = self._array("indices")[first:end], self._array("data")[first:end]
+        if start > 0 or stop is not None:
+            within = slice(*np.searchsorted(rows, [start, self.shape[0] if stop is None else stop]))
+            rows, values = rows[within], values[within]
+        for at in range(0, len(rows), _CHECK_ROWS):
+            block = rows[at : at + _CHECK_ROWS + 1]  # one more, to compare across the seam
+            if block[0] < 0 or block[-1] >= self.shape[0] or (block[1:] <= block[:-1]).any():
+                raise self._damaged(f"the rows of feature {feature} do not rise within 0..{self.shape[0] - 1}")
+        return rows, values
+
+    def top(self, feature: int, k: int = 20) -> tuple[Array, Array]:
+        """Return the k strongest rows, int64, and their values, fewer where it fires less often.
+
+        The first 64 are in the index; for more, all of the feature is gone through.
+        """
+        first, end = self._bounds(feature)
+        n = min(k, end - first)
+        kept = self._array("top_rows").shape[1]
+        if n > kept:
+            rows, values = self.feature(feature)
+            # Of those that equal the k-th the first ones: rows rise, and the sort is stable.
+            least = np.partition(values, len(values) - n)[len(values) - n]
+            chosen = np.flatnonzero(values >= least)
+            chosen = chosen[np.argsort(-values[chosen], kind="stable")[:n]]
+            return rows[chosen].astype(np.int64), values[chosen]
+        top_rows = np.array(self._array("top_rows")[feature, : max(0, n)])
+        if top_rows.size and (top_rows.min() < 0 or top_rows.max() >= self.shape[0]):
+            raise self._damaged(f"the strongest rows of feature {feature} are not within 0..{self.shape[0] - 1}")
+        return top_rows, np.array(self._array("top_values")[feature, : max(0, n)])
+
+    def histogram(self, feature: int) -> tuple[Array, Array]:
+        """Return edges [n + 1] from 0 to the feature's maximum, and how many values lie between them [n]."""
+        self._bounds(feature)
+        edges = np.linspace(0, float(self.max[feature]), N_BINS + 1)
+        return edges, self._array("histogram")[feature].astype(np.int64)
+
+    @cached_property
+    def count(self) -> Array:
+        """Rows on which each feature fires, int64 [F]."""
+        return np.diff(self._indptr)
+
+    @cached_property
+    def density(self) -> Array:
+        """Share of rows on which each feature fires, float64 [F]."""
+        return self.count / max(1, self.shape[0])
+
+    @cached_property
+    def mean(self) -> Array:
+        """Mean of each feature's values where it fires, float64 [F], 0 where it never does."""
+        return self.sum / np.maximum(1, self.count)
+
+    @property
+    def max(self) -> Array:
+        return self._array("max")
+
+    @property
+    def sum(self) -> Array:
+        return self._array("sum")
+
+    @property
+    def n_documents(self) -> Array:
+        """Documents in which each feature fires, int64 [F]."""
+        return self._array("n_documents")
+
+    @property
+    def n_documents_total(self) -> int:
+        return len(self._file.arrays["document_shard"])
+
+    @cached_property
+    def documents(self) -> Array:
+        rows = self._array("document_rows")
+        if rows[-1] != self.shape[0] or rows[0] != 0 or (rows[1:] <= rows[:-1]).any():
+            raise self._damaged(f"its documents do not rise from 0 to {self.shape[0]}")
+        return rows
+
+    @property
+    def document_shard(self) -> Array:
+        """The number of the features file that has each document, int32 [n]."""
+        return self._array("document_shard")
+
+    def document_of(self, rows: Any) -> Array:
+        """Return the document that has each row. Raises: IndexError if there is no such row."""
+        asked = np.asarray(rows)
+        if asked.size and (asked.min() < 0 or asked.max() >= self.shape[0]):
+            raise IndexError(f"a row outside the {self.shape[0]} rows")
+        found: Array = np.searchsorted(self.documents, asked, side="right") - 1
+        return found
+
+    @cached_property
+    def _indptr(self) -> Array:
+        indptr = self._array("indptr")
+        if indptr[0] != 0 or indptr[-1] != self.nnz or (indptr[1:] < indptr[:-1]).any():
+            raise self._damaged(f"indptr does not rise from 0 to {self.nnz}")
+        return indptr
+
+    def _bounds(self, feature: int) -> tuple[int, int]:
+        if not 0 <= feature < self.shape[1]:
+            raise IndexError(f"feature {feature} of {self.shape[1]}")
+        return int(self._indptr[feature]), int(self._indptr[feature + 1])
+
+    def _array(self, name: str) -> Array:
+        if name not in self._arrays:
+            raise EncoderError("the index is closed")
+        return self._arrays[name]
+
+    def _damaged(self, why: str) -> EncoderError:
+        return EncoderError(f"{self.path}: {why}; {again(self.path)}")

@@ -1,0 +1,115 @@
+"""The rows of all shards, in order, a block at a time, read into memory that is there already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoder.errors import EncoderError, ShardError
+from encoder.file.feature_file import FeatureFile, stamp_of
+
+Array = np.ndarray[Any, Any]
+
+BLOCK_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows [first_row, first_row + n_rows) of a shard: bounds int64 [n_rows + 1], said int64 [n_rows] or None."""
+
+    file: FeatureFile
+    shard: int
+    descriptor: int
+    first_row: int
+    bounds: Array
+    said: Array | None
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.bounds) - 1
+
+    @property
+    def nnz(self) -> int:
+        return int(self.bounds[-1] - self.bounds[0])
+
+    def read(self, columns: Array, values: Array) -> None:
+        """Read the entries: columns int32 [nnz], values float32 [nnz]."""
+        start = int(self.bounds[0])
+        _read(self.file, self.descriptor, "indices", start, columns)
+        if self.file.members["data"].dtype == "<f4":
+            _read(self.file, self.descriptor, "data", start, values)
+        else:
+            narrow = np.empty(len(values), "<f2")
+            _read(self.file, self.descriptor, "data", start, narrow)
+            values[:] = narrow
+
+
+def blocks(files: list[FeatureFile], max_entries: int) -> Iterator[Block]:
+    """Yield all rows, in blocks of at most BLOCK_ROWS rows and, but for a longer row, `max_entries` entries.
+
+    Raises: ShardError if a shard's bounds are damaged or it ends early, EncoderError if it cannot be read or is another
+    file than the one that was opened.
+    """
+    for shard, file in enumerate(files):
+        try:
+            descriptor = os.open(file.path, os.O_RDONLY)
+        except OSError as exc:
+            raise EncoderError(f"{file.path}: cannot be opened any more: {exc.strerror}") from exc
+        try:
+            if stamp_of(descriptor) != file.stamp:
+                raise EncoderError(f"{file.path}: was replaced since the folder was opened; start again")
+            yield from _of(file, shard, descriptor, max_entries)
+        finally:
+            os.close(descriptor)
+
+
+def _of(file: FeatureFile, shard: int, descriptor: int, max_entries: int) -> Iterator[Block]:
+    n_rows, width = file.shape
+    before = 0
+    for start in range(0, n_rows, BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, n_rows)
+        bounds = np.empty(stop - start + 1, "<i8")
+        _read(file, descriptor, "indptr", start, bounds)
+        lengths = np.diff(bounds)
+        is_whole = stop < n_rows or bounds[-1] == file.nnz
+        if bounds[0] != before or not is_whole or (lengths < 0).any() or bounds[-1] > file.nnz:
+            raise ShardError(f"{file.path}: indptr does not rise from 0 to {file.nnz}; encode its shard again")
+        if lengths.max() > width:
+            raise ShardError(f"{file.path}: has a row of {lengths.max():,} values, width {width:,}; encode it again")
+        before = bounds[-1]
+        said = None
+        if "row_document" in file.members:
+            said = np.empty(stop - start, "<i8")
+            _read(file, descriptor, "row_document", start, said)
+        at = 0
+        while at < stop - start:
+            end = int(np.searchsorted(bounds, bounds[at] + max_entries, side="right")) - 1
+            end = max(end, at + 1)
+            yield Block(
+                file, shard, descriptor, start + at, bounds[at : end + 1], None if said is None else said[at:end]
+            )
+            at = end
+
+
+def _read(file: FeatureFile, descriptor: int, name: str, start: int, into: Array) -> None:
+    """Fill `into` from the array `name`, from its element `start` on."""
+    offset = file.members[name].offset + start * into.itemsize
+    try:
+        read_fully(descriptor, into, offset, file.path)
+    except OSError as exc:
+        raise EncoderError(f"{file.path}: cannot be read: {exc.strerror}") from exc
+
+
+def read_fully(descriptor: int, into: Array, offset: int, path: Path) -> None:
+    """Fill a contiguous array from a file. Raises: ShardError if the file ends before, OSError."""
+    left = into.view(np.uint8).data
+    while left:
+        n = os.preadv(descriptor, [left], offset)
+        if n == 0:
+            raise ShardError(f"{path}: ends at byte {offset:,}, before its arrays do; encode its shard again")
+        left, offset = left[n:], offset + n

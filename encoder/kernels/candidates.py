@@ -1,0 +1,19 @@
+"""What a screen leaves to be decided: the features of each row that may be active, with their float64 values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Candidates by row: indptr int64 [T + 1], indices int32 [nnz] rising within a row, values float64 [nnz]."""
+
+    indptr: Array
+    indices: Array
+    values: Array

@@ -1,0 +1,195 @@
+"""Both operands of the screen's product, and what bounds its error.
+
+    precision   x', W'                                     their product
+    int8        q s: whole numbers -127..127, a scale a row   exact, int32
+    bf16        bfloat16, to nearest even                  float32 sums, rounded to bfloat16
+    fp32        as they are                                float32
+
+A few inputs S may be massive, as in Gemma. They are left out of the product (x' = W' = 0 there): the scan adds them in
+float32. The bound of row t and feature j, and all else that the scan compares, is one sum over `terms` and `factors`:
+
+    k            0       1          2             3          4        5...
+    terms[k]     s_t     ||x_R||    ||x_R - x'||  ||x_S||    floor    x_i, i in S
+    factors[k]   limit   of ||W_R - W'||, of ||W'||, of ||W_S||, of the floor, W_ij        all divided by s_j
+
+R is the inputs that are not in S. What is denormal becomes zero here, because bfloat16 instructions take it for zero;
+the loss is measured like any other. Shapes: T rows, F features, D = d_in, K = 5 + |S|.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, TINY, Norms, downwards, factors_of, upwards
+from encoder.machine.compiled import compiled
+
+Array = np.ndarray[Any, Any]
+
+DTYPES = {"int8": torch.int8, "bf16": torch.bfloat16, "fp32": torch.float32}
+PRODUCT_DTYPES = DTYPES | {"int8": torch.int32}
+N_TERMS = 5
+MAX_MASSIVE = 8
+MASSIVE_SHARE = 16
+"""An input is massive if it holds this many times its share of the rows' squared norms."""
+_BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The features' side: operand [F, D]; factors float32 [F, K]; norms float64 [F]; scales float64 [F]."""
+
+    precision: str
+    operand: torch.Tensor
+    factors: Array
+    norms: Array
+    scales: Array
+    massive: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows' side: operand [P, D]; terms float32 [K, P]; norms float64 [T]. Rows beyond T are zero."""
+
+    operand: torch.Tensor
+    terms: Array
+    norms: Array
+
+
+def make_columns(
+    weights: torch.Tensor, massive: Array, precision: str, limits: Array, floor_factors: Array, threads: Executor
+) -> Columns:
+    """Round and bound the features: weights [F, D] float32, massive int64 [|S|].
+
+    limits and floor_factors float64 [F] are what x.w must exceed, and what a row's floor adds to that.
+    """
+    operand = torch.empty(weights.shape, dtype=DTYPES[precision])
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(weights), _BLOCK)]
+    parts = threads.map(lambda part: _round(weights[part].numpy(), massive, operand[part]), blocks)
+    norms, scales = (np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)) if blocks else _NOTHING
+    bounds = Norms(*norms)
+    factors = np.empty((len(weights), N_TERMS + len(massive)), np.float32)
+    factors[:, 0] = downwards(limits / scales)
+    factors[:, 1:4] = upwards(factors_of(bounds, precision, weights.shape[1]) / scales).T
+    factors[:, 4] = floor_factors / scales
+    factors[:, 5:] = weights[:, torch.from_numpy(massive)].double().numpy() / scales[:, None]
+    return Columns(precision, operand, factors, bounds.whole, scales, massive)
+
+
+_NOTHING = np.zeros((4, 0)), np.zeros(0)
+
+
+def make_rows(x: Array, columns: Columns, n_padded: int) -> Rows:
+    """Round and bound rows: x [T, D] float32, padded with zero rows to P = n_padded.
+
+    The terms of a row that might overflow are NaN, which makes every feature its candidate.
+    """
+    n_rows = len(x)
+    operand = torch.empty((n_padded, x.shape[1]), dtype=columns.operand.dtype)
+    operand[n_rows:] = 0
+    norms, scales = _round(x, columns.massive, operand[:n_rows])
+    bounds = Norms(*norms)
+    terms = np.zeros((columns.factors.shape[1], n_padded), np.float32)
+    terms[0, :n_rows] = scales
+    lost = bounds.lost + np.where(bounds.whole > 0, TINY, 0)
+    terms[1:4, :n_rows] = upwards(np.stack([bounds.rest, lost, bounds.split]))
+    terms[5:, :n_rows] = x[:, columns.massive].T
+    safe = bounds.whole * columns.norms.max(initial=1.0) < SAFE_PRODUCT
+    terms[:, :n_rows][:, ~safe] = np.nan
+    terms[4, :n_rows] = 0
+    return Rows(operand, terms, bounds.whole)
+
+
+def multiply(columns: Columns, chunk: slice, rows: Rows, out: torch.Tensor) -> None:
+    """Compute the product of a chunk of features with rows: out [features, P], of PRODUCT_DTYPES."""
+    product = torch._int_mm if columns.precision == "int8" else torch.mm
+    product(columns.operand[chunk], rows.operand.T, out=out)
+
+
+def find_massive(x: torch.Tensor) -> Array:
+    """Return the few inputs, ascending, that hold far more than their share of the rows' squared norms: x [T, D].
+
+    The largest is found first, then the largest of the others: beside one of 1,000 times, one of 50 times is nothing.
+    """
+    squares, massive = x.double().square(), list[int]()
+    while len(massive) < MAX_MASSIVE:
+        squares[:, massive] = 0
+        share = (squares / squares.sum(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)).sum(dim=0)
+        largest = int(share.argmax())
+        if share[largest] <= MASSIVE_SHARE * len(x) / x.shape[1]:
+            break
+        massive.append(largest)
+    return np.sort(np.array(massive, np.int64))
+
+
+def _round(rows: Array, massive: Array, operand: torch.Tensor) -> tuple[Array, Array]:
+    """Write the operand of rows [T, D]; return upper bounds of their norms [4, T] (see `Norms`), and scales [T]."""
+    is_rest = np.ones(rows.shape[1], np.float32)
+    is_rest[massive] = 0
+    squares, scales = np.zeros((4, len(rows))), np.ones(len(rows))
+    if operand.dtype == torch.bfloat16:
+        _round_bf16(rows, is_rest, operand.view(torch.uint16).numpy(), squares)
+    elif operand.dtype == torch.int8:
+        _round_int8(rows, is_rest, operand.numpy(), squares, scales)
+    else:
+        _keep_fp32(rows, is_rest, operand.numpy(), squares)
+    return np.sqrt(squares) * ENLARGE, scales
+
+
+@compiled(fastmath={"reassoc", "contract"})
+def _square(row: Array, near: Array, is_rest: Array, squares: Array, t: int) -> None:
+    """Write the squared norms of row t: rest, lost, rounded, split."""
+    rest = lost = rounded = split = 0.0
+    for i in range(len(row)):
+        exact, kept = np.float64(row[i]), np.float64(near[i])
+        part = np.float64(is_rest[i])
+        rest += part * exact * exact
+        split += (1.0 - part) * exact * exact
+        lost += part * (exact - kept) * (exact - kept)
+        rounded += kept * kept
+    squares[0, t], squares[1, t], squares[2, t], squares[3, t] = rest, lost, rounded, split
+
+
+@compiled()
+def _round_bf16(rows: Array, is_rest: Array, operand: Array, squares: Array) -> None:
+    kept = np.empty(rows.shape[1], np.uint32)
+    near, half, one = kept.view(np.float32), np.uint32(16), np.uint32(1)
+    for t in range(rows.shape[0]):
+        bits = rows[t].view(np.uint32)
+        for i in range(rows.shape[1]):
+            nearest = (bits[i] + np.uint32(0x7FFF) + ((bits[i] >> half) & one)) & np.uint32(0xFFFF0000)
+            is_normal = (nearest & np.uint32(0x7F800000)) != 0
+            kept[i] = nearest if is_normal and is_rest[i] else np.uint32(0)
+            operand[t, i] = np.uint16(kept[i] >> half)
+        _square(rows[t], near, is_rest, squares, t)
+
+
+@compiled()
+def _round_int8(rows: Array, is_rest: Array, operand: Array, squares: Array, scales: Array) -> None:
+    """A row's scale is its largest number's 127th part, in float32; a row too small for that is all loss."""
+    near = np.empty(rows.shape[1], np.float64)
+    for t in range(rows.shape[0]):
+        largest = np.float32(0)
+        for i in range(rows.shape[1]):
+            largest = max(largest, abs(rows[t, i]) * is_rest[i])
+        is_large = largest > np.float32(2.0**-100)
+        scale = np.float32(largest / np.float32(127)) if is_large else np.float32(1)
+        inverse = np.float32(1) / scale if is_large else np.float32(0)
+        scales[t] = scale
+        for i in range(rows.shape[1]):
+            q = min(max(np.rint(rows[t, i] * is_rest[i] * inverse), np.float32(-127)), np.float32(127))
+            operand[t, i] = np.int8(np.int32(q))
+            near[i] = np.float64(q) * np.float64(scale)
+        _square(rows[t], near, is_rest, squares, t)
+
+
+@compiled()
+def _keep_fp32(rows: Array, is_rest: Array, operand: Array, squares: Array) -> None:
+    for t in range(rows.shape[0]):
+        for i in range(rows.shape[1]):
+            operand[t, i] = rows[t, i] * is_rest[i]
+        _square(rows[t], operand[t], is_rest, squares, t)

@@ -1,0 +1,175 @@
+"""Scan a chunk of the product against the bound, compute what is left in float64, and put it into rows.
+
+    product [F, P] of a chunk of features, fresh in the cache
+        scan      the rows that reach feature j's limit, for every j: hits, by feature, then by row
+        rescore   h = x.w + b of each hit in float64; a feature's weights are loaded once for all its rows
+        sift      the same after an int8 product, whose bound is wide: a float32 dot product rules most wrong ones out
+    all chunks' hits
+        transpose by feature -> by row, columns ascending: the candidates' CSR
+
+Single passes, compiled, without the GIL. Shapes: T rows, P their number padded to whole masks, F features, D = d_in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, UNDERFLOW_FACTOR, gamma
+from encoder.kernels.candidates import Candidates
+from encoder.kernels.cpu.lanes import MASK_LANES, dot, dot_ahead, dot_float32, lowest_bit, reaching
+from encoder.kernels.cpu.operand import Columns, Rows
+from encoder.machine.compiled import compiled
+
+Array = np.ndarray[Any, Any]
+
+DOUBT = 2.0**-40
+"""Covers the float64 rounding of a limit, and of what is compared with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Candidates by feature: rows int32 [nnz], counts int64 [F] of each feature's, values float64 [nnz]."""
+
+    rows: Array
+    counts: Array
+    values: Array
+
+
+def by_row(hits: list[Hits], n_rows: int) -> Candidates:
+    """Put the hits of consecutive chunks of features, from feature 0 on, into rows."""
+    indptr = np.zeros(n_rows + 1, np.int64)
+    for part in hits:
+        indptr[1:] += np.bincount(part.rows, minlength=n_rows)
+    np.cumsum(indptr, out=indptr)
+    indices, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float64)
+    place, first = indptr[:-1].copy(), 0
+    for part in hits:
+        _transpose(part.rows, part.counts, part.values, first, place, indices, values)
+        first += len(part.counts)
+    return Candidates(indptr, indices, values)
+
+
+def confirm(
+    x: Array,
+    rows: Rows,
+    columns: Columns,
+    chunk: slice,
+    weights: Array,
+    b_enc: Array,
+    limits: Array,
+    found: Array,
+    counts: Array,
+) -> Hits:
+    """Return what is left of a chunk's hits, with their float64 values; `found` and `counts` are what `scan` wrote.
+
+    x [T, D], weights [F, D], b_enc and limits float64 [F], of which the chunk is taken.
+    """
+    n_hits, values = len(found), np.empty(len(found))
+    if columns.precision == "int8":
+        bounds = limits[chunk], rows.norms, columns.norms[chunk], gamma(x.shape[1])
+        n_hits = sift(x, weights[chunk], b_enc[chunk], *bounds, found, counts, values)
+    else:
+        rescore(x, weights[chunk], b_enc[chunk], found, counts, values)
+    return Hits(found[:n_hits].copy(), counts, values[:n_hits].copy())
+
+
+def as_array(product: torch.Tensor) -> Array:
+    """Show a product to numba, which does not know bfloat16: its bits."""
+    bits: Array = (product.view(torch.uint16) if product.dtype == torch.bfloat16 else product).numpy()
+    return bits
+
+
+@compiled()
+def scan(product: Array, terms: Array, factors: Array, u_out: Any, n_rows: int, rows: Array, counts: Array) -> int:
+    """Write down which rows reach each feature's limit, by feature; return how many do.
+
+    product [F, P] int32, uint16 or float32, terms float32 [K, P], factors float32 [F, K]: see operand.py.
+    rows int32 [F * P] and counts int64 [F] are written.
+    """
+    n_features, n_padded = product.shape
+    flat, flat_terms, flat_factors, n_terms = (
+        product.reshape(-1),
+        terms.reshape(-1),
+        factors.reshape(-1),
+        terms.shape[0],
+    )
+    n = 0
+    for j in range(n_features):
+        before = n
+        for t in range(0, n_rows, MASK_LANES):
+            start = j * n_padded + t
+            bits = reaching(flat, start, flat_terms, t, n_padded, flat_factors, j * n_terms, n_terms, u_out)
+            if n_rows - t < MASK_LANES:
+                bits &= (np.uint64(1) << np.uint64(n_rows - t)) - np.uint64(1)
+            while bits:
+                rows[n] = t + lowest_bit(bits)
+                bits &= bits - np.uint64(1)
+                n += 1
+        counts[j] = n - before
+    return n
+
+
+@compiled()
+def sift(
+    x: Array,
+    weights: Array,
+    b_enc: Array,
+    limits: Array,
+    row_norms: Array,
+    norms: Array,
+    growth: float,
+    rows: Array,
+    counts: Array,
+    values: Array,
+) -> int:
+    """Drop hits that a float32 dot product rules out, in place, and rescore the others; return how many stay.
+
+    Both at once, for a row and a feature that have just been read are in the first-level cache.
+    limits float64 [F], what x.w has to exceed; row_norms, norms float64 upper bounds; growth the product's gamma.
+    """
+    d_in, flat_x, flat_w, n, kept = x.shape[1], x.reshape(-1), weights.reshape(-1), 0, 0
+    for j in range(len(counts)):
+        before = kept
+        for _ in range(counts[j]):
+            t = rows[n]
+            n += 1
+            product = row_norms[t] * norms[j]
+            if product < SAFE_PRODUCT:
+                error = growth * product + UNDERFLOW_FACTOR * (1 + row_norms[t] + norms[j])
+                h = np.float64(dot_float32(flat_x, flat_w, t * d_in, j * d_in, d_in))
+                if h + error * ENLARGE < limits[j] - abs(limits[j]) * DOUBT:
+                    continue
+            rows[kept] = t
+            values[kept] = dot(flat_x, flat_w, t * d_in, j * d_in, d_in) + b_enc[j]
+            kept += 1
+        counts[j] = kept - before
+    return kept
+
+
+@compiled()
+def rescore(x: Array, weights: Array, b_enc: Array, rows: Array, counts: Array, values: Array) -> None:
+    """Compute h = x.w + b of hits: x [T, D], weights [F, D] float32, b_enc float64 [F] -> values float64 [nnz]."""
+    d_in, flat_x, flat_w, n = x.shape[1], x.reshape(-1), weights.reshape(-1), 0
+    last_hit, last_feature = len(values) - 1, len(counts) - 1
+    for j in range(len(counts)):
+        for left in range(counts[j] - 1, -1, -1):
+            x_next, w_next = rows[min(n + 1, last_hit)] * d_in, (j if left else min(j + 1, last_feature)) * d_in
+            values[n] = dot_ahead(flat_x, flat_w, rows[n] * d_in, j * d_in, d_in, x_next, w_next) + b_enc[j]
+            n += 1
+
+
+@compiled()
+def _transpose(
+    rows: Array, counts: Array, hit_values: Array, first: int, place: Array, indices: Array, values: Array
+) -> None:
+    n = 0
+    for j in range(len(counts)):
+        for _ in range(counts[j]):
+            at = place[rows[n]]
+            indices[at], values[at] = first + j, hit_values[n]
+            place[rows[n]] = at + 1
+            n += 1

@@ -1,0 +1,62 @@
+"""Which precision is fastest for these rows: the whole pass of each over a share of the features, timed.
+
+A faster product is not all. What a wide bound lets through has to be looked at again, and numbers of twice the size are
+written and read; how much of them there is depends on the SAE and the rows, and what it costs on the caches.
+Shapes: T rows, F features, D = d_in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+import torch
+
+from encoder.kernels.bound import U_OUT
+from encoder.kernels.cpu.calibrate import seconds_in_turns
+from encoder.kernels.cpu.lanes import MASK_LANES
+from encoder.kernels.cpu.operand import PRODUCT_DTYPES, make_columns, make_rows, multiply
+from encoder.kernels.cpu.screen import as_array, confirm, scan
+
+Array = np.ndarray[Any, Any]
+
+MIN_ROWS = 256
+"""Fewer rows say too little, and are done before a trial is."""
+_FEATURES = 1024
+_ROUNDS = 2
+
+
+def seconds_of_passes(
+    names: Iterable[str],
+    x: Array,
+    weights: torch.Tensor,
+    b_enc: Array,
+    limits: Array,
+    massive: Array,
+    threads: Executor,
+    clock: Callable[[], float] = time.thread_time,
+) -> dict[str, float]:
+    """Return the seconds of a thread that each precision takes for x [T, D]; the other arguments are all features'."""
+    every = slice(0, None, max(1, len(weights) // _FEATURES))
+    some = weights[every].contiguous()  # spread over all, as some files sort them by how often they fire
+    b_enc, limits, n_padded = b_enc[every].copy(), limits[every].copy(), -(-len(x) // MASK_LANES) * MASK_LANES
+    found, counts = np.empty(len(some) * n_padded, np.int32), np.empty(len(some), np.int64)
+    chunk = slice(0, len(some))
+
+    def pass_of(name: str) -> Callable[[], object]:
+        columns = make_columns(some, massive, name, limits, np.zeros(len(some)), threads)
+        rows, u_out = make_rows(x, columns, n_padded), np.float32(U_OUT[name])
+        out = torch.empty((len(some), n_padded), dtype=PRODUCT_DTYPES[name])
+
+        def run() -> object:
+            multiply(columns, chunk, rows, out)
+            n_hits = scan(as_array(out), rows.terms, columns.factors, u_out, len(x), found, counts)
+            return confirm(x, rows, columns, chunk, some.numpy(), b_enc, limits, found[:n_hits], counts)
+
+        return run
+
+    passes = {name: pass_of(name) for name in names}
+    return threads.submit(seconds_in_turns, passes, _ROUNDS, clock).result()

@@ -1,0 +1,205 @@
+"""A claim on a job, and the ways out of it. The states, and why this is safe, are in `encoder.queue`."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from encoder.errors import FencedError, InputError
+from encoder.queue.spool import CLAIM, Name, Spool, new_token, read, rename
+from encoder.queue.ticket import Ticket, tombstone
+from saefetch.files.atomic import fsync_folder
+
+MAX_ERROR = 20_000  # characters of an error, and of a traceback (its end), that a ticket keeps
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """How a job leaves a place, on behalf of `worker`."""
+
+    spool: Spool
+    worker: str
+    max_attempts: int
+
+    def move(self, source: Path, to: str, job: str, content: bytes, expected: bytes | None = None) -> bool:
+        """Take a job from `source` to the state `to`, with a new ticket; return False where it was gone."""
+        name = Name(job, 0, self.worker, new_token(), to)
+        grip = self.spool.enter(name, source, content, expected)
+        if grip is None:
+            return False
+        with grip:
+            self.roll_forward(name)
+        return True
+
+    def give_up(self, source: Path, ticket: Ticket, error: str, traceback: str | None = None) -> bool:
+        """Take a job whose attempt failed to ready/, or to failed/ after the last."""
+        ticket = replace(ticket, error=error[:MAX_ERROR], traceback=traceback and traceback[-MAX_ERROR:])
+        if ticket.attempts >= self.max_attempts:
+            return self.move(source, "failed", ticket.job, ticket.to_json())
+        return self.move(source, "ready", ticket.job, replace(ticket, worker=None).to_json())
+
+    def reclaim(self, name: Name) -> bool:
+        """Take a job away from the owner of an abandoned claim; return False where somebody else was first."""
+        self.spool.claimed(name, "next").unlink(missing_ok=True)  # from here on, nobody changes the .json
+        path = self.spool.claimed(name)
+        data = read(path)
+        if data is None:
+            return False
+        try:
+            ticket = Ticket.from_json(data, name.job)
+        except InputError as exc:
+            return self.move(path, "failed", name.job, tombstone(name.job, data, str(exc)))
+        if (ticket.worker, ticket.attempts) != (name.owner, name.attempt):  # it died before it wrote this
+            ticket = replace(ticket, worker=name.owner, attempts=ticket.attempts + 1)
+        error = f"lease expired: worker {name.owner} died or hung in attempt {ticket.attempts} of {self.max_attempts}"
+        return self.give_up(path, ticket, error)
+
+    def roll_forward(self, name: Name) -> str | None:
+        """Take a decided job to its end; return why, where it cannot get there. Anybody may, any number of times."""
+        self.spool.consume_next(name)
+        path = self.spool.claimed(name)
+        data = read(path)
+        if data is None:
+            return None
+        try:
+            ticket = Ticket.from_json(data, name.job)
+        except InputError as exc:
+            if name.to != "failed":
+                self.move(path, "failed", name.job, tombstone(name.job, data, str(exc)))
+                return str(exc)
+        else:
+            if name.to == "done" and (error := self._publish(name, ticket)):
+                self._withdraw(name, ticket, error)
+                return error
+            if name.to != "done" or name.attempt > 1:
+                self.sweep_temporaries(name.job, self.spool.root / ticket.out)
+        self.spool.settle(name)
+        return None
+
+    def _publish(self, name: Name, ticket: Ticket) -> str | None:
+        """Give an output its name, unless it has it already; return why not."""
+        out = self.spool.root / ticket.out
+        temporary = temporary_of(out, name)
+        try:
+            fsync_folder(self.spool.root / "claimed")
+            if not rename(temporary, out) and mark_of(out.stat()) != ticket.extra.get("output"):
+                return f"the output could not be published: {temporary.name} is gone, and {out} is another file"
+            fsync_folder(out.parent)
+        except OSError as exc:
+            return f"the output could not be published: {exc}"
+        return None
+
+    def _withdraw(self, name: Name, ticket: Ticket, error: str) -> None:
+        """Give back a job that was decided to be done, but cannot be published."""
+        # Only once its output is gone, its worker cannot publish it after all, later. Until then, the job stays here.
+        with suppress(OSError):
+            temporary_of(self.spool.root / ticket.out, name).unlink(missing_ok=True)
+            self.give_up(self.spool.claimed(name), ticket, error)
+
+    def sweep_temporaries(self, job: str, out: Path) -> None:
+        """Remove what claims that are over left half-written beside `out`, also under names made from `temporary`."""
+        pattern = re.compile(rf"{re.escape(out.name)}\.({CLAIM})\.(?:.*\.)?tmp", re.DOTALL)
+        with suppress(OSError):  # it is a courtesy
+            for path in out.parent.iterdir():
+                found = pattern.fullmatch(path.name)
+                # A claim is there before its output, and goes on from .json to .to-done.json.
+                if found and not any(self.spool.claimed(Name.of(job, found[1], to)).exists() for to in ("", "done")):
+                    path.unlink(missing_ok=True)
+
+
+class Claim:
+    """A job that this worker has. The output is to be written to `temporary`, which is in the folder of `out`.
+
+    `done`, `fail` and `put_back` end the claim. FencedError says that it had ended before, and that the job is somebody
+    else's: drop it and go on. With any other exception from these three, the claim stands.
+    """
+
+    def __init__(self, verdicts: Verdicts, name: Name, ticket: Ticket, grip: BinaryIO) -> None:
+        self.ticket = ticket
+        self.shard = verdicts.spool.root / ticket.shard
+        self.out = verdicts.spool.root / ticket.out
+        self.temporary = temporary_of(self.out, name)
+        self._verdicts = verdicts
+        self._spool = verdicts.spool
+        self._name = name
+        self._path = self._spool.claimed(name)
+        self._grip = grip
+
+    def renew(self) -> None:
+        """Renew the lease: several times in `lease_s`, from any thread. Raises: FencedError, also once it ended."""
+        try:
+            self._spool.stamp(self._path)
+        except FileNotFoundError:
+            raise self._fenced() from None
+
+    def check(self) -> None:
+        """Notice early that work is for nothing. Just to save time: `done` is safe without it. Raises: FencedError."""
+        if not self._path.exists():
+            raise self._fenced()
+
+    def done(self, result: dict[str, Any] | None = None, *, is_published: bool = False) -> None:
+        """Publish `temporary` as `out` and end the job. `is_published`: `out` is there already, and right.
+
+        From here on, `temporary` is the queue's: whatever happens, leave it alone.
+        Raises: FencedError; FileNotFoundError where there is no such file.
+        """
+        output = self._make_durable(self.out if is_published else self.temporary)
+        extra = {**self.ticket.extra, "output": output}
+        ticket = replace(self.ticket, error=None, traceback=None, result=result or {}, extra=extra)
+        decided = replace(self._name, to="done")
+        grip = self._spool.enter(decided, self._path, ticket.to_json())
+        if grip is None:
+            self._leave(was_ours=False)
+            return
+        self._grip.close()
+        with grip:
+            if error := self._verdicts.roll_forward(decided):
+                raise FencedError(f"{self.ticket.job}: {error}; the job is not ours any more")
+
+    def fail(self, error: str, traceback: str | None = None) -> None:
+        """Give the job back, or up after `max_attempts`. Raises: FencedError."""
+        self._leave(self._verdicts.give_up(self._path, self.ticket, error, traceback))
+
+    def put_back(self) -> None:
+        """Give the job back as if it had not been claimed. Raises: FencedError."""
+        ticket = replace(self.ticket, attempts=self.ticket.attempts - 1, worker=None)
+        self._leave(self._verdicts.move(self._path, "ready", ticket.job, ticket.to_json()))
+
+    def _make_durable(self, path: Path) -> dict[str, int]:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            self.check()
+            raise
+        try:
+            os.fsync(descriptor)
+            mark = mark_of(os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+        fsync_folder(path.parent)
+        return mark
+
+    def _leave(self, was_ours: bool) -> None:
+        self._grip.close()
+        if not was_ours:
+            self._verdicts.sweep_temporaries(self.ticket.job, self.out)
+            raise self._fenced()
+
+    def _fenced(self) -> FencedError:
+        return FencedError(
+            f"{self.ticket.job}: attempt {self._name.attempt} of worker {self._name.owner} is over: its lease was not "
+            "renewed in time, and the job was taken away; what it made of the job is dropped"
+        )
+
+
+def mark_of(status: os.stat_result) -> dict[str, int]:
+    """Return what tells one output from another, and stays when it is renamed."""
+    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def temporary_of(out: Path, name: Name) -> Path:
+    return out.with_name(f"{out.name}.{name.claim}.tmp")

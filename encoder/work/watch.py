@@ -1,0 +1,55 @@
+"""`--watch`: submit what is dropped into a queue's inbox, once it has come to rest.
+
+A shard's result is named by its path below the inbox. The SAE is the one named when the worker was started, or else
+that of the jobs that the queue has, or else the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from encoder.errors import EncoderError, InputError
+from encoder.queue.inbox import Inbox
+from encoder.queue.queue import Queue
+from encoder.work.submit import check_resumes, finished, inputs_of, tickets_of
+
+
+class Watch:
+    """Submits what comes to the inbox of `queue`. `named` and `default` are SAEs as tickets have them."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        named: dict[str, Any] | None,
+        default: dict[str, Any],
+        select: dict[str, str],
+        stable_s: float,
+    ) -> None:
+        self._folder = queue.root / "inbox"
+        self._inbox = Inbox(self._folder, stable_s)
+        self._named, self._default, self._select = named, default, select
+
+    def submit_what_came(self, queue: Queue) -> Iterator[str]:
+        """Submit; yield a line for each entry that cannot be."""
+        for path in self._inbox.take():
+            sae = self._named or _sae_of(queue) or self._default
+            try:
+                tickets = tickets_of(inputs_of([path], below=self._folder), queue.root / "out", sae, self._select)
+                check_resumes(queue, tickets, again=True)
+                to_do = [one for one in tickets if not finished(Path(one.out), Path(one.shard), {})]
+                queue.submit(to_do, again=True)
+            except (EncoderError, OSError) as exc:
+                yield f"inbox: {exc}"
+
+
+def _sae_of(queue: Queue) -> dict[str, Any] | None:
+    for job, state in queue.states().items():
+        try:
+            ticket = queue.ticket(state, job)
+        except InputError:
+            continue
+        if ticket is not None:
+            return dict(ticket.sae)
+    return None

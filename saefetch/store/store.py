@@ -1,0 +1,338 @@
+"""`labels.sqlite`: the checkpoint, and the only state there is.
+
+    meta          name -> value: which SAE this is, its width, where a run stands (see `Meta`)
+    objects       the export's objects that are in, by key and ETag; id 0 stands for the API
+    features      one row a feature and origin     (origin: the object it came from, 0 the API)
+    explanations  one row an explanation and origin
+    absent        features that an answer said are not there, or that failed, and why
+    documents, search     full-text index over the labels, made by `saefetch.search` when a run ends
+
+One transaction a chunk, WAL, synchronous=FULL: a chunk is done when its transaction is, also after a power cut. Rows
+whose origin is no longer in `objects` are dead: an object that changed comes in under a new id, which kills the rows
+of its old version in the same transaction; `sweep` buries them later. So a reader never sees half a change.
+
+A feature's truth, where sources overlap: the API's row before the export's; what comes in later replaces the API's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain, count, islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from saefetch.decode import ExplanationRow, FeatureRow, Rows
+from saefetch.store.records import API_ORIGIN, Merge, Record, State, make_record
+from saefetch.store.schema import check_identity, create, sqlite_errors
+
+FILE_NAME = "labels.sqlite"
+A_DAY_S = 86_400.0
+LIVE = "+origin IN (SELECT id FROM objects)"
+"""Holds for the rows that are not dead. With the plus SQLite does not look up every feature under every origin."""
+GROUP = 64
+"""Rows inserted with one statement."""
+_INTO_FEATURES = (
+    "INSERT OR REPLACE INTO features (origin, epoch, idx, max_activation, frac_nonzero, positive, negative)"
+)
+_INTO_EXPLANATIONS = "INSERT OR IGNORE INTO explanations (origin, idx, type, model, text)"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportObject:
+    """One object of the bulk export. `etag` is quoted, as S3 sends it; `size` is compressed bytes."""
+
+    key: str
+    etag: str
+    size: int
+
+
+@dataclass(slots=True)
+class Answers:
+    """What one chunk brought: rows, and the indices for which there are none and why."""
+
+    rows: Rows = field(default_factory=Rows)
+    missing: list[int] = field(default_factory=list)
+    failed: list[tuple[int, str]] = field(default_factory=list)
+    export_object: ExportObject | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.export_object or self.rows.features or self.missing or self.failed)
+
+
+class Store:
+    """The labels of one SAE on disk. Not thread-safe by itself: one thread at a time.
+
+    Raises: StoreError from every method when the disk is full, the folder read-only, or the file damaged.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.connection = connection
+
+    # -- opening and closing -----------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Open the folder's store for writing, making it if there is none."""
+        path = folder / FILE_NAME
+        check_identity(path, may_be_empty=True)
+        with sqlite_errors(path):
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+            try:
+                connection.execute("PRAGMA cache_size = -4000")
+                if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    create(connection)
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA wal_autocheckpoint = 4000")
+            except BaseException:
+                connection.close()
+                raise
+        return cls(path, connection)
+
+    @classmethod
+    def open_read_only(cls, folder: Path) -> Store:
+        """Open the folder's store for reading; a download may be running on it."""
+        path = folder / FILE_NAME
+        check_identity(path, may_be_empty=False)
+        with sqlite_errors(path):
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
+            try:
+                connection.execute("PRAGMA cache_size = -4000")
+                connection.execute("SELECT 1 FROM meta")  # says now what it would say later
+            except BaseException:
+                connection.close()
+                raise
+        return cls(path, connection)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def interrupt(self) -> None:
+        """Make what another thread is doing here end at once with a StoreError; its transaction is rolled back."""
+        self.connection.interrupt()
+
+    def settle(self) -> None:
+        """Fold the write-ahead log into the file, so that the one file is all there is and can be read anywhere."""
+        with sqlite_errors(self.path):
+            self.connection.execute("PRAGMA journal_mode = DELETE")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing: commit when the block ends, roll back on any exception."""
+        with sqlite_errors(self.path):
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        with sqlite_errors(self.path):
+            for row in self.connection.execute(sql, parameters):  # noqa: UP028
+                yield row  # `yield from` would close the cursor, also of a store that was closed meanwhile
+
+    # -- meta --------------------------------------------------------------------------------------------------------
+
+    def meta(self, name: str, default: Any = None) -> Any:
+        row = next(self.query("SELECT value FROM meta WHERE name = ?", (name,)), None)
+        return default if row is None else row[0]
+
+    def set_meta(self, **values: Any) -> None:
+        with self.transaction() as connection:
+            _set_meta(connection, values)
+
+    @property
+    def generation(self) -> int:
+        """Goes up with every commit that changes labels."""
+        return int(self.meta("generation", 0))
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def commit(self, answers: Answers, downloaded_at: str) -> None:
+        """Take in one chunk, all of it or nothing. `downloaded_at` is UTC, ISO 8601."""
+        with self.transaction() as connection:
+            epoch, rows = int(self.meta("epoch", 0)), answers.rows
+            if answers.export_object is not None:
+                origin = _new_origin(connection, answers.export_object)
+                _forget(connection, "features", {row[0] for row in rows.features}, f"origin = {API_ORIGIN}")
+                _forget(connection, "explanations", {row[0] for row in rows.explanations}, f"origin = {API_ORIGIN}")
+            else:
+                origin = API_ORIGIN
+                gone = {row[0] for row in rows.features} | set(answers.missing)
+                for table in ("features", "explanations", "absent"):
+                    _forget(connection, table, gone)
+            _insert(connection, _INTO_FEATURES, (origin, epoch), rows.features)
+            _insert(connection, _INTO_EXPLANATIONS, (origin,), rows.explanations)
+            _mark_absent(connection, State.MISSING, epoch, ((index, "not on Neuronpedia") for index in answers.missing))
+            _mark_absent(connection, State.FAILED, epoch, answers.failed)
+            _changed(connection, downloaded_at)
+
+    def mark_not_exported(self, indices: Iterable[int], downloaded_at: str) -> None:
+        """Record that the export, read whole, does not have these."""
+        with self.transaction() as connection:
+            error = "not in the bulk export; only the API can tell whether it exists"
+            _mark_absent(connection, State.NOT_EXPORTED, 0, ((index, error) for index in indices))
+            _changed(connection, downloaded_at)
+
+    def begin_refresh(self, now: float) -> None:
+        """Begin to ask the API for everything again, or go on with one that was interrupted within the last day."""
+        if now - float(self.meta("refreshing", 0)) > A_DAY_S:
+            self.set_meta(refreshing=now, epoch=int(self.meta("epoch", 0)) + 1)
+
+    def keep_objects(self, keys: Iterable[str]) -> None:
+        """Forget the export's objects that are not among `keys`, and bury every dead row."""
+        keep = {"", *keys}
+        with self.transaction() as connection:
+            gone = [(key,) for (key,) in connection.execute("SELECT key FROM objects").fetchall() if key not in keep]
+            connection.executemany("DELETE FROM objects WHERE key = ?", gone)
+            n_rows = 0
+            for table in ("features", "explanations"):
+                dead = f"DELETE FROM {table} WHERE NOT {LIVE}"
+                n_rows += connection.execute(dead).rowcount
+            if gone or n_rows or self._half:  # features that the half export could not speak for are now settled
+                _changed(connection, None)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def etags(self) -> dict[str, str]:
+        """Return key -> ETag of the export's objects that are in."""
+        return dict(self.query("SELECT key, etag FROM objects WHERE id <> 0"))
+
+    @property
+    def _half(self) -> bool:
+        """Whether the export is half read: then its row does not make up for an answer that the API failed to give."""
+        return bool(self.meta("export_open"))
+
+    def states(self, n_features: int, *, api_only: bool = False, epoch: int = 0) -> array[int]:
+        """Return each feature's `State`, for indices 0 to n_features-1.
+
+        With `api_only` what came from the export does not count; with `epoch` what the API said before it does not.
+        """
+        states = array("b", bytes(n_features))
+        unknown, got, orphan, not_exported = (
+            int(state) for state in (State.UNKNOWN, State.GOT, State.ORPHAN, State.NOT_EXPORTED)
+        )
+        origins = "origin = 0" if api_only else LIVE
+        for (index,) in self.query(
+            f"SELECT idx FROM features WHERE idx < ? AND (epoch >= ? OR origin <> 0) AND {origins}", (n_features, epoch)
+        ):
+            states[index] = got
+        half = self._half
+        for index, state in self.query(
+            "SELECT idx, state FROM absent WHERE idx < ? AND epoch >= ?", (n_features, epoch)
+        ):
+            if (half and state == State.FAILED) or not (states[index] or (api_only and state == not_exported)):
+                states[index] = state
+        if not api_only and (unknown in states or not_exported in states):
+            for (index,) in self.query(
+                f"SELECT DISTINCT idx FROM explanations WHERE idx < ? AND {origins}", (n_features,)
+            ):
+                if states[index] in (unknown, not_exported):
+                    states[index] = orphan
+        return states
+
+    def records(self, start: int, stop: int) -> Iterator[Record]:
+        """Yield every feature from `start` to `stop`-1 in order, absent ones too, never holding more than one."""
+        return self._records(range(start, stop), "idx >= ? AND idx < ?", (start, stop))
+
+    def some_records(self, indices: Sequence[int]) -> Iterator[Record]:
+        """Yield the features `indices`, which are in ascending order, as `records` does."""
+        return self._records(indices, "idx IN (SELECT value FROM json_each(?))", (orjson.dumps(indices).decode(),))
+
+    def _records(self, indices: Sequence[int], where: str, parameters: tuple[Any, ...]) -> Iterator[Record]:
+        half = self._half
+        features = Merge(
+            self.query(
+                "SELECT idx, max_activation, frac_nonzero, positive, negative, origin FROM features"
+                f" WHERE {where} AND {LIVE} ORDER BY idx, origin",
+                parameters,
+            )
+        )
+        explanations = Merge(
+            self.query(
+                f"SELECT idx, text, type, model FROM explanations WHERE {where} AND {LIVE} ORDER BY idx", parameters
+            )
+        )
+        absent = Merge(self.query(f"SELECT idx, state, error FROM absent WHERE {where} ORDER BY idx", parameters))
+        try:
+            for index in indices:
+                yield make_record(index, features.take(index), explanations.take(index), absent.take(index), half)
+        finally:
+            del features, explanations, absent  # else a traceback keeps their statements open, and `settle` fails
+
+    def described(self, start: int, stop: int) -> set[int]:
+        """Return the features from `start` to `stop`-1 of which there is an explanation that is not blank."""
+        of_these = f"SELECT idx, text FROM explanations WHERE idx >= ? AND idx < ? AND {LIVE}"
+        return {index for index, text in self.query(of_these, (start, stop)) if text.strip()}
+
+    def record(self, index: int) -> Record:
+        return next(self.records(index, index + 1))
+
+
+def _new_origin(connection: sqlite3.Connection, export_object: ExportObject) -> int:
+    connection.execute("DELETE FROM objects WHERE key = ?", (export_object.key,))
+    # max(id)+1 could give a dead row's origin back to life, so ids come from a counter that only rises.
+    origin = connection.execute(
+        "SELECT coalesce((SELECT value FROM meta WHERE name = 'last_origin'), 0) + 1"
+    ).fetchone()[0]
+    _set_meta(connection, {"last_origin": origin})
+    connection.execute("INSERT INTO objects VALUES (?, ?, ?)", (origin, export_object.key, export_object.etag))
+    return int(origin)
+
+
+def _forget(connection: sqlite3.Connection, table: str, indices: Iterable[int], where: str = "true") -> None:
+    listed = orjson.dumps(sorted(indices)).decode()
+    connection.execute(f"DELETE FROM {table} WHERE idx IN (SELECT value FROM json_each(?)) AND {where}", (listed,))
+
+
+def _insert(
+    connection: sqlite3.Connection, into: str, shared: tuple[int, ...], rows: Sequence[FeatureRow | ExplanationRow]
+) -> None:
+    """Insert `rows`, each with the values that are `shared` by all before its own.
+
+    Each step of a statement gives up the interpreter and then waits for it behind the threads that unpack and parse. So
+    many rows go in with one statement; and in the table's order, which touches each page once.
+    """
+    in_order = sorted(rows, key=itemgetter(0))
+    for start in range(0, len(in_order), GROUP):
+        group = in_order[start : start + GROUP]
+        values = _values(len(shared), len(group[0]), len(group))
+        connection.execute(f"{into} VALUES {values}", (*shared, *chain.from_iterable(group)))
+
+
+@cache
+def _values(n_shared: int, n_own: int, n_rows: int) -> str:
+    """Return `(?1,?2,?3), (?1,?4,?5), ...`: `n_rows` rows, each with the `n_shared` first parameters before its own."""
+    shared = [f"?{number}" for number in range(1, n_shared + 1)]
+    own = (f"?{number}" for number in count(n_shared + 1))
+    return ",".join(f"({','.join([*shared, *islice(own, n_own)])})" for _ in range(n_rows))
+
+
+def _mark_absent(connection: sqlite3.Connection, state: State, epoch: int, reasons: Iterable[tuple[int, str]]) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO absent VALUES (?, ?, ?, ?)", ((index, state, epoch, error) for index, error in reasons)
+    )
+
+
+def _set_meta(connection: sqlite3.Connection, values: dict[str, Any]) -> None:
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+
+def _changed(connection: sqlite3.Connection, downloaded_at: str | None) -> None:
+    connection.execute("INSERT INTO meta VALUES ('generation', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1")
+    if downloaded_at is not None:
+        _set_meta(connection, {"downloaded_at": downloaded_at})

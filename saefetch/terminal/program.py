@@ -1,0 +1,132 @@
+"""The outermost layer of a command: every way to end, in one place. Stdout is for results, stderr for all else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from saefetch.errors import SaefetchError, UsageError
+from saefetch.terminal.output import complain, same_command
+
+if TYPE_CHECKING:
+    import typer
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The command `name`, also started as `python -m package`. `package`.cli.app has its Typer app.
+
+    `prepare` is told which subcommand it is before the flags are parsed, for which typer imports pydantic; what it
+    returns is the context's `obj`.
+    """
+
+    name: str
+    package: str
+    prepare: Callable[[str], object] = lambda command: None
+
+    def main(self) -> NoReturn:
+        """Run the command line. Every error is one line on stderr, an exit status, with --json an object on stdout."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._leave)
+        # pydantic would search all installed packages for plugins: tens of milliseconds in a large environment.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if stream is None:  # its descriptor is closed
+                setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+            elif hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            status = self._run()
+            sys.stdout.flush()
+        except BrokenPipeError:  # `saefetch list | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            status = 1
+        sys.exit(status)
+
+    def _run(self) -> int:
+        try:
+            app = import_module(f"{self.package}.cli.app").app  # takes a while, in which a signal may come
+            return run_app(app, self.name, self.prepare)
+        except SaefetchError as exc:
+            return self._fail(str(exc), exc.exit_status)
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            return self._fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc), 1)
+        except Exception as exc:
+            import traceback
+
+            traceback.print_exc()
+            return self._fail(f"this is a bug of {self.name} ({type(exc).__name__}); please report the lines above", 1)
+
+    def _fail(self, message: str, status: int) -> int:
+        complain(message, self.name)
+        if "--json" in sys.argv[1:]:
+            # Not by orjson: a signal may come while that is being imported, and importing it again crashes.
+            print(json.dumps({"error": message, "exit_status": status}, indent=2), flush=True)
+        return status
+
+    def _leave(self, number: int, frame: FrameType | None) -> NoReturn:
+        """Leave at once: nothing has begun that could be lost, as what can be interrupted has handlers of its own.
+
+        Not by an exception: raised in one of the import system's callbacks, Python would print it and go on.
+        """
+        with suppress(RuntimeError, OSError):  # in the middle of a print, or to a terminal that is gone
+            again = same_command(self.name, self.package)
+            self._fail(f"interrupted; nothing was lost. To run it again: {again}", 128 + number)
+        os._exit(128 + number)
+
+
+def new_app(name: str) -> typer.Typer:
+    """Return the Typer app of a command, without commands; all of ours take the same ways to help."""
+    import typer
+
+    return typer.Typer(
+        name=name,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+
+
+def run_app(app: typer.Typer, program: str, prepare: Callable[[str], object]) -> int:
+    """Run the command in `sys.argv`; return its exit status.
+
+    Raises: UsageError for a flag that does not exist or a number that is none, and whatever the command raises.
+    """
+    import typer
+
+    words = sys.argv[1:]
+    commands = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
+    name = words[0] if words and words[0] in commands else None
+    if name and {"-h", "--help"} & set(words[: words.index("--")] if "--" in words else words):
+        print(_help(app, program, name))
+        return 0
+    try:
+        return int(app(standalone_mode=False, obj=prepare(name) if name else None) or 0)
+    except typer.TyperException as exc:
+        see = f"{program} {name} --help" if name else f"{program} --help"
+        raise UsageError(f"{exc.format_message().rstrip('.')}; see `{see}`") from exc
+
+
+def _help(app: typer.Typer, program: str, name: str) -> str:
+    """Return a command's help without parsing its flags, for which typer would first import pydantic, in 0.1 s."""
+    from typer.main import get_command
+
+    group: Any = get_command(app)
+    if not hasattr(group, "commands"):  # the app's only command is the app itself
+        return str(group.get_help(group.context_class(group, info_name=program, **group.context_settings)))
+    command, settings = group.commands[name], group.context_settings
+    parent = group.context_class(group, info_name=program, **settings)
+    help_: str = command.get_help(command.context_class(command, info_name=name, parent=parent, **settings))
+    return help_

@@ -1,0 +1,206 @@
+"""`--static` holds what the API answers, of the set that was chosen and of nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dashboard_data import WIDTH, made_up, write_features, write_labels, write_shard
+from dashboard_server import settings_for
+
+from dashboard import export as exporting
+from dashboard.errors import DashboardError
+from dashboard.export import as_script, export
+from dashboard.model.data import Data, Look
+from dashboard.server.routes import API
+from dashboard.server.web_files import WebFiles
+from dashboard.views.parameters import Parameters
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("dashboard")
+    write_labels(path / "sae")
+    write_features(path / "features")
+    web = path / "web"
+    web.mkdir()
+    page = '<!doctype html>\n<meta charset="utf-8">\n<script defer src="source-server.js"></script>'
+    for name, text in (("index.html", page), ("source-server.js", ""), ("source-static.js", "x"), ("page.css", "")):
+        (web / name).write_text(text)
+    return path
+
+
+def exported(folder: Path, out: Path, selection: str | None = None) -> dict[str, Any]:
+    with Data(settings_for(folder)).look() as look:
+        export(look, out, selection, WebFiles(folder / "web"))
+    data = {}
+    for path in (out / "data").iterdir():
+        text = path.read_text(encoding="utf-8")
+        begin = f'staticData("{path.stem}", '
+        assert text.startswith(begin) and text.endswith(");\n") and not set("<\u2028\u2029") & set(text)
+        data[path.stem] = json.loads(text[len(begin) : -3])
+    return data
+
+
+def ask(look: Look, address: str, *numbers: int, **parameters: object) -> Any:
+    ((view, known),) = [(view, known) for name, view, known in API if name == address]
+    given = {name: str(value) for name, value in parameters.items()}
+    answer = view(look, Parameters(given, known), *numbers)
+    return json.loads(exporting.dumps(answer))
+
+
+def test_the_files_hold_what_the_api_answers(folder: Path, tmp_path: Path) -> None:
+    data = exported(folder, tmp_path / "out")
+    with Data(settings_for(folder)).look() as look:
+        summary = ask(look, "summary")
+        assert data["summary"].pop("features") | {"folder": "", "index": ""} == summary.pop("features") | {
+            "folder": "",
+            "index": "",
+        }
+        assert data["summary"] == summary | {"static": True, "hints": []}
+        assert data["documents"] == ask(look, "documents")
+        for number in range(7):
+            document, answer = data[f"document-{number}"], ask(look, "documents/{}/tokens", number, colour="top")
+            for name in ("tokens", "token_ids", "masked", "sections", "shard", "first_row"):
+                assert document[name] == answer[name]
+            for position, (a, b) in enumerate(zip(document["indptr"], document["indptr"][1:], strict=False)):
+                active = ask(look, "rows/{}", document["first_row"] + position)["active"]
+                pairs = zip(document["indices"][a:b], document["values"][a:b], strict=True)
+                assert sorted(pairs) == sorted(zip(active["index"], active["value"], strict=True))
+        known = ask(look, "search", sort="index", limit=WIDTH)["features"]
+        for at, index in enumerate(data["labels"]["index"]):
+            assert data["labels"]["label"][at] == known[index]["label"]
+            assert data["labels"]["density"][at] == known[index]["density"]
+        for index in (0, 1, 300):
+            assert data[f"features-{index // 256}"][str(index)]["feature"] == ask(look, "features/{}", index)
+        health = ask(look, "health")
+        named = [shard for shard in health["shards"] if shard["rows"]]
+        assert [shard["name"] for shard in data["health"]["shards"]] == [shard["name"] for shard in named]
+        assert data["health"]["shards"][1]["l0_histogram"] == named[1]["l0_histogram"]
+
+
+def test_contexts_are_the_strongest_of_the_set_and_of_nothing_else(folder: Path, tmp_path: Path) -> None:
+    data = exported(folder, tmp_path / "out", "1,3")
+    assert sorted(name for name in data if name.startswith("document-")) == ["document-1", "document-3"]
+    assert [document["id"] for document in data["documents"]["documents"]] == [1, 3]
+    found: dict[int, list[tuple[float, int]]] = {}
+    for number in (1, 3):
+        document = data[f"document-{number}"]
+        rows = np.repeat(np.arange(len(document["tokens"])), np.diff(document["indptr"])) + document["first_row"]
+        for row, index, value in zip(rows.tolist(), document["indices"], document["values"], strict=True):
+            found.setdefault(index, []).append((-value, row))
+    assert data["labels"]["index"] == sorted(found)
+    first_of_3 = data["document-3"]["first_row"]
+    for index, entries in found.items():
+        top = data[f"features-{index // 256}"][str(index)]["top"]
+        expected = [(row, -value) for value, row in sorted(entries)[:20]]
+        assert [(context["row"], context["value"]) for context in top["contexts"]] == expected
+        assert top["total"] == len(entries)
+        best: dict[int, tuple[float, int]] = {}
+        for value, row in sorted(entries):
+            best.setdefault(1 if row < first_of_3 else 3, (value, row))
+        once = data[f"features-{index // 256}"][str(index)]["distinct"]
+        assert [context["row"] for context in once["contexts"]] == [row for _, row in sorted(best.values())]
+        assert once["total"] == len(best)
+        for context in top["contexts"]:
+            assert context["values"][context["at"]] == context["value"] and context["document"] in (1, 3)
+    assert "Tell" not in "".join(path.read_text() for path in (tmp_path / "out").rglob("*.js")), "of document 0"
+
+
+def test_it_says_nothing_of_this_machine(folder: Path, tmp_path: Path) -> None:
+    exported(folder, tmp_path / "out", "0-2")
+    for path in (tmp_path / "out").rglob("*.*"):
+        assert str(folder) not in path.read_text() and "/data/" not in path.read_text(), path
+
+
+def test_it_says_nothing_of_this_machine_where_the_sae_has_no_name(folder: Path, tmp_path: Path) -> None:
+    write_labels(tmp_path / "sae")
+    (tmp_path / "features").mkdir()
+    unnamed = {"sae_release": None, "sae_id": None, "neuronpedia_id": None, "sae_path": "/home/me/secret/sae"}
+    write_shard(tmp_path / "features" / "a.npz", made_up(5, 1), **unnamed)
+    with Data(settings_for(tmp_path)).look() as look:
+        assert look.refusal and "/home/me/secret" in look.refusal
+        export(look, tmp_path / "out", None, WebFiles(folder / "web"))
+    for path in (tmp_path / "out").rglob("*.*"):
+        assert str(tmp_path) not in path.read_text() and "secret" not in path.read_text(), path
+    assert "another SAE" in (tmp_path / "out" / "data" / "summary.js").read_text()
+
+
+def test_equal_data_give_equal_bytes_and_nothing_is_left_beside(folder: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        exported(folder, tmp_path / name, "0,2")
+    files = [{p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*.*")} for n in ("a", "b")]
+    assert files[0] == files[1]
+    exported(folder, tmp_path / "a", "0")  # an earlier export is replaced as a whole
+    assert not (tmp_path / "a" / "data" / "document-2.js").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_the_page_gets_its_data_from_the_files(folder: Path, tmp_path: Path) -> None:
+    exported(folder, tmp_path / "out", "0")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "data",
+        "index.html",
+        "page.css",
+        "source-static.js",
+    ]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert 'src="source-static.js"' in page and "source-server" not in page
+    assert page.index("Content-Security-Policy") < page.index("<script") and "default-src 'none'" in page
+
+
+def test_a_set_that_is_too_large_is_refused_with_what_fits(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "MOST_NNZ", 3000)
+    with pytest.raises(DashboardError, match=r"7 documents hold more than 3,000 activations.*the first 3 fit"):
+        exported(folder, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_export_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("x")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "thesis")
+    for name in ("thesis", "file", "link"):
+        with pytest.raises(DashboardError, match="not an export"):
+            exported(folder, tmp_path / name)
+    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "x"
+
+
+@pytest.mark.parametrize("name", ["README.md", "figure.png", "data/raw.csv", "figures/1.js"])
+def test_an_export_to_which_something_was_added_is_left_alone(folder: Path, tmp_path: Path, name: str) -> None:
+    added = tmp_path / "out" / name
+    for path in (tmp_path / "out" / "data" / "summary.js", tmp_path / "out" / "index.html", added):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    with pytest.raises(DashboardError, match=f"holds {name}"):
+        exported(folder, tmp_path / "out", "0")
+    assert added.read_text() == "x"
+
+
+@pytest.mark.parametrize("out", [".", "../here", ""])
+def test_the_folder_one_is_in_is_left_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(DashboardError, match="you are in this folder"):
+        exported(folder, Path(out), "0")
+
+
+def test_no_text_can_end_the_script() -> None:
+    assert as_script("x", ["</script><!--\u2028"]) == b'staticData("x", ["\\u003c/script>\\u003c!--\\u2028"]);\n'
+
+
+def test_an_export_without_features_says_what_makes_them(tmp_path: Path) -> None:
+    with Data(settings_for(tmp_path)).look() as look, pytest.raises(DashboardError, match="sae-encode run"):
+        export(look, tmp_path / "out", None, WebFiles())
+    (tmp_path / "features").mkdir()
+    write_shard(tmp_path / "features" / "empty.npz", made_up(0, 1))
+    with Data(settings_for(tmp_path)).look() as look:
+        assert export(look, tmp_path / "out", None, WebFiles()) == 0

@@ -1,0 +1,128 @@
+"""Is it the right SAE? Scores of what it explains and of what it does not, and which of them lead to a warning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import encoding
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from encoder.kernels import make_kernel
+from encoder.kernels.kernel import Kernel
+from encoder.sae.quality import N_SAMPLE, Quality, Sample
+from encoder.sae.sae import LoadedSae
+
+
+@pytest.fixture(scope="module")
+def sae(tmp_path_factory: pytest.TempPathFactory) -> LoadedSae:
+    path = tmp_path_factory.mktemp("sae") / "params.npz"
+    return encoding.load(encoding.save_params(path, encoding.dictionary()))
+
+
+@pytest.fixture(scope="module")
+def kernel(sae: LoadedSae) -> Kernel:
+    return make_kernel(sae, torch.device("cpu"), "reference")
+
+
+def score(sae: LoadedSae, kernel: Kernel, x: torch.Tensor, batch: int = 64) -> Quality:
+    sample = Sample(sae, len(x))
+    for start in range(0, len(x), batch):
+        part = x[start : start + batch]
+        sample.add(part, kernel.encode(part))
+    return sample.score()
+
+
+def test_the_right_activations_are_explained_and_nothing_is_said(sae: LoadedSae, kernel: Kernel) -> None:
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        quality = score(sae, kernel, encoding.planted(300, encoding.dictionary(), dtype=dtype))
+        assert quality.explained_variance is not None and quality.explained_variance > 0.99
+        assert quality.cosine is not None and quality.cosine > 0.99 and quality.mean_l0 == 1
+        assert quality.warning(None) is None and quality.warning(1.0) is None
+
+
+WRONG = {
+    "another order of the dimensions": lambda x: x.flip(1),
+    "another layer's directions": lambda x: x @ torch.linalg.qr(torch.randn(x.shape[1], x.shape[1]))[0],
+    "normalised to length 1": lambda x: x / x.norm(dim=1, keepdim=True),
+    "ten times smaller": lambda x: x / 10,
+    "noise": torch.randn_like,
+    "noise of the same size": lambda x: torch.randn_like(x) * x.std(),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_wrong_activations_are_not_explained_and_a_warning_says_so(
+    name: str, sae: LoadedSae, kernel: Kernel
+) -> None:
+    torch.manual_seed(3)
+    quality = score(sae, kernel, WRONG[name](encoding.planted(300, encoding.dictionary())))
+    assert quality.explained_variance is not None and quality.explained_variance < 0.3
+    said = quality.warning(None)
+    assert said is not None and "does not look like the right SAE" in said and "\n" not in said
+
+
+def test_the_scores_are_those_of_their_definitions(sae: LoadedSae, kernel: Kernel) -> None:
+    x = encoding.planted(100, encoding.dictionary()) + 0.3 * torch.randn(100, encoding.D_IN)
+    quality = score(sae, kernel, x)
+    with torch.no_grad():
+        rebuilt = sae.module(x).double()
+    explained = 1 - (x - rebuilt).square().sum() / (x - x.double().mean(dim=0)).square().sum()
+    cosine = torch.nn.functional.cosine_similarity(x.double(), rebuilt, dim=1).mean()
+    assert quality.n_sampled == 100
+    assert quality.explained_variance == pytest.approx(float(explained), abs=1e-3)
+    assert quality.cosine == pytest.approx(float(cosine), abs=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(0, 1500), batch=st.integers(1, 700))
+def test_the_score_does_not_depend_on_the_batches(sae: LoadedSae, kernel: Kernel, n: int, batch: int) -> None:
+    x = encoding.planted(n, encoding.dictionary())
+    quality = score(sae, kernel, x, batch)
+    assert quality == score(sae, kernel, x, max(1, n))
+    assert min(n, N_SAMPLE // 2) <= quality.n_sampled <= N_SAMPLE
+
+
+@pytest.mark.parametrize(
+    ("mean_l0", "warns"), [(80.0, False), (25.0, False), (310.0, False), (12.0, True), (900.0, True)]
+)
+def test_an_l0_far_from_what_the_sae_was_trained_for_is_said(mean_l0: float, warns: bool) -> None:
+    quality = Quality(500, mean_l0, 0.8, 0.9)
+    said = quality.warning(78.0)
+    assert (said is not None) == warns
+    if said:
+        assert f"{mean_l0:.0f} features a token" in said and "trained for 78" in said
+    assert quality.warning(None) is None
+    assert Quality(99, mean_l0, 0.8, 0.9).warning(78.0) is None, "too few rows to say"
+
+
+def test_a_transcoder_is_judged_by_its_l0_alone(tmp_path: Path) -> None:
+    module = encoding.make_module("transcoder", d_out=9, apply_b_dec_to_input=False)
+    sae = encoding.load(encoding.save(module, tmp_path))
+    quality = score(sae, make_kernel(sae, torch.device("cpu"), "reference"), torch.randn(200, encoding.D_IN))
+    assert quality.explained_variance is None and quality.cosine is None and quality.warning(None) is None
+    assert quality.warning(1.0) is not None
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 50])
+def test_rows_of_which_nothing_can_be_said_give_none_and_no_warning(n: int, sae: LoadedSae, kernel: Kernel) -> None:
+    """Equal rows have no variance to explain."""
+    quality = score(sae, kernel, torch.zeros(n, encoding.D_IN))
+    assert quality.explained_variance is None and quality.warning(None) is None
+    assert all(value is None or np.isfinite(value) for value in quality.document().values())
+
+
+def test_equal_rows_that_the_sae_explains_are_not_warned_about(sae: LoadedSae, kernel: Kernel) -> None:
+    """The same token again and again: what little varies is rounding, which nothing explains."""
+    x = encoding.planted(1, encoding.dictionary()).expand(40, -1) * (1 + 1e-7 * torch.randn(40, 1))
+    assert score(sae, kernel, x).warning(None) is None
+
+
+def test_a_handful_of_rows_is_scored_but_no_reason_for_a_warning(sae: LoadedSae, kernel: Kernel) -> None:
+    wrong = encoding.planted(8, encoding.dictionary()).flip(1)
+    assert score(sae, kernel, wrong).warning(None) is not None
+    few = score(sae, kernel, wrong[:7])
+    assert few.explained_variance is not None and few.warning(None) is None

@@ -1,0 +1,96 @@
+"""What the tests of the command line share: the real command as a process, and a stand-in in a thread of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from standin import Standin
+
+RELEASE, SAE_ID = "gemma-scope-2b-pt-res-canonical", "layer_16/width_16k/canonical"
+SUMMARY_KEYS = [
+    "neuronpedia_id",
+    "source",
+    "total_features",
+    "successful",
+    "missing",
+    "failed",
+    "with_descriptions",
+    "requests",
+    "retries",
+    "rate_limited",
+    "bytes_received",
+    "seconds",
+    "resumed",
+    "labels_path",
+    "metadata_path",
+]
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Return the one JSON object that is all of stdout."""
+        document = json.loads(self.out)
+        assert isinstance(document, dict)
+        return document
+
+
+def environment(standin: Standin | None, **variables: str) -> dict[str, str]:
+    """Return an environment without our variables but those given, which leads to the stand-in and not elsewhere."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("SAEFETCH_", "NEURONPEDIA_")) and k != "NO_COLOR"}
+    nowhere = "http://127.0.0.1:9"
+    urls = {
+        "SAEFETCH_API_URL": standin.api_url if standin else nowhere,
+        "SAEFETCH_EXPORT_URL": standin.export_url if standin else nowhere,
+        "SAEFETCH_REQUESTS_PER_SECOND": "5000",
+    }
+    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return clean | urls | path | variables
+
+
+def start(cwd: Path, *args: str, standin: Standin | None, **variables: str) -> subprocess.Popen[str]:
+    """Start the real command in `cwd`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "saefetch", *args],
+        cwd=cwd,
+        env=environment(standin, **variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def end(process: subprocess.Popen[str]) -> Ended:
+    """Wait for the command."""
+    out, err = process.communicate(timeout=60)
+    return Ended(process.returncode, out, err)
+
+
+def saefetch(cwd: Path, *args: str, standin: Standin | None, **variables: str) -> Ended:
+    """Run the real command in `cwd` to its end."""
+    return end(start(cwd, *args, standin=standin, **variables))
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 30.0) -> None:
+    """Wait for something that another process brings about."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)

@@ -1,0 +1,98 @@
+"""What the dashboard's tests share: the real server in a thread, and requests that are sent as they are written."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import http.client
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlencode, urlsplit
+
+from dashboard.model.data import Data, Settings
+from dashboard.server.serve import listening
+from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(gzip.decompress(self.body) if self.headers.get("Content-Encoding") else self.body)
+
+    @property
+    def error(self) -> str:
+        document = self.json
+        assert list(document) == ["error"], document
+        error: str = document["error"]
+        assert "\n" not in error and "Traceback" not in error
+        return error
+
+
+class Dashboard:
+    """A server on a free port of loopback, for the block."""
+
+    def __init__(self, data: Data, host: str = "127.0.0.1") -> None:
+        self._data, self._host = data, host
+        self._listens, self._ends = threading.Event(), asyncio.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self.address = ""
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        try:
+            async with listening(self._data, self._host, 0) as self.address:
+                self._listens.set()
+                await self._ends.wait()
+        finally:
+            self._listens.set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._listens.wait(10) and self.address
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._ends.set)
+        self._thread.join()
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.address).port or 0
+
+    def ask(self, target: str, method: str = "GET", **headers: str) -> Answer:
+        """Send a request for exactly this target. A header's name is written with _ for -."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.putrequest(method, target, skip_host="Host" in named, skip_accept_encoding=True)
+            for name, value in named.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def api(self, path: str, **parameters: Any) -> Any:
+        """Return what the API answers; it has to be 200."""
+        answer = self.ask(f"/api/{quote(path)}?{urlencode(parameters)}")
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    def refused(self, path: str, **parameters: Any) -> tuple[int, str]:
+        """Return the status and the one line of an error."""
+        answer = self.ask(f"/api/{quote(path)}?{urlencode(parameters)}")
+        return answer.status, answer.error
+
+
+def settings_for(folder: Path, **knobs: Any) -> Settings:
+    """Return settings for `folder`/sae and `folder`/features."""
+    return Settings(folder / "sae", folder / "features", (DEFAULT_RELEASE, DEFAULT_SAE_ID), **knobs)
