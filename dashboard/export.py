@@ -38,9 +38,8 @@ from dashboard.views.documents import described, sections
 from dashboard.views.features import contexts, feature, first_of_each, strongest_first, texts_of
 from dashboard.views.parameters import Parameters
 from dashboard.views.summary import summary
+from encoder.arrays import F32, I64, Int
 from saefetch.files.atomic import fsync_folder
-
-Array = np.ndarray[Any, Any]
 
 MOST_NNZ = 2_000_000
 """Stored values: about 20,000 tokens of 100 active features, 150 MB as a folder."""
@@ -162,7 +161,7 @@ def _document(look: Look, document: Document) -> dict[str, Any]:
     }
 
 
-def _labels(look: Look, firing: Array) -> dict[str, Any]:
+def _labels(look: Look, firing: I64) -> dict[str, Any]:
     labels, figures = look.pick(firing.tolist()), figures_of(look)
     is_here = figures.source == "here"
     return {
@@ -176,12 +175,12 @@ def _labels(look: Look, firing: Array) -> dict[str, Any]:
     }
 
 
-def _feature(look: Look, columns: csc_matrix, rows: Array, index: int, n_contexts: int) -> dict[str, Any]:
+def _feature(look: Look, columns: csc_matrix, rows: I64, index: int, n_contexts: int) -> dict[str, Any]:
     column = slice(columns.indptr[index], columns.indptr[index + 1])
     own, values = rows[columns.indices[column]], columns.data[column]
     order = strongest_first(values)
 
-    def between(start: int, stop: int) -> tuple[Array, Array]:
+    def between(start: int, stop: int) -> tuple[Int, F32]:
         within = slice(*np.searchsorted(own, [start, stop]))
         return own[within], values[within]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
+from encoder.arrays import I64, Bool
 
 if TYPE_CHECKING:
     import torch
@@ -25,11 +25,11 @@ class Tokens:
     `sections` names the parts of a capture ("prompt", "response") with the rows [start, stop) of each.
     """
 
-    token_ids: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    token_ids: I64 | None = None
     texts: list[str] | None = None
-    row_document: np.ndarray[Any, np.dtype[np.int64]] | None = None
-    row_position: np.ndarray[Any, np.dtype[np.int64]] | None = None
-    row_mask: np.ndarray[Any, np.dtype[np.bool_]] | None = None
+    row_document: I64 | None = None
+    row_position: I64 | None = None
+    row_mask: Bool | None = None
     sections: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from dashboard.errors import RequestError
 from dashboard.model.corpus import Corpus, Ranges, complement, merge
-
-Array = np.ndarray[Any, Any]
+from encoder.arrays import F64, I64
 
 SMOOTHING = 0.5
 """Added to each count, so that a feature that never fires in one of the selections still has a ratio."""
@@ -55,9 +53,9 @@ class Contrast:
     A feature that fires on one token has a large ratio if that token is in `a`; z tells what is not chance.
     """
 
-    columns: Array
-    log_ratio: Array
-    z: Array
+    columns: I64
+    log_ratio: F64
+    z: F64
 
 
 def contrast(corpus: Corpus, a: Ranges, b: Ranges) -> Contrast:

@@ -16,11 +16,11 @@ from scipy.sparse import csr_matrix
 
 from dashboard.model.cache import Cache
 from dashboard.model.documents import Document, Documents, find_starts
+from encoder.arrays import F32, F64, I64, AnyArray
 from encoder.file.folder import Features
 from encoder.index import FeatureIndex
 from encoder.index.format import State
 
-Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 Ranges = tuple[tuple[int, int], ...]
 """Numbers of documents, or of rows, as [start, stop) in rising order."""
@@ -37,12 +37,12 @@ class Sums:
     """
 
     n_rows: int
-    columns: Array
-    count: Array
-    total: Array
-    largest: Array
+    columns: I64
+    count: I64
+    total: F64
+    largest: F32
 
-    def dense(self, name: str, d_sae: int) -> Array:
+    def dense(self, name: str, d_sae: int) -> AnyArray:
         """Spread one of the arrays out over all features."""
         values = getattr(self, name)
         spread = np.zeros(d_sae, values.dtype)
@@ -77,7 +77,7 @@ class Corpus:
             starts.append(self.features.first_rows[i] + self.of_shard(i, "starts", partial(self._starts, i)))
         return Documents(self.features, np.concatenate([*starts, [self.n_rows]]).astype(np.int64))
 
-    def _starts(self, i: int) -> Array:
+    def _starts(self, i: int) -> I64:
         first, stop = self.features.first_rows[i : i + 2]
         return find_starts(self.features.array(i, "row_document"), int(stop - first))
 
@@ -95,7 +95,7 @@ class Corpus:
         """Return the shard's name, without folder and ending."""
         return self.features.paths[shard].stem
 
-    def indptr(self, first_row: int, n_rows: int) -> Array:
+    def indptr(self, first_row: int, n_rows: int) -> I64:
         """Return the bounds [n_rows + 1] of rows that are all of one shard, counted within the shard."""
         if n_rows == 0:
             return np.zeros(1, np.int64)
@@ -125,7 +125,7 @@ class Corpus:
         """Sum up over the rows of `documents`; kept for the next who asks."""
         return self.kept.get(("sums", documents), lambda: self._sum(documents))
 
-    def counts(self, documents: Ranges) -> tuple[int, Array]:
+    def counts(self, documents: Ranges) -> tuple[int, I64]:
         """Return how many rows `documents` have, and on how many of them each feature fires: int64 [F].
 
         Of more than half of the rows, it is what all have less what the others have: all are known by the index, or
@@ -139,7 +139,7 @@ class Corpus:
         return n_rows, self._count_of_all - self.sums(others).dense("count", self.d_sae)
 
     @property
-    def _count_of_all(self) -> Array:
+    def _count_of_all(self) -> I64:
         if self.index is not None:
             return self.index.count
         everything = ((0, len(self.documents)),)
@@ -158,7 +158,7 @@ class Corpus:
         return Sums(n_rows, columns, count[columns], total[columns], largest[columns])
 
 
-def _add(block: csr_matrix, count: Array, total: Array, largest: Array) -> None:
+def _add(block: csr_matrix, count: I64, total: F64, largest: F32) -> None:
     by_feature = block.tocsc()
     lengths = np.diff(by_feature.indptr)
     columns = np.flatnonzero(lengths)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from dashboard.errors import NotFoundError
+from encoder.arrays import I64, Int
 from encoder.file.folder import Features
-
-Array = np.ndarray[Any, Any]
 
 _BLOCK_ROWS = 1 << 20
 
@@ -43,7 +41,7 @@ class Document:
 class Documents:
     """The documents of a folder. `starts` int64 [n + 1]: their first rows, and the number of rows at the end."""
 
-    def __init__(self, features: Features, starts: Array) -> None:
+    def __init__(self, features: Features, starts: I64) -> None:
         self._features = features
         self.starts = starts
 
@@ -72,12 +70,12 @@ class Documents:
             raise NotFoundError(f"row {row} does not exist: there are {int(self.starts[-1]):,}, counted from 0")
         return self[int(np.searchsorted(self.starts, row, side="right")) - 1]
 
-    def of_rows(self, rows: Array) -> Array:
+    def of_rows(self, rows: Int) -> I64:
         """Return the document of each of `rows`."""
         return np.searchsorted(self.starts, rows, side="right") - 1
 
 
-def find_starts(row_document: Array | None, n_rows: int) -> Array:
+def find_starts(row_document: I64 | None, n_rows: int) -> I64:
     """Return the rows of a shard at which its documents begin, a block of rows at a time."""
     if n_rows == 0:
         return np.zeros(0, np.int64)

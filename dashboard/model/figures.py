@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from dashboard.model.data import Look
 from dashboard.model.progress import version_of
+from encoder.arrays import F64, I64, AnyArray
 from saefetch.labels import Label
 from saefetch.store.store import LIVE, Store
-
-Array = np.ndarray[Any, Any]
 
 FIGURES = ("density", "max", "count")
 _UNKNOWN = "9e999"
@@ -30,19 +28,19 @@ class Figures:
     `source` is "here", "neuronpedia", or None where nothing is known.
     """
 
-    def __init__(self, source: str | None, density: Array, largest: Array, count: Array) -> None:
+    def __init__(self, source: str | None, density: F64, largest: F64, count: F64) -> None:
         self.source = source
         self.by_name = {"density": density, "max": largest, "count": count}
-        self._orders: dict[tuple[str, bool], Array] = {}
+        self._orders: dict[tuple[str, bool], I64] = {}
 
-    def order(self, name: str, *, rising: bool) -> Array:
+    def order(self, name: str, *, rising: bool) -> I64:
         """Return all features in the order of a figure, those of which it is not known last; kept."""
         if (name, rising) not in self._orders:
             self._orders[name, rising] = order_of(self.by_name[name], rising=rising)
         return self._orders[name, rising]
 
 
-def order_of(values: Array, *, rising: bool) -> Array:
+def order_of(values: F64, *, rising: bool) -> I64:
     """Return the order of `values`; of equal ones the first comes first, and NaN comes last either way."""
     return np.argsort(values if rising else -values, kind="stable")
 
@@ -70,7 +68,7 @@ def figures_of_some(look: Look, indices: Sequence[int], labels: Mapping[int, Lab
     """Return what `figures_of` knows of these features without a look at all of them."""
     if look.corpus is not None and look.corpus.index is not None:
         index = look.corpus.index
-        arrays = {"density": index.density, "max": index.max, "count": index.count}
+        arrays: dict[str, AnyArray] = {"density": index.density, "max": index.max, "count": index.count}
         return SomeFigures("here", [{name: values[i] for name, values in arrays.items()} for i in indices])
     figures: list[dict[str, float | int | None]] = []
     for one in map(labels.get, indices):

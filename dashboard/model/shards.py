@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from encoder.arrays import I64
 from encoder.errors import ShardError
 from encoder.file.folder import Features
-
-Array = np.ndarray[Any, Any]
 
 N_BINS = 20
 BLOCK = 1 << 20
@@ -21,8 +19,8 @@ class L0:
     """`counts` int64: the rows with so many active features as lie in [edges[i], edges[i + 1]), int64."""
 
     largest: int
-    edges: Array
-    counts: Array
+    edges: I64
+    counts: I64
 
 
 def l0_of(features: Features, shard: int) -> L0:

@@ -12,8 +12,7 @@ from dashboard.model.data import Look
 from dashboard.views.documents import preview
 from dashboard.views.features import texts_of
 from dashboard.views.parameters import Parameters
-
-Array = np.ndarray[Any, Any]
+from encoder.arrays import F64, Int
 
 PARAMETERS = ("a", "b", "offset", "limit")
 MOST_FEATURES = 1 << 15
@@ -46,7 +45,7 @@ def compare(look: Look, asked: Parameters) -> dict[str, Any]:
     return {"a": sides[0][0], "b": sides[1][0], "features": listed, "total": len(columns)}
 
 
-def _side(look: Look, name: str, text: str) -> tuple[dict[str, Any], Array, Array]:
+def _side(look: Look, name: str, text: str) -> tuple[dict[str, Any], Int, F64]:
     """Return what a side is, its features, rising, and their values."""
     match = _SIDE.fullmatch(text)
     if match is None:
@@ -64,7 +63,7 @@ def _side(look: Look, name: str, text: str) -> tuple[dict[str, Any], Array, Arra
     return side, matrix.indices, matrix.data.astype(np.float64)
 
 
-def _spread(columns: Array, own: Array, values: Array) -> Array:
+def _spread(columns: Int, own: Int, values: F64) -> F64:
     spread = np.zeros(len(columns))
     spread[np.searchsorted(columns, own)] = values
     return spread

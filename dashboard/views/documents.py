@@ -13,8 +13,7 @@ from dashboard.model.corpus import Corpus
 from dashboard.model.data import Look
 from dashboard.model.documents import Document
 from dashboard.views.parameters import Parameters
-
-Array = np.ndarray[Any, Any]
+from encoder.arrays import F32, AnyArray
 
 LIST_PARAMETERS = ("offset", "limit", "query")
 TOKENS_PARAMETERS = ("start", "stop", "colour")
@@ -123,14 +122,14 @@ def _feature_of(look: Look, colour: str) -> int | None:
     return look.check_feature(int(number))
 
 
-def _values(corpus: Corpus, first_row: int, n_rows: int, colour: str, feature: int | None) -> Array:
+def _values(corpus: Corpus, first_row: int, n_rows: int, colour: str, feature: int | None) -> AnyArray:
     if colour == "l0":
         return np.diff(corpus.indptr(first_row, n_rows))
     rows = corpus.rows(first_row, first_row + n_rows)
     return largest_of_rows(rows) if feature is None else column_of_rows(rows, feature)
 
 
-def largest_of_rows(rows: csr_matrix) -> Array:
+def largest_of_rows(rows: csr_matrix) -> F32:
     """Return the largest value of each row, 0 where none is stored: float32 [T]."""
     largest = np.zeros(rows.shape[0], np.float32)
     filled = np.flatnonzero(np.diff(rows.indptr))
@@ -139,7 +138,7 @@ def largest_of_rows(rows: csr_matrix) -> Array:
     return largest
 
 
-def column_of_rows(rows: csr_matrix, feature: int) -> Array:
+def column_of_rows(rows: csr_matrix, feature: int) -> F32:
     """Return a feature's value in each row, 0 where it does not fire: float32 [T]."""
     values = np.zeros(rows.shape[0], np.float32)
     at = np.flatnonzero(rows.indices == feature)

@@ -12,10 +12,10 @@ from dashboard.model.corpus import Corpus
 from dashboard.model.data import Look
 from dashboard.model.documents import Document
 from dashboard.views.parameters import Parameters
+from encoder.arrays import F32, I64, Int
 from encoder.index import FeatureIndex
 
-Array = np.ndarray[Any, Any]
-Column = Callable[[int, int], tuple[Array, Array]]
+Column = Callable[[int, int], tuple[Int, F32]]
 """A feature's rows in [start, stop), rising, and its values there."""
 
 PARAMETERS = ()
@@ -78,7 +78,7 @@ def top(look: Look, asked: Parameters, index: int) -> dict[str, Any]:
     return {"total": total, "contexts": contexts(look, rows[offset:], values[offset:], around, column)}
 
 
-def _strongest(index: FeatureIndex, feature: int, k: int, *, distinct: bool) -> tuple[Array, Array, int]:
+def _strongest(index: FeatureIndex, feature: int, k: int, *, distinct: bool) -> tuple[Int, F32, int]:
     """Return the rows of the k strongest tokens, or of the strongest of k documents, their values, how many there are.
 
     How many tokens hold the strongest of k documents is found by trying: it is k at least.
@@ -97,7 +97,7 @@ def _strongest(index: FeatureIndex, feature: int, k: int, *, distinct: bool) -> 
 
 def _strongest_below(
     index: FeatureIndex, feature: int, k: int, below: float, *, distinct: bool
-) -> tuple[Array, Array, int]:
+) -> tuple[Int, F32, int]:
     """Return the same of the values below `below`: all that the feature has are looked at."""
     rows, values = index.feature(feature)
     kept = np.flatnonzero(values < below)
@@ -107,17 +107,17 @@ def _strongest_below(
     return rows[kept[:k]], values[kept[:k]], len(kept)
 
 
-def strongest_first(values: Array) -> Array:
+def strongest_first(values: F32) -> I64:
     """Return the order of a column's entries: the strongest first, of equal ones the lower row first."""
     return np.argsort(-values, kind="stable")
 
 
-def first_of_each(documents: Array) -> Array:
+def first_of_each(documents: I64) -> I64:
     """Return the places, rising, at which a document is named for the first time."""
     return np.sort(np.unique(documents, return_index=True)[1])
 
 
-def contexts(look: Look, rows: Array, values: Array, around: int, column: Column) -> list[dict[str, Any]]:
+def contexts(look: Look, rows: Int, values: F32, around: int, column: Column) -> list[dict[str, Any]]:
     """Show a feature's rows, each with up to `around` tokens before and after it, and its value on each of them."""
     return [_context(look, int(row), value, around, column) for row, value in zip(rows, values, strict=True)]
 

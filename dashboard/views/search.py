@@ -13,11 +13,10 @@ from dashboard.model.contrast import contrast, parse_selections
 from dashboard.model.data import Look
 from dashboard.model.figures import FIGURES, figures_of, figures_of_some, order_of
 from dashboard.views.parameters import Parameters
+from encoder.arrays import F64, I64
 from saefetch.errors import UsageError
 from saefetch.search import MARK
 from saefetch.search import search as find
-
-Array = np.ndarray[Any, Any]
 
 PARAMETERS = ("query", "sort", "order", "document", "a", "b", "offset", "limit")
 SORTS = ("match", "here", "z", "log_ratio", "density", "max", "count", "index")
@@ -30,14 +29,14 @@ MOST_MATCHES = 2000
 class _Found:
     """Features in their order, and what is known of each besides its figures. None: all features, by index."""
 
-    indices: Array | None = None
+    indices: I64 | None = None
     marked: dict[int, str] = field(default_factory=dict)
     is_cut: bool = False
     here: dict[int, float] | None = None
     log_ratio: dict[int, float] | None = None
     z: dict[int, float] | None = None
 
-    def narrow(self, columns: Array) -> None:
+    def narrow(self, columns: I64) -> None:
         """Keep only those among `columns`, in the order they are in."""
         self.indices = columns if self.indices is None else self.indices[np.isin(self.indices, columns)]
 
@@ -110,7 +109,7 @@ def as_typed(query: str) -> str:
     return f"{query}*" if re.search(r"\w\Z", query) and query.count('"') % 2 == 0 else query
 
 
-def _sorted(found: _Found, look: Look, sort: str, rising: bool) -> tuple[Array, int]:
+def _sorted(found: _Found, look: Look, sort: str, rising: bool) -> tuple[I64, int]:
     """Return the features in the order asked for, and how many there are."""
     if sort == "match" and not found.marked:  # what matches best without words
         sort = "here" if found.here is not None else "z" if found.z is not None else "index"
@@ -128,7 +127,7 @@ def _sorted(found: _Found, look: Look, sort: str, rising: bool) -> tuple[Array, 
     return indices[order_of(values, rising=rising)], len(indices)
 
 
-def _known(found: _Found, sort: str, indices: Array) -> Array:
+def _known(found: _Found, sort: str, indices: I64) -> F64:
     known = {"here": found.here, "z": found.z, "log_ratio": found.log_ratio}[sort]
     if known is None:
         raise RequestError(f"sort {sort}: goes with {'document' if sort == 'here' else 'a and b'}")

@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 
+from encoder.arrays import I32, I64, Bool, Float, Int
 from encoder.errors import FencedError, ShardError
 from encoder.file.npz import write_member
 from encoder.file.token_arrays import arrays_of
@@ -36,7 +37,6 @@ from saefetch.files.atomic import fsync_folder
 if TYPE_CHECKING:
     from encoder.shard import Tokens
 
-Array = np.ndarray[Any, Any]
 Values = Literal["float32", "float16"]
 
 _COPY_BYTES = 1 << 20
@@ -47,11 +47,11 @@ class CsrLike(Protocol):
     """What `check` needs: a `Csr`, or a scipy CSR."""
 
     @property
-    def indptr(self) -> Array: ...
+    def indptr(self) -> Int: ...
     @property
-    def indices(self) -> Array: ...
+    def indices(self) -> Int: ...
     @property
-    def data(self) -> Array: ...
+    def data(self) -> Float: ...
     @property
     def shape(self) -> tuple[int, int]: ...
 
@@ -60,13 +60,13 @@ class CsrLike(Protocol):
 class Csr:
     """Rows of features: indptr int64 [T + 1], indices int32 [nnz] rising within a row, data float32|float16 [nnz]."""
 
-    indptr: Array
-    indices: Array
-    data: Array
+    indptr: I64
+    indices: I32
+    data: Float
     shape: tuple[int, int]
 
     @classmethod
-    def of_kept(cls, indptr: Array, indices: Array, values: Array, keep: Array, d_sae: int) -> Csr:
+    def of_kept(cls, indptr: I64, indices: I32, values: Float, keep: Bool, d_sae: int) -> Csr:
         """Take the entries where `keep` (bool [nnz]) holds, with `values` (any float) rounded to float32."""
         n_kept = np.zeros(len(keep) + 1, np.int64)
         np.cumsum(keep, out=n_kept[1:])
@@ -126,7 +126,7 @@ def check(matrix: CsrLike, name: str = "CSR") -> None:
             raise fail(start + int(good.argmin()), "a stored zero, NaN or infinity")
 
 
-def _rounded(values: Array, dtype: Any) -> Array:
+def _rounded(values: Float, dtype: Any) -> Float:
     """Round to `dtype`; what would become 0 becomes the smallest number instead: rounding switches no feature off."""
     with np.errstate(over="ignore", under="ignore"):
         rounded = values.astype(dtype, copy=False)

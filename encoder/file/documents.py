@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from encoder.arrays import I64
 
 
 class DocumentCounter:
@@ -17,7 +15,7 @@ class DocumentCounter:
         self._shard = -1
         self._last: int | None = None
 
-    def number(self, shard: int, said: Array | None, n_rows: int) -> tuple[Array, Array]:
+    def number(self, shard: int, said: I64 | None, n_rows: int) -> tuple[I64, I64]:
         """Take the next `n_rows` > 0 rows, of this shard; `said` is their `row_document`, None if the shard has none.
 
         Returns their documents int64 [n_rows], and those rows of the block at which one begins.

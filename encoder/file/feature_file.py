@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from encoder.arrays import F32, I32, I64, AnyArray
 from encoder.errors import EncoderError, ShardError
 from encoder.file import token_arrays
 from encoder.file.npz import Member, find_members
@@ -25,7 +26,6 @@ from encoder.file.npz import Member, find_members
 if TYPE_CHECKING:
     from encoder.shard import Tokens
 
-Array = np.ndarray[Any, Any]
 
 SMALL_BYTES = 1 << 20
 """A file up to this size is read, not mapped: a map costs a descriptor for as long as anything refers to it."""
@@ -64,9 +64,9 @@ class LoadedFile:
     """The arrays of a file, read-only views of its map."""
 
     file: FeatureFile
-    arrays: dict[str, Array]
+    arrays: dict[str, AnyArray]
 
-    def gather(self, rows: Array) -> tuple[Array, Array, Array]:
+    def gather(self, rows: I64) -> tuple[I64, I32, F32]:
         """Copy `rows` (int64, within the file) -> their lengths int64, columns int32, values float32.
 
         Raises: ShardError if these rows' bounds or columns are damaged.
@@ -76,7 +76,7 @@ class LoadedFile:
         if ((starts < 0) | (starts > stops) | (stops > len(indices))).any():
             raise ShardError(f"{self.file.path}: indptr does not rise from 0 to {len(indices)}; encode its shard again")
         lengths = stops - starts
-        at: slice | Array
+        at: slice | I64
         if len(rows) and (np.diff(rows) == 1).all():
             at = slice(int(starts[0]), int(stops[-1]))
         else:
@@ -84,7 +84,7 @@ class LoadedFile:
         # A slice is copied too: a view would keep the file mapped, and with it a descriptor.
         return lengths, self._within(np.array(indices[at])), np.array(data[at], np.float32)
 
-    def whole(self) -> tuple[Array, Array, Array]:
+    def whole(self) -> tuple[I64, I32, F32]:
         """Return indptr, indices and data without a copy, safe to hand to scipy; float16 values become float32.
 
         Raises: ShardError if bounds or columns are damaged.
@@ -94,7 +94,7 @@ class LoadedFile:
             raise ShardError(f"{self.file.path}: indptr does not rise from 0 to {len(indices)}; encode its shard again")
         return indptr, self._within(indices), data.astype(np.float32, copy=False)
 
-    def _within(self, columns: Array) -> Array:
+    def _within(self, columns: I32) -> I32:
         # A column outside the width would make scipy write outside its memory.
         width = self.file.shape[1]
         if columns.size and int(columns.view(np.uint32).max()) >= width:

@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from encoder.arrays import I64, AnyArray
 from encoder.errors import EncoderError, MismatchError
 from encoder.file.feature_file import FeatureFile, LoadedFile, open_file
 
 if TYPE_CHECKING:
     from encoder.shard import Tokens
 
-Array = np.ndarray[Any, Any]
 
 MAX_LOADED = 64
 
@@ -74,7 +74,7 @@ class Features:
         self._files = files
         self._loaded: OrderedDict[int, LoadedFile] | None = OrderedDict()
         self._lock = threading.Lock()
-        self._starts: Array = np.cumsum([0, *(file.shape[0] for file in files)], dtype=np.int64)
+        self._starts: I64 = np.cumsum([0, *(file.shape[0] for file in files)], dtype=np.int64)
         self.shape = int(self._starts[-1]), files[0].shape[1]
         self.nnz = sum(file.nnz for file in files)
         self.n_shards = len(files)
@@ -88,7 +88,7 @@ class Features:
         return [file.path for file in self._files]
 
     @property
-    def first_rows(self) -> Array:
+    def first_rows(self) -> I64:
         """Return the row at which each shard begins, and the number of rows: int64 [n_shards + 1]."""
         return self._starts
 
@@ -129,7 +129,7 @@ class Features:
         start, stop, _ = slice(start, stop).indices(loaded.file.shape[0])
         return loaded.tokens(start, max(start, stop))
 
-    def array(self, i: int, name: str) -> Array | None:
+    def array(self, i: int, name: str) -> AnyArray | None:
         """Return an array of the i-th file as it is on disk, unchecked; None if the file has none of that name."""
         return self._load(i).arrays.get(name)
 
@@ -156,7 +156,7 @@ class Features:
         taken = csr_matrix((values, columns, indptr), shape=(len(wanted), self.shape[1]), copy=False)
         return taken if (np.diff(order) == 1).all() else taken[np.argsort(order)]
 
-    def _numbers(self, rows: Any) -> Array:
+    def _numbers(self, rows: Any) -> I64:
         if isinstance(rows, slice):
             return np.arange(*rows.indices(self.shape[0]), dtype=np.int64)
         asked = np.asarray(rows)

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from encoder.arrays import AnyArray
 from encoder.errors import EncoderError
 
 ALIGNMENT = 64
@@ -48,8 +49,6 @@ _NPY = re.compile(
     re.DOTALL,
 )
 
-Array = np.ndarray[Any, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -59,9 +58,9 @@ class Member:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
-    def of(self, buffer: Any) -> Array:
+    def of(self, buffer: Any) -> AnyArray:
         """View the array in `buffer`, the whole file's bytes or a map of them."""
-        flat: Array = np.frombuffer(buffer, self.dtype, math.prod(self.shape), self.offset)
+        flat: AnyArray = np.frombuffer(buffer, self.dtype, math.prod(self.shape), self.offset)
         return np.require(flat.reshape(self.shape), requirements="A")
 
 

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from encoder.arrays import AnyArray
 from encoder.errors import ShardError
 
 if TYPE_CHECKING:
     from encoder.shard import Tokens
 
-Array = np.ndarray[Any, Any]
 
 DTYPES = {"token_ids": "<i8", "row_document": "<i8", "row_position": "<i8", "row_mask": "|b1"}
 NAMES = (*DTYPES, "tokens", "tokens_offsets")
@@ -79,7 +79,7 @@ def fits(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], n_rows: int, e
     return right and shape == (n_rows,)
 
 
-def texts_of(arrays: Mapping[str, Array], start: int, stop: int, name: str) -> list[str] | None:
+def texts_of(arrays: Mapping[str, AnyArray], start: int, stop: int, name: str) -> list[str] | None:
     """Decode the strings of the rows [start, stop); None if there are none. Raises ShardError if they are damaged."""
     if "tokens" not in arrays:
         return None

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from encoder.arrays import F32, I32, I64, AnyArray, Int
 from encoder.errors import EncoderError, InputError, ShardError
 from encoder.file.csr import Csr, check
 from encoder.file.documents import DocumentCounter
@@ -33,7 +34,6 @@ from encoder.index.source import BLOCK_ROWS, Block, blocks
 from saefetch.files.atomic import atomic_write
 from saefetch.files.digest import Stopped
 
-Array = np.ndarray[Any, Any]
 Watch = Callable[[int, int], None]
 
 BLOCK_ENTRIES = 1 << 20
@@ -111,7 +111,7 @@ class _Build:
             summaries = {"histogram": spool(row), "top_rows": spool("<i8"), "top_values": spool("<f4")}
             self._write(file, runs, capacity, known, document_rows, document_shard, summaries)
 
-    def _make_runs(self, runs: Runs, capacity: int, document_rows: Spool, document_shard: Spool) -> Array:
+    def _make_runs(self, runs: Runs, capacity: int, document_rows: Spool, document_shard: Spool) -> AnyArray:
         """Go through all shards; return what is known of each feature, TALLY [F]."""
         known = np.zeros(self.features.shape[1], TALLY)
         known["last_document"] = -1
@@ -135,7 +135,7 @@ class _Build:
         file: BinaryIO,
         runs: Runs,
         capacity: int,
-        known: Array,
+        known: AnyArray,
         document_rows: Spool,
         document_shard: Spool,
         summaries: dict[str, Spool],
@@ -167,7 +167,7 @@ class _Build:
             member("document_rows", "<i8", (document_rows.count,), document_rows.parts())
             member("document_shard", "<i4", (document_shard.count,), document_shard.parts())
 
-    def _rows(self, runs: Runs, indptr: Array, ranges: list[tuple[int, int]]) -> Iterator[Any]:
+    def _rows(self, runs: Runs, indptr: I64, ranges: list[tuple[int, int]]) -> Iterator[Any]:
         done = self.features.nnz
         for part in runs.rows(indptr, ranges, row_dtype(self.features.shape[0])):
             self._step(done)
@@ -177,14 +177,14 @@ class _Build:
     def _values(
         self,
         runs: Runs,
-        indptr: Array,
+        indptr: I64,
         ranges: list[tuple[int, int]],
-        largest: Array,
+        largest: F32,
         summaries: dict[str, Spool],
     ) -> Iterator[Any]:
         """Yield the values, and sum up each feature on the way."""
         done, row = 2 * self.features.nnz, row_dtype(self.features.shape[0])
-        state: tuple[Array, Array, Array] | None = None
+        state: tuple[Int, I64, F32] | None = None
         for rows, part in zip(runs.rows(indptr, ranges, row), runs.values(indptr, ranges), strict=True):
             self._step(done)
             if state is None:
@@ -209,7 +209,7 @@ class _Build:
 class _Stretch:
     """The blocks that will be the next run: collected by row, written by feature when no more of them fit."""
 
-    def __init__(self, capacity: int, known: Array, runs: Runs) -> None:
+    def __init__(self, capacity: int, known: AnyArray, runs: Runs) -> None:
         self._columns, self._values = np.empty(capacity, "<i4"), np.empty(capacity, "<f4")
         self._lengths = np.empty(max(capacity, BLOCK_ROWS), "<i4")
         self._rows_out, self._values_out = np.empty(capacity, "<i4"), np.empty(capacity, "<f4")
@@ -217,7 +217,7 @@ class _Stretch:
         self._n_before = np.zeros(len(known), np.int64)
         self._n_rows = self._nnz = self._first_row = 0
 
-    def add(self, block: Block, first_row: int, documents: Array) -> None:
+    def add(self, block: Block, first_row: int, documents: I64) -> None:
         """Raises: ShardError if the block breaks the format."""
         if self._nnz + block.nnz > len(self._columns) or self._n_rows + block.n_rows > len(self._lengths):
             self.finish()
@@ -233,7 +233,7 @@ class _Stretch:
         self._n_rows += block.n_rows
         self._nnz += block.nnz
 
-    def _refuse(self, block: Block, columns: Array, values: Array) -> None:
+    def _refuse(self, block: Block, columns: I32, values: F32) -> None:
         width = len(self._known)
         check(Csr(block.bounds - block.bounds[0], columns, values, (block.n_rows, width)), str(block.file.path))
         raise ShardError(f"{block.file.path}: breaks the format; encode its shard again")

@@ -37,12 +37,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from encoder.arrays import AnyArray
 from encoder.errors import EncoderError
 from encoder.file.feature_file import FeatureFile
 from encoder.file.folder import Features, open_features
 from encoder.file.npz import Member, find_members
 
-Array = np.ndarray[Any, Any]
 State = Literal["ready", "missing", "stale"]
 
 NAME = "features.csc"
@@ -63,7 +63,7 @@ class IndexFile:
     path: Path
     shape: tuple[int, int]
     meta: dict[str, Any]
-    arrays: Mapping[str, Array]
+    arrays: Mapping[str, AnyArray]
 
 
 def row_dtype(n_rows: int) -> np.dtype[Any]:

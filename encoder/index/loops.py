@@ -5,13 +5,10 @@ Shapes: T rows and nnz entries of a block, F = d_sae; K features of a range, B b
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from encoder.arrays import F32, I32, I64, AnyArray, Int
 from encoder.machine.compiled import compiled
-
-Array = np.ndarray[Any, Any]
 
 TALLY = np.dtype(
     [("count", "<i8"), ("sum", "<f8"), ("n_documents", "<i8"), ("last_document", "<i8"), ("max", "<f4"), ("", "<f4")]
@@ -20,7 +17,7 @@ TALLY = np.dtype(
 
 
 @compiled()
-def tally(lengths: Array, columns: Array, values: Array, documents: Array, features: Array) -> int:
+def tally(lengths: Int, columns: I32, values: F32, documents: I64, features: AnyArray) -> int:
     """Count a block in: lengths int [T], columns int32 [nnz], values float32 [nnz], documents int64 [T], TALLY [F].
 
     Returns the first entry that breaks the format, -1 if none does: columns rise within a row and are below F, values
@@ -48,9 +45,7 @@ def tally(lengths: Array, columns: Array, values: Array, documents: Array, featu
 
 
 @compiled()
-def transpose(
-    lengths: Array, columns: Array, values: Array, cursors: Array, out_rows: Array, out_values: Array
-) -> None:
+def transpose(lengths: Int, columns: I32, values: F32, cursors: I64, out_rows: I32, out_values: F32) -> None:
     """Put a block's entries where their feature's cursor [F] is, and move it on; rows count from 0."""
     at = 0
     for row in range(len(lengths)):
@@ -64,7 +59,7 @@ def transpose(
 
 
 @compiled()
-def spread(piece: Array, bounds: Array, base: int, cursors: Array, out: Array) -> None:
+def spread(piece: I32, bounds: I64, base: int, cursors: I64, out: Int) -> None:
     """Add each feature's part of a run's piece to what earlier runs had of it: int32 or int64, `base` added to each.
 
     bounds int64 [K + 1] within the piece; cursors int64 [K] within `out` are moved on.
@@ -79,13 +74,13 @@ def spread(piece: Array, bounds: Array, base: int, cursors: Array, out: Array) -
 
 @compiled()
 def summarise(
-    bounds: Array,
-    rows: Array,
-    values: Array,
-    largest: Array,
-    histogram: Array,
-    top_rows: Array,
-    top_values: Array,
+    bounds: I64,
+    rows: Int,
+    values: F32,
+    largest: F32,
+    histogram: Int,
+    top_rows: I64,
+    top_values: F32,
 ) -> None:
     """Count values [nnz] of features, at bounds [K + 1], into histogram [K, B] and the strongest, top_* [K, N].
 

@@ -24,11 +24,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from encoder.arrays import F32, F64, I32, I64, AnyArray, Int
 from encoder.errors import EncoderError
 from encoder.file.folder import Features, open_features
 from encoder.index.format import N_BINS, NAME, IndexFile, State, again, is_of, open_index_file
-
-Array = np.ndarray[Any, Any]
 
 _CHECK_ROWS = 1 << 20
 
@@ -77,7 +76,7 @@ class FeatureIndex:
         """Compare with features that are open: costs no reading."""
         return "ready" if is_of(self._file, features) else "stale"
 
-    def feature(self, feature: int, start: int = 0, stop: int | None = None) -> tuple[Array, Array]:
+    def feature(self, feature: int, start: int = 0, stop: int | None = None) -> tuple[Int, F32]:
         """Return the rows in [start, stop), global ones, on which a feature fires, and its values there: views.
 
         Raises: IndexError, EncoderError if they are damaged.
@@ -93,7 +92,7 @@ class FeatureIndex:
                 raise self._damaged(f"the rows of feature {feature} do not rise within 0..{self.shape[0] - 1}")
         return rows, values
 
-    def top(self, feature: int, k: int = 20) -> tuple[Array, Array]:
+    def top(self, feature: int, k: int = 20) -> tuple[I64, F32]:
         """Return the k strongest rows, int64, and their values, fewer where it fires less often.
 
         The first 64 are in the index; for more, all of the feature is gone through.
@@ -113,37 +112,37 @@ class FeatureIndex:
             raise self._damaged(f"the strongest rows of feature {feature} are not within 0..{self.shape[0] - 1}")
         return top_rows, np.array(self._array("top_values")[feature, : max(0, n)])
 
-    def histogram(self, feature: int) -> tuple[Array, Array]:
+    def histogram(self, feature: int) -> tuple[F64, I64]:
         """Return edges [n + 1] from 0 to the feature's maximum, and how many values lie between them [n]."""
         self._bounds(feature)
         edges = np.linspace(0, float(self.max[feature]), N_BINS + 1)
         return edges, self._array("histogram")[feature].astype(np.int64)
 
     @cached_property
-    def count(self) -> Array:
+    def count(self) -> I64:
         """Rows on which each feature fires, int64 [F]."""
         return np.diff(self._indptr)
 
     @cached_property
-    def density(self) -> Array:
+    def density(self) -> F64:
         """Share of rows on which each feature fires, float64 [F]."""
         return self.count / max(1, self.shape[0])
 
     @cached_property
-    def mean(self) -> Array:
+    def mean(self) -> F64:
         """Mean of each feature's values where it fires, float64 [F], 0 where it never does."""
         return self.sum / np.maximum(1, self.count)
 
     @property
-    def max(self) -> Array:
+    def max(self) -> F32:
         return self._array("max")
 
     @property
-    def sum(self) -> Array:
+    def sum(self) -> F64:
         return self._array("sum")
 
     @property
-    def n_documents(self) -> Array:
+    def n_documents(self) -> I64:
         """Documents in which each feature fires, int64 [F]."""
         return self._array("n_documents")
 
@@ -152,27 +151,27 @@ class FeatureIndex:
         return len(self._file.arrays["document_shard"])
 
     @cached_property
-    def documents(self) -> Array:
+    def documents(self) -> I64:
         rows = self._array("document_rows")
         if rows[-1] != self.shape[0] or rows[0] != 0 or (rows[1:] <= rows[:-1]).any():
             raise self._damaged(f"its documents do not rise from 0 to {self.shape[0]}")
         return rows
 
     @property
-    def document_shard(self) -> Array:
+    def document_shard(self) -> I32:
         """The number of the features file that has each document, int32 [n]."""
         return self._array("document_shard")
 
-    def document_of(self, rows: Any) -> Array:
+    def document_of(self, rows: Any) -> I64:
         """Return the document that has each row. Raises: IndexError if there is no such row."""
         asked = np.asarray(rows)
         if asked.size and (asked.min() < 0 or asked.max() >= self.shape[0]):
             raise IndexError(f"a row outside the {self.shape[0]} rows")
-        found: Array = np.searchsorted(self.documents, asked, side="right") - 1
+        found: I64 = np.searchsorted(self.documents, asked, side="right") - 1
         return found
 
     @cached_property
-    def _indptr(self) -> Array:
+    def _indptr(self) -> I64:
         indptr = self._array("indptr")
         if indptr[0] != 0 or indptr[-1] != self.nnz or (indptr[1:] < indptr[:-1]).any():
             raise self._damaged(f"indptr does not rise from 0 to {self.nnz}")
@@ -183,7 +182,7 @@ class FeatureIndex:
             raise IndexError(f"feature {feature} of {self.shape[1]}")
         return int(self._indptr[feature]), int(self._indptr[feature + 1])
 
-    def _array(self, name: str) -> Array:
+    def _array(self, name: str) -> AnyArray:
         if name not in self._arrays:
             raise EncoderError("the index is closed")
         return self._arrays[name]

@@ -21,10 +21,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from encoder.arrays import F32, I32, I64, AnyArray
 from encoder.index.loops import spread
 from encoder.index.source import read_fully
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,8 @@ class Part:
 
     start: int
     stop: int
-    bounds: Array
-    entries: Array
+    bounds: I64
+    entries: AnyArray
     is_last: bool
 
 
@@ -53,18 +52,18 @@ class Spool:
     def close(self) -> None:
         self._file.close()
 
-    def append(self, array: Array) -> None:
+    def append(self, array: AnyArray) -> None:
         left = np.ascontiguousarray(array, self.dtype).reshape(-1).view(np.uint8).data
         while left:
             left = left[self._file.write(left) :]
         self.count += array.size
 
-    def read(self, start: int, into: Array) -> Array:
+    def read(self, start: int, into: AnyArray) -> AnyArray:
         """Fill `into` with the elements from `start` on, and return it."""
         read_fully(self._file.fileno(), into, start * self.dtype.itemsize, self._folder)
         return into
 
-    def parts(self, step: int = 1 << 17) -> Iterator[Array]:
+    def parts(self, step: int = 1 << 17) -> Iterator[AnyArray]:
         """Yield all of it."""
         buffer = np.empty(step, self.dtype)
         for start in range(0, self.count, step):
@@ -90,24 +89,24 @@ class Runs:
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
 
-    def add(self, first_row: int, bounds: Array, rows: Array, values: Array) -> None:
+    def add(self, first_row: int, bounds: I64, rows: I32, values: F32) -> None:
         """Add a run: rows int32 [n] counted from `first_row`, values float32 [n], of the features at bounds [F + 1]."""
         self._firsts.append((self._rows.count, first_row))
         self._bounds.append(bounds)
         self._rows.append(rows)
         self._values.append(values)
 
-    def rows(self, indptr: Array, ranges: list[tuple[int, int]], dtype: np.dtype[Any]) -> Iterator[Part]:
+    def rows(self, indptr: I64, ranges: list[tuple[int, int]], dtype: np.dtype[Any]) -> Iterator[Part]:
         """Yield the global rows of all features, range by range."""
         return self._merge(self._rows, indptr, ranges, dtype, is_rows=True)
 
-    def values(self, indptr: Array, ranges: list[tuple[int, int]]) -> Iterator[Part]:
+    def values(self, indptr: I64, ranges: list[tuple[int, int]]) -> Iterator[Part]:
         """Yield the values of all features, float32, in the same parts as `rows`."""
         for part in self._merge(self._values, indptr, ranges, np.dtype("<i4"), is_rows=False):
             yield Part(part.start, part.stop, part.bounds, part.entries.view("<f4"), part.is_last)
 
     def _merge(
-        self, spool: Spool, indptr: Array, ranges: list[tuple[int, int]], dtype: np.dtype[Any], *, is_rows: bool
+        self, spool: Spool, indptr: I64, ranges: list[tuple[int, int]], dtype: np.dtype[Any], *, is_rows: bool
     ) -> Iterator[Part]:
         """Values are moved as their bits, int32."""
         merged, piece = np.empty(self._capacity, dtype), np.empty(self._capacity, "<i4")
@@ -132,13 +131,13 @@ class Runs:
                     done += n
                     yield Part(start, stop, np.array([0, n], np.int64), merged[:n], done == total)
 
-    def _piece(self, run: int, start: int, stop: int) -> tuple[Array, int]:
+    def _piece(self, run: int, start: int, stop: int) -> tuple[I64, int]:
         """Return the features' bounds within the run's piece [start, stop), and the piece's place in the spools."""
         bounds = self._bounds.read(run * (self._width + 1) + start, np.empty(stop - start + 1, "<i8"))
         return bounds - bounds[0], self._firsts[run][0] + int(bounds[0])
 
 
-def split(indptr: Array, capacity: int, max_features: int) -> list[tuple[int, int]]:
+def split(indptr: I64, capacity: int, max_features: int) -> list[tuple[int, int]]:
     """Split the features into ranges [start, stop) of at most `capacity` entries, if they are several, each."""
     ranges, start, width = [], 0, len(indptr) - 1
     while start < width:

@@ -6,14 +6,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from encoder.arrays import F32, I32, I64, AnyArray
 from encoder.errors import EncoderError, ShardError
 from encoder.file.feature_file import FeatureFile, stamp_of
-
-Array = np.ndarray[Any, Any]
 
 BLOCK_ROWS = 1 << 16
 
@@ -26,8 +24,8 @@ class Block:
     shard: int
     descriptor: int
     first_row: int
-    bounds: Array
-    said: Array | None
+    bounds: I64
+    said: I64 | None
 
     @property
     def n_rows(self) -> int:
@@ -37,7 +35,7 @@ class Block:
     def nnz(self) -> int:
         return int(self.bounds[-1] - self.bounds[0])
 
-    def read(self, columns: Array, values: Array) -> None:
+    def read(self, columns: I32, values: F32) -> None:
         """Read the entries: columns int32 [nnz], values float32 [nnz]."""
         start = int(self.bounds[0])
         _read(self.file, self.descriptor, "indices", start, columns)
@@ -96,7 +94,7 @@ def _of(file: FeatureFile, shard: int, descriptor: int, max_entries: int) -> Ite
             at = end
 
 
-def _read(file: FeatureFile, descriptor: int, name: str, start: int, into: Array) -> None:
+def _read(file: FeatureFile, descriptor: int, name: str, start: int, into: AnyArray) -> None:
     """Fill `into` from the array `name`, from its element `start` on."""
     offset = file.members[name].offset + start * into.itemsize
     try:
@@ -105,7 +103,7 @@ def _read(file: FeatureFile, descriptor: int, name: str, start: int, into: Array
         raise EncoderError(f"{file.path}: cannot be read: {exc.strerror}") from exc
 
 
-def read_fully(descriptor: int, into: Array, offset: int, path: Path) -> None:
+def read_fully(descriptor: int, into: AnyArray, offset: int, path: Path) -> None:
     """Fill a contiguous array from a file. Raises: ShardError if the file ends before, OSError."""
     left = into.view(np.uint8).data
     while left:

@@ -32,12 +32,11 @@ product could overflow is not screened at all: every one of its features is a ca
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-Array = np.ndarray[Any, Any]
+from encoder.arrays import F32, F64
 
 U32 = 2.0**-24
 U_OUT = {"int8": 1.01 * 2.0**-22, "bf16": 1.01 * 2.0**-8, "fp32": 0.0}
@@ -65,18 +64,18 @@ def gamma(n: int) -> float:
 class Norms:
     """Upper bounds of norms, each float64 [T] or [F]: of R, of what rounding R loses, of R rounded, of S."""
 
-    rest: Array
-    lost: Array
-    rounded: Array
-    split: Array
+    rest: F64
+    lost: F64
+    rounded: F64
+    split: F64
 
     @property
-    def whole(self) -> Array:
-        norm: Array = np.hypot(self.rest, self.split) * ENLARGE
+    def whole(self) -> F64:
+        norm: F64 = np.hypot(self.rest, self.split) * ENLARGE
         return norm
 
 
-def factors_of(columns: Norms, precision: str, d_in: int) -> Array:
+def factors_of(columns: Norms, precision: str, d_in: int) -> F64:
     """Return what a row's three norms, of R, of its rounding's loss, of S, are multiplied by: float64 [3, F]."""
     growth = 0.0 if precision == "int8" else gamma(d_in)
     factors = np.stack(
@@ -90,7 +89,7 @@ def factors_of(columns: Norms, precision: str, d_in: int) -> Array:
     return factors
 
 
-def upwards(values: Array) -> Array:
+def upwards(values: F64) -> F32:
     """Round float64, at least 0, to float32, up, with room for the arithmetic of the test."""
     with np.errstate(over="ignore"):
         raised = np.nextafter((values * ENLARGE_F32).astype(np.float32), np.float32(np.inf))
@@ -98,12 +97,12 @@ def upwards(values: Array) -> Array:
     return raised
 
 
-def downwards(values: Array) -> Array:
+def downwards(values: F64) -> F32:
     """Round float64 limits to float32, down, with room for the arithmetic of the test."""
     with np.errstate(over="ignore"):
         lowered = np.clip(values, -1e300, 1e300)
         lowered = (lowered - np.abs(lowered) * (ENLARGE_F32 - 1)).astype(np.float32)
-    limits: Array = np.nextafter(lowered, np.float32(-np.inf))
+    limits: F32 = np.nextafter(lowered, np.float32(-np.inf))
     return limits
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-Array = np.ndarray[Any, Any]
+from encoder.arrays import F64, I32, I64
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """Candidates by row: indptr int64 [T + 1], indices int32 [nnz] rising within a row, values float64 [nnz]."""
 
-    indptr: Array
-    indices: Array
-    values: Array
+    indptr: I64
+    indices: I32
+    values: F64

@@ -7,11 +7,11 @@ kernels decide in exact arithmetic.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
 
+from encoder.arrays import F64, I64, Bool
 from encoder.file.csr import Csr
 from encoder.kernels.kernel import Kernel
 from encoder.sae.sae import LoadedSae
@@ -41,7 +41,7 @@ class ReferenceKernel(Kernel):
         return Csr.of_kept(indptr, indices, values, keep, self._sae.d_sae)
 
 
-def top_k(indptr: np.ndarray[Any, Any], values: np.ndarray[Any, Any], k: int) -> np.ndarray[Any, Any]:
+def top_k(indptr: I64, values: F64, k: int) -> Bool:
     """Mark in each row the k largest values that are positive; of equal ones those that come first."""
     keep = np.zeros(len(values), np.bool_)
     for start, stop in pairwise(indptr):

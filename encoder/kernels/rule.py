@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import torch
 
+from encoder.arrays import F32, F64, I32, I64, U8, Bool
 from encoder.file.csr import Csr
 from encoder.kernels.bound import column_norms
 from encoder.kernels.candidates import Candidates
@@ -21,7 +21,6 @@ from encoder.kernels.exact import exact_h, unit
 from encoder.machine.compiled import compiled
 from encoder.sae.sae import Rule
 
-Array = np.ndarray[Any, Any]
 _OFF, _ON, _UNSURE = 0, 1, 2
 
 
@@ -29,11 +28,11 @@ _OFF, _ON, _UNSURE = 0, 1, 2
 class Decider:
     """`sae.Rule` as arrays: weights float32 [F, D]; b_enc, threshold, scale, norms (upper bounds) float64 [F]."""
 
-    weights: Array
-    b_enc: Array
-    threshold: Array
-    scale: Array
-    norms: Array
+    weights: F32
+    b_enc: F64
+    threshold: F64
+    scale: F64
+    norms: F64
     k: int | None
 
     @classmethod
@@ -43,13 +42,13 @@ class Decider:
         scale = np.ones(len(b_enc)) if rule.scale is None else rule.scale.double().numpy()
         return cls(weights.numpy(), b_enc, threshold, scale, column_norms(weights.T).numpy(), rule.k)
 
-    def decide(self, x: Array, row_norms: Array, candidates: Candidates) -> Csr:
+    def decide(self, x: F32, row_norms: F64, candidates: Candidates) -> Csr:
         """Keep the active ones: x float32 [T, D], row_norms float64 [T] upper bounds. Candidates' values are h."""
         is_active = self.mark(x, row_norms, candidates)
         indptr, indices, values = candidates.indptr, candidates.indices, candidates.values
         return Csr.of_kept(indptr, indices, values, is_active, len(self.b_enc))
 
-    def mark(self, x: Array, row_norms: Array, candidates: Candidates) -> Array:
+    def mark(self, x: F32, row_norms: F64, candidates: Candidates) -> Bool:
         """Return which candidates are active, bool [nnz]; their values become what is to be stored, in place."""
         indptr, indices, values = candidates.indptr, candidates.indices, candidates.values
         errors = np.empty(len(values))
@@ -65,15 +64,15 @@ class Decider:
             _largest(indptr, values, errors, self.k, state, unsure_rows)
             for t in np.flatnonzero(unsure_rows):
                 self._decide_row(x, candidates, slice(indptr[t], indptr[t + 1]), errors, state)
-        is_active: Array = state == _ON
+        is_active: Bool = state == _ON
         return is_active
 
-    def _exact(self, x: Array, candidates: Candidates, c: int) -> Fraction:
+    def _exact(self, x: F32, candidates: Candidates, c: int) -> Fraction:
         t = int(np.searchsorted(candidates.indptr, c, side="right")) - 1
         j = candidates.indices[c]
         return exact_h(x[t], self.weights[j], float(self.b_enc[j])) * Fraction(self.scale[j])
 
-    def _decide_row(self, x: Array, candidates: Candidates, row: slice, errors: Array, state: Array) -> None:
+    def _decide_row(self, x: F32, candidates: Candidates, row: slice, errors: F64, state: U8) -> None:
         """Choose a row's k largest where float64 leaves it open: those in doubt compete with their exact values."""
         assert self.k is not None
         values, error = candidates.values, 2 * errors[row].max()
@@ -98,15 +97,15 @@ class Decider:
 
 @compiled()
 def _scale(
-    indptr: Array,
-    indices: Array,
-    row_norms: Array,
-    norms: Array,
-    b_enc: Array,
-    scale: Array,
+    indptr: I64,
+    indices: I32,
+    row_norms: F64,
+    norms: F64,
+    b_enc: F64,
+    scale: F64,
     unit: float,
-    values: Array,
-    errors: Array,
+    values: F64,
+    errors: F64,
 ) -> None:
     """Multiply values by their features' scale, and bound their errors."""
     for t in range(len(indptr) - 1):
@@ -119,14 +118,14 @@ def _scale(
 
 
 @compiled()
-def _reaching(indices: Array, values: Array, errors: Array, threshold: Array, state: Array) -> None:
+def _reaching(indices: I32, values: F64, errors: F64, threshold: F64, state: U8) -> None:
     for c in range(len(indices)):
         above = values[c] - threshold[indices[c]]
         state[c] = _UNSURE if 0 < errors[c] >= abs(above) else _ON if above > 0 else _OFF
 
 
 @compiled()
-def _largest(indptr: Array, values: Array, errors: Array, k: int, state: Array, unsure_rows: Array) -> None:
+def _largest(indptr: I64, values: F64, errors: F64, k: int, state: U8, unsure_rows: Bool) -> None:
     """Mark each row's k largest, as far as they are positive and float64 can tell; mark the rows where it cannot."""
     for t in range(len(indptr) - 1):
         start, stop = indptr[t], indptr[t + 1]

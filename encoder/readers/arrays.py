@@ -13,11 +13,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from encoder.arrays import I64, AnyArray
 from encoder.errors import ShardError
 
 MAX_DIMS = 8
@@ -65,7 +65,7 @@ class Array:
         self.read_into(rows, start)
         return tensor_of(rows, self.dtype)
 
-    def read_into(self, rows: np.ndarray[Any, Any], start: int) -> None:
+    def read_into(self, rows: AnyArray, start: int) -> None:
         """Fill `rows`, C-contiguous and of the dtype on disk, with the rows from `start` on."""
         stop = start + len(rows)
         try:
@@ -78,7 +78,7 @@ class Array:
         except (OSError, EOFError) as exc:
             raise ShardError(f"{self.path}: rows {start} to {stop} cannot be read: {exc}") from exc
 
-    def integers(self, start: int = 0, stop: int | None = None) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def integers(self, start: int = 0, stop: int | None = None) -> I64:
         """Read elements [start, stop) of the flattened array as int64."""
         items = replace(self, shape=(*self.shape, 1), strides=(*self.strides, 1), row_dims=1)
         return items.read(start, items.n_rows if stop is None else stop).numpy()[:, 0].astype(np.int64)
@@ -96,11 +96,11 @@ class Array:
                     raise EOFError("the file was cut after it was opened")
                 out = out[n_bytes:]
 
-    def _gather(self, rows: np.ndarray[Any, Any], start: int) -> None:
+    def _gather(self, rows: AnyArray, start: int) -> None:
         try:
             held = np.memmap(self.path, np.uint8, "r")
             byte_strides = [stride * rows.itemsize for stride in self.strides]
-            view: np.ndarray[Any, Any] = np.ndarray(self.shape, rows.dtype, held.data, self.offset, byte_strides)
+            view: AnyArray = np.ndarray(self.shape, rows.dtype, held.data, self.offset, byte_strides)
         except (ValueError, TypeError) as exc:
             raise EOFError("the file was cut after it was opened") from exc
         length, stop, at = self.lead[-1], start + len(rows), start
@@ -111,7 +111,7 @@ class Array:
             at += len(run)
 
 
-def tensor_of(rows: np.ndarray[Any, Any], dtype: str) -> torch.Tensor:
+def tensor_of(rows: AnyArray, dtype: str) -> torch.Tensor:
     """Share the rows' memory with a tensor, bfloat16 where they are its bits."""
     tensor = torch.from_numpy(rows.reshape(-1)).reshape(rows.shape)  # numpy gives empty arrays strides of 0
     return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from encoder.arrays import I64
 from encoder.errors import InputError, ShardError
 from encoder.readers.arrays import ON_DISK, Array, array_in_file
 
@@ -130,13 +131,13 @@ def is_list(type_: Any) -> bool:
     return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_))
 
 
-def list_lengths(lists: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
+def list_lengths(lists: Any) -> I64:
     """Give the length of each list of an Arrow list array."""
     import pyarrow as pa
 
     if pa.types.is_fixed_size_list(lists.type):
         return np.full(len(lists), lists.type.list_size, np.int64)
-    lengths: np.ndarray[Any, np.dtype[np.int64]] = np.diff(lists.offsets.to_numpy()).astype(np.int64)
+    lengths: I64 = np.diff(lists.offsets.to_numpy()).astype(np.int64)
     return lengths
 
 

@@ -6,18 +6,17 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 import torch
 
+from encoder.arrays import I64
 from encoder.errors import ShardError
 from encoder.readers.arrays import ON_DISK, Array, tensor_of
 from encoder.readers.source import Source
 from encoder.shard import Shard, Tokens
 
 Read = Callable[[int, int], torch.Tensor]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def shard_of(
@@ -81,7 +80,7 @@ def _rounded(source: Source, batch: torch.Tensor, start: int) -> torch.Tensor:
     return rounded
 
 
-def structure(lead: Sequence[int]) -> tuple[IntArray | None, IntArray | None]:
+def structure(lead: Sequence[int]) -> tuple[I64 | None, I64 | None]:
     """Give each row's document and position from the dimensions before the last; a single one does not say."""
     if len(lead) < 2:
         return None, None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
 
+from encoder.arrays import AnyArray
 from encoder.file.csr import Csr, check
 from encoder.sae.sae import LoadedSae, Rule
 
@@ -76,5 +75,5 @@ def assert_same(found: Csr, truth: Csr) -> None:
 
 def assert_equal_bytes(found: Csr, other: Csr) -> None:
     for name in ("indptr", "indices", "data"):
-        a: np.ndarray[Any, Any] = getattr(found, name)
+        a: AnyArray = getattr(found, name)
         assert a.tobytes() == getattr(other, name).tobytes(), name

@@ -7,21 +7,20 @@ operand's is 2^-14; the sum is exact, and cut to float32.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from encoder.arrays import AnyArray
+
 UNITS = {"V100": (4, 0), "A100": (8, 1), "H100": (16, 2)}
 NOTHING = -10_000
 SMALLEST_NORMAL = -14
 
 
-def _exponents(a: Array) -> Array:
+def _exponents(a: AnyArray) -> AnyArray:
     return np.where(a == 0, NOTHING, np.frexp(a)[1] - 1)
 
 
-def multiply(x: Array, W: Array, products: int, extra_bits: int, *, flush: bool = False) -> Array:
+def multiply(x: AnyArray, W: AnyArray, products: int, extra_bits: int, *, flush: bool = False) -> AnyArray:
     """Compute x [T, D] float16 times W [F, D] float16 as such a unit does -> [T, F] float32.
 
     `flush` treats subnormal operands as zero, which NVIDIA's units do not.

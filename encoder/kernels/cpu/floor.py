@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from encoder.arrays import F32, AnyArray
 from encoder.kernels.cpu.lanes import MASK_LANES, as_float32, lowest_bit, reaching
 from encoder.machine.compiled import compiled
-
-Array = np.ndarray[Any, Any]
 
 _DOWN = np.float32(1 - 2.0**-20)
 _MARGIN = np.float32(2.0**-18)
 
 
-def other_side(factors: Array) -> Array:
+def other_side(factors: F32) -> F32:
     """Return the factors [F, K] with the bound's sign turned: what a lower bound has to reach."""
     turned = factors.copy()
     turned[:, 1:4] *= -1
@@ -28,9 +27,7 @@ def other_side(factors: Array) -> Array:
 
 
 @compiled()
-def raise_floors(
-    product: Array, terms: Array, turned: Array, u_out: Any, scale: Array, n_rows: int, heaps: Array
-) -> None:
+def raise_floors(product: AnyArray, terms: F32, turned: F32, u_out: Any, scale: F32, n_rows: int, heaps: F32) -> None:
     """Take in a chunk of features: heaps float32 [T, k] and the floors, terms[4], are updated.
 
     product [F, P], terms float32 [K, P], turned float32 [F, K]; scale float32 [F] takes the product's unit to h's.
@@ -54,7 +51,7 @@ def raise_floors(
 
 
 @compiled()
-def _lower_bound(p: Any, terms: Array, row: int, turned: Array, j: int, u_out: Any, is_scaled: Any) -> Any:
+def _lower_bound(p: Any, terms: F32, row: int, turned: F32, j: int, u_out: Any, is_scaled: Any) -> Any:
     """Return what h, in the product's unit, surely reaches; NaN where nothing is sure."""
     if is_scaled:
         p *= terms[0, row]
@@ -68,7 +65,7 @@ def _lower_bound(p: Any, terms: Array, row: int, turned: Array, j: int, u_out: A
 
 
 @compiled()
-def _replace_least(heap: Array, value: Any) -> Any:
+def _replace_least(heap: F32, value: Any) -> Any:
     """Put `value` in the place of the heap's least, heap[0]; return the new least."""
     place, n = 0, len(heap)
     while True:

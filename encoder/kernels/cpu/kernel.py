@@ -17,11 +17,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 
+from encoder.arrays import F32, F64, I64
 from encoder.file.csr import Csr
 from encoder.kernels.bound import U_OUT
 from encoder.kernels.cpu.calibrate import screen_precision
@@ -33,8 +33,6 @@ from encoder.kernels.cpu.trial import MIN_ROWS, seconds_of_passes
 from encoder.kernels.kernel import Choice, Kernel
 from encoder.kernels.rule import Decider
 from encoder.sae.sae import LoadedSae, Rule
-
-Array = np.ndarray[Any, Any]
 
 CHUNK_FEATURES, CHUNK_BYTES = 2048, 1 << 22
 """Features of one product, and its size, which the third-level cache keeps: 1,024 rows in bfloat16, 512 in the others.
@@ -102,7 +100,7 @@ class CpuKernel(Kernel):
         self._reconsider()
         return Csr.concatenate(parts, self._sae.d_sae)
 
-    def _settle(self, x: Array, massive: Array) -> None:
+    def _settle(self, x: F32, massive: I64) -> None:
         """Let the first rows decide between the screen's contenders."""
         names, arrays = self.choice.contenders, (self._decider.b_enc, self._limits)
         seconds = seconds_of_passes(names, x, self._weights, *arrays, massive, self._threads)
@@ -207,7 +205,7 @@ class _StageClock:
         self._last = now
 
 
-def _limits(rule: Rule) -> tuple[Array, Array]:
+def _limits(rule: Rule) -> tuple[F64, F64]:
     """Return what x.w has to exceed, and the factor of a row's floor, both float64 [F]."""
     limits = rule.threshold.double().numpy() - rule.b_enc.double().numpy()
     floor_factors = np.zeros(len(limits))

@@ -20,15 +20,13 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
+from encoder.arrays import F32, F64, I64, AnyArray
 from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, TINY, Norms, downwards, factors_of, upwards
 from encoder.machine.compiled import compiled
-
-Array = np.ndarray[Any, Any]
 
 DTYPES = {"int8": torch.int8, "bf16": torch.bfloat16, "fp32": torch.float32}
 PRODUCT_DTYPES = DTYPES | {"int8": torch.int32}
@@ -45,10 +43,10 @@ class Columns:
 
     precision: str
     operand: torch.Tensor
-    factors: Array
-    norms: Array
-    scales: Array
-    massive: Array
+    factors: F32
+    norms: F64
+    scales: F64
+    massive: I64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +54,12 @@ class Rows:
     """The rows' side: operand [P, D]; terms float32 [K, P]; norms float64 [T]. Rows beyond T are zero."""
 
     operand: torch.Tensor
-    terms: Array
-    norms: Array
+    terms: F32
+    norms: F64
 
 
 def make_columns(
-    weights: torch.Tensor, massive: Array, precision: str, limits: Array, floor_factors: Array, threads: Executor
+    weights: torch.Tensor, massive: I64, precision: str, limits: F64, floor_factors: F64, threads: Executor
 ) -> Columns:
     """Round and bound the features: weights [F, D] float32, massive int64 [|S|].
 
@@ -83,7 +81,7 @@ def make_columns(
 _NOTHING = np.zeros((4, 0)), np.zeros(0)
 
 
-def make_rows(x: Array, columns: Columns, n_padded: int) -> Rows:
+def make_rows(x: F32, columns: Columns, n_padded: int) -> Rows:
     """Round and bound rows: x [T, D] float32, padded with zero rows to P = n_padded.
 
     The terms of a row that might overflow are NaN, which makes every feature its candidate.
@@ -110,7 +108,7 @@ def multiply(columns: Columns, chunk: slice, rows: Rows, out: torch.Tensor) -> N
     product(columns.operand[chunk], rows.operand.T, out=out)
 
 
-def find_massive(x: torch.Tensor) -> Array:
+def find_massive(x: torch.Tensor) -> I64:
     """Return the few inputs, ascending, that hold far more than their share of the rows' squared norms: x [T, D].
 
     The largest is found first, then the largest of the others: beside one of 1,000 times, one of 50 times is nothing.
@@ -126,7 +124,7 @@ def find_massive(x: torch.Tensor) -> Array:
     return np.sort(np.array(massive, np.int64))
 
 
-def _round(rows: Array, massive: Array, operand: torch.Tensor) -> tuple[Array, Array]:
+def _round(rows: F32, massive: I64, operand: torch.Tensor) -> tuple[F64, F64]:
     """Write the operand of rows [T, D]; return upper bounds of their norms [4, T] (see `Norms`), and scales [T]."""
     is_rest = np.ones(rows.shape[1], np.float32)
     is_rest[massive] = 0
@@ -141,7 +139,7 @@ def _round(rows: Array, massive: Array, operand: torch.Tensor) -> tuple[Array, A
 
 
 @compiled(fastmath={"reassoc", "contract"})
-def _square(row: Array, near: Array, is_rest: Array, squares: Array, t: int) -> None:
+def _square(row: F32, near: AnyArray, is_rest: F32, squares: F64, t: int) -> None:
     """Write the squared norms of row t: rest, lost, rounded, split."""
     rest = lost = rounded = split = 0.0
     for i in range(len(row)):
@@ -155,7 +153,7 @@ def _square(row: Array, near: Array, is_rest: Array, squares: Array, t: int) -> 
 
 
 @compiled()
-def _round_bf16(rows: Array, is_rest: Array, operand: Array, squares: Array) -> None:
+def _round_bf16(rows: F32, is_rest: F32, operand: AnyArray, squares: F64) -> None:
     kept = np.empty(rows.shape[1], np.uint32)
     near, half, one = kept.view(np.float32), np.uint32(16), np.uint32(1)
     for t in range(rows.shape[0]):
@@ -169,7 +167,7 @@ def _round_bf16(rows: Array, is_rest: Array, operand: Array, squares: Array) -> 
 
 
 @compiled()
-def _round_int8(rows: Array, is_rest: Array, operand: Array, squares: Array, scales: Array) -> None:
+def _round_int8(rows: F32, is_rest: F32, operand: AnyArray, squares: F64, scales: F64) -> None:
     """A row's scale is its largest number's 127th part, in float32; a row too small for that is all loss."""
     near = np.empty(rows.shape[1], np.float64)
     for t in range(rows.shape[0]):
@@ -188,7 +186,7 @@ def _round_int8(rows: Array, is_rest: Array, operand: Array, squares: Array, sca
 
 
 @compiled()
-def _keep_fp32(rows: Array, is_rest: Array, operand: Array, squares: Array) -> None:
+def _keep_fp32(rows: F32, is_rest: F32, operand: AnyArray, squares: F64) -> None:
     for t in range(rows.shape[0]):
         for i in range(rows.shape[1]):
             operand[t, i] = rows[t, i] * is_rest[i]

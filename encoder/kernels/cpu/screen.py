@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from encoder.arrays import F32, F64, I32, I64, AnyArray
 from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, UNDERFLOW_FACTOR, gamma
 from encoder.kernels.candidates import Candidates
 from encoder.kernels.cpu.lanes import MASK_LANES, dot, dot_ahead, dot_float32, lowest_bit, reaching
 from encoder.kernels.cpu.operand import Columns, Rows
 from encoder.machine.compiled import compiled
-
-Array = np.ndarray[Any, Any]
 
 DOUBT = 2.0**-40
 """Covers the float64 rounding of a limit, and of what is compared with it."""
@@ -34,9 +33,9 @@ DOUBT = 2.0**-40
 class Hits:
     """Candidates by feature: rows int32 [nnz], counts int64 [F] of each feature's, values float64 [nnz]."""
 
-    rows: Array
-    counts: Array
-    values: Array
+    rows: I32
+    counts: I64
+    values: F64
 
 
 def by_row(hits: list[Hits], n_rows: int) -> Candidates:
@@ -54,15 +53,15 @@ def by_row(hits: list[Hits], n_rows: int) -> Candidates:
 
 
 def confirm(
-    x: Array,
+    x: F32,
     rows: Rows,
     columns: Columns,
     chunk: slice,
-    weights: Array,
-    b_enc: Array,
-    limits: Array,
-    found: Array,
-    counts: Array,
+    weights: F32,
+    b_enc: F64,
+    limits: F64,
+    found: I32,
+    counts: I64,
 ) -> Hits:
     """Return what is left of a chunk's hits, with their float64 values; `found` and `counts` are what `scan` wrote.
 
@@ -77,14 +76,14 @@ def confirm(
     return Hits(found[:n_hits].copy(), counts, values[:n_hits].copy())
 
 
-def as_array(product: torch.Tensor) -> Array:
+def as_array(product: torch.Tensor) -> AnyArray:
     """Show a product to numba, which does not know bfloat16: its bits."""
-    bits: Array = (product.view(torch.uint16) if product.dtype == torch.bfloat16 else product).numpy()
+    bits: AnyArray = (product.view(torch.uint16) if product.dtype == torch.bfloat16 else product).numpy()
     return bits
 
 
 @compiled()
-def scan(product: Array, terms: Array, factors: Array, u_out: Any, n_rows: int, rows: Array, counts: Array) -> int:
+def scan(product: AnyArray, terms: F32, factors: F32, u_out: Any, n_rows: int, rows: I32, counts: I64) -> int:
     """Write down which rows reach each feature's limit, by feature; return how many do.
 
     product [F, P] int32, uint16 or float32, terms float32 [K, P], factors float32 [F, K]: see operand.py.
@@ -115,16 +114,16 @@ def scan(product: Array, terms: Array, factors: Array, u_out: Any, n_rows: int, 
 
 @compiled()
 def sift(
-    x: Array,
-    weights: Array,
-    b_enc: Array,
-    limits: Array,
-    row_norms: Array,
-    norms: Array,
+    x: F32,
+    weights: F32,
+    b_enc: F64,
+    limits: F64,
+    row_norms: F64,
+    norms: F64,
     growth: float,
-    rows: Array,
-    counts: Array,
-    values: Array,
+    rows: I32,
+    counts: I64,
+    values: F64,
 ) -> int:
     """Drop hits that a float32 dot product rules out, in place, and rescore the others; return how many stay.
 
@@ -151,7 +150,7 @@ def sift(
 
 
 @compiled()
-def rescore(x: Array, weights: Array, b_enc: Array, rows: Array, counts: Array, values: Array) -> None:
+def rescore(x: F32, weights: F32, b_enc: F64, rows: I32, counts: I64, values: F64) -> None:
     """Compute h = x.w + b of hits: x [T, D], weights [F, D] float32, b_enc float64 [F] -> values float64 [nnz]."""
     d_in, flat_x, flat_w, n = x.shape[1], x.reshape(-1), weights.reshape(-1), 0
     last_hit, last_feature = len(values) - 1, len(counts) - 1
@@ -163,9 +162,7 @@ def rescore(x: Array, weights: Array, b_enc: Array, rows: Array, counts: Array, 
 
 
 @compiled()
-def _transpose(
-    rows: Array, counts: Array, hit_values: Array, first: int, place: Array, indices: Array, values: Array
-) -> None:
+def _transpose(rows: I32, counts: I64, hit_values: F64, first: int, place: I64, indices: I32, values: F64) -> None:
     n = 0
     for j in range(len(counts)):
         for _ in range(counts[j]):

@@ -10,18 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from typing import Any
 
 import numpy as np
 import torch
 
+from encoder.arrays import F32, F64, I64
 from encoder.kernels.bound import U_OUT
 from encoder.kernels.cpu.calibrate import seconds_in_turns
 from encoder.kernels.cpu.lanes import MASK_LANES
 from encoder.kernels.cpu.operand import PRODUCT_DTYPES, make_columns, make_rows, multiply
 from encoder.kernels.cpu.screen import as_array, confirm, scan
-
-Array = np.ndarray[Any, Any]
 
 MIN_ROWS = 256
 """Fewer rows say too little, and are done before a trial is."""
@@ -31,11 +29,11 @@ _ROUNDS = 2
 
 def seconds_of_passes(
     names: Iterable[str],
-    x: Array,
+    x: F32,
     weights: torch.Tensor,
-    b_enc: Array,
-    limits: Array,
-    massive: Array,
+    b_enc: F64,
+    limits: F64,
+    massive: I64,
     threads: Executor,
     clock: Callable[[], float] = time.thread_time,
 ) -> dict[str, float]:
