@@ -100,7 +100,8 @@ def make_sae(size: Size, k: int | None) -> LoadedSae:
     """Make a random SAE with an L0 of about 100 at full size, through SAELens, so that `encode` can be compared."""
     from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
 
-    from encoder.sae.sae import LoadedSae, Rule
+    from encoder.sae.rules import Rule
+    from encoder.sae.sae import LoadedSae
 
     made = torch.Generator().manual_seed(0)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -15,7 +15,8 @@ import torch
 from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
 from sae_lens.saes.topk_sae import TopKSAE, TopKSAEConfig
 
-from encoder.sae.sae import LoadedSae, rule_of
+from encoder.sae.rules import rule_of
+from encoder.sae.sae import LoadedSae
 
 D = 2304
 N_ACTIVE, WEAK, STRONG = 95, 10.0, 16.0

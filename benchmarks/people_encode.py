@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--sae", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    sae = load_sae(None, None, args.sae).module
+    sae = load_sae(sae_path=args.sae).module
     began = time.perf_counter()
     (x,) = load_file(args.acts).values()
     with torch.no_grad():

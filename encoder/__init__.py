@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from encoder.file.folder import Features, open_features
     from encoder.file.labelled import Active, LabelledFeatures
     from encoder.index import FeatureIndex, index_state, open_index
+    from encoder.sae.load import load_sae
+    from encoder.sae.rules import Rule, register_rule
+    from encoder.sae.sae import LoadedSae
 
 __all__ = [
     "Active",
@@ -21,9 +24,13 @@ __all__ = [
     "FeatureIndex",
     "Features",
     "LabelledFeatures",
+    "LoadedSae",
+    "Rule",
     "index_state",
+    "load_sae",
     "open_features",
     "open_index",
+    "register_rule",
 ]
 
 _HOMES = {
@@ -32,9 +39,13 @@ _HOMES = {
     "FeatureIndex": "encoder.index",
     "Features": "encoder.file.folder",
     "LabelledFeatures": "encoder.file.labelled",
+    "LoadedSae": "encoder.sae.sae",
+    "Rule": "encoder.sae.rules",
     "index_state": "encoder.index",
+    "load_sae": "encoder.sae.load",
     "open_features": "encoder.file.folder",
     "open_index": "encoder.index",
+    "register_rule": "encoder.sae.rules",
 }
 
 

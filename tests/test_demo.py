@@ -74,13 +74,13 @@ def test_a_capture_holds_what_the_whole_transformer_makes_of_the_text(tmp_path: 
     with torch.no_grad():
         expected = whole(ids).hidden_states[LAYER][0, 1:-1]
     torch.testing.assert_close(shard.read(0, shard.n_rows).float(), expected, atol=0.01, rtol=0.01)
-    sae = load_sae(None, None, HUB / SAE_ID).module
+    sae = load_sae(sae_path=HUB / SAE_ID).module
     rebuilt = sae.decode(sae.encode(expected))
     assert (rebuilt - expected).square().sum() < 0.4 * (expected - expected.mean(dim=0)).square().sum()
 
 
 def test_what_is_published_is_of_one_sae() -> None:
-    sae = load_sae(None, None, HUB / SAE_ID)
+    sae = load_sae(sae_path=HUB / SAE_ID)
     assert (sae.d_in, sae.d_sae, sae.identity["neuronpedia_id"]) == (384, D_SAE, NEURONPEDIA_ID)
     assert sae.rule is not None
     world = World()

@@ -19,7 +19,7 @@ from encoder.kernels.bound import column_norms
 from encoder.kernels.candidates import Candidates
 from encoder.kernels.exact import exact_h, unit
 from encoder.machine.compiled import compiled
-from encoder.sae.sae import Rule
+from encoder.sae.rules import Rule
 
 _OFF, _ON, _UNSURE = 0, 1, 2
 

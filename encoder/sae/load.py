@@ -32,7 +32,9 @@ from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
 from safetensors import SafetensorError
 
 from encoder.errors import InputError
-from encoder.sae.sae import LoadedSae, rule_of
+from encoder.options import Options
+from encoder.sae.rules import rule_of
+from encoder.sae.sae import LoadedSae
 
 PARAMS = {"W_enc": 2, "W_dec": 2, "b_enc": 1, "b_dec": 1, "threshold": 1}
 WITH_CONTEXT = ("temporal",)
@@ -46,17 +48,23 @@ ENCODING = ("apply_b_dec_to_input", "k", "normalize_activations", "rescale_acts_
 """What a configuration says, beside the weights, of which features are active."""
 
 
+def load_sae(
+    sae_release: str | None = None, sae_id: str | None = None, *, sae_path: str | Path | None = None
+) -> LoadedSae:
+    """Load an SAE by its SAELens name, or from a folder or file; without arguments the default SAE.
+
+    Raises: InputError if there is no such SAE, or the names contradict each other.
+    """
+    return load_named(Options().name_sae(sae_release, sae_id, None if sae_path is None else Path(sae_path)))
+
+
 def load_named(sae: Mapping[str, Any]) -> LoadedSae:
-    """Load the SAE of a ticket: {"sae_release", "sae_id", "sae_path"}. Raises: InputError."""
-    path = sae.get("sae_path")
-    return load_sae(sae.get("sae_release"), sae.get("sae_id"), Path(path) if path else None)
-
-
-def load_sae(release: str | None, sae_id: str | None, path: Path | None) -> LoadedSae:
-    """Load the SAE that the command line names.
+    """Load the SAE of a ticket: {"sae_release", "sae_id", "sae_path"}.
 
     Raises: InputError if it is named in no way or two, does not exist, or is not an SAE.
     """
+    release, sae_id, named_path = (sae.get(key) for key in ("sae_release", "sae_id", "sae_path"))
+    path = Path(named_path) if named_path else None
     if (path is None) == (release is None) or (release is None) != (sae_id is None):
         raise InputError("name the SAE by --sae-release R --sae-id ID, or by --sae-path DIR_OR_NPZ")
     expected_l0 = neuronpedia_id = None

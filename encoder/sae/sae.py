@@ -13,46 +13,22 @@ import torch
 from torch.nn.functional import embedding_bag
 
 from encoder.file.csr import Csr
+from encoder.sae.rules import Rule
 
 if TYPE_CHECKING:
     from sae_lens import SAE
 
-# Architectures whose whole rule is: h = W x + b, then a threshold per feature. BatchTopK and Matryoshka SAEs are saved
-# as JumpReLU for inference.
-THRESHOLDED = (
-    "standard",
-    "jumprelu",
-    "transcoder",
-    "skip_transcoder",
-    "jumprelu_transcoder",
-    "jumprelu_skip_transcoder",
-)
 # Architectures that rebuild their input as features @ W_dec + b_dec, before SAELens undoes its normalisation.
 REBUILDING = ("standard", "jumprelu", "gated", "topk", "abstopk")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Which features are active, in exact arithmetic on h = (x W_enc + b_enc) * scale.
-
-    Without `k`: those with h > threshold. With `k`: of the k largest, those with h > 0; ties go to the lower index.
-    W_enc [D, F], b_enc [F] and threshold [F] (at least 0) are float32; scale [F], if any, is float64.
-    """
-
-    W_enc: torch.Tensor
-    b_enc: torch.Tensor
-    threshold: torch.Tensor
-    scale: torch.Tensor | None = None
-    k: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LoadedSae:
     """An SAELens module with float32 weights, and what is known of it.
 
-    `rule` is None for an architecture outside the rules; then `module.encode` is used. `identity` goes into every
-    output: sae_release, sae_id, sae_path, neuronpedia_id, weights_sha256. `expected_l0` is what it was trained for,
-    where known.
+    `rule` is None for an architecture without an exact rule; `module.encode` is used then. `identity` goes into every
+    output: sae_release, sae_id, sae_path, neuronpedia_id, weights_sha256. `expected_l0` is the number of active
+    features a token that the SAE was trained for, where known. `notes` are sentences for the user.
     """
 
     module: SAE[Any]
@@ -60,6 +36,12 @@ class LoadedSae:
     identity: dict[str, str | None]
     expected_l0: float | None = None
     notes: tuple[str, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        release, sae_id, path = (self.identity.get(key) for key in ("sae_release", "sae_id", "sae_path"))
+        name = path or " ".join(part for part in (release, sae_id) if part) or "unnamed"
+        at = f", at {self.hook_name}" if self.hook_name else ""
+        return f"<LoadedSae {name}: {self.architecture}, d_in {self.d_in:,}, d_sae {self.d_sae:,}{at}>"
 
     @property
     def d_in(self) -> int:
@@ -75,6 +57,7 @@ class LoadedSae:
 
     @property
     def hook_name(self) -> str:
+        """Where in the model its activations come from, as its own files say; "" where they do not say."""
         return str(getattr(self.module.cfg.metadata, "hook_name", None) or "")
 
     @property
@@ -110,19 +93,3 @@ class LoadedSae:
         )
         rebuilt = self.module.run_time_activation_norm_fn_out(rebuilt)
         return rebuilt.reshape(len(x), self.d_in)
-
-
-def rule_of(module: SAE[Any]) -> Rule | None:
-    """Return the SAE's exact rule; None for an architecture that has another."""
-    architecture = module.cfg.architecture()
-    W_enc, b_enc = module.W_enc.data, getattr(module, "b_enc", None)
-    if b_enc is None:
-        return None
-    zero = torch.zeros_like(b_enc.data)
-    if architecture in THRESHOLDED and isinstance(module.activation_fn, torch.nn.ReLU):
-        threshold = module.threshold.data if hasattr(module, "threshold") else zero
-        return Rule(W_enc, b_enc.data, threshold.clamp_min(0))
-    if architecture == "topk":
-        scale = module.W_dec.data.double().norm(dim=-1) if module.cfg.rescale_acts_by_decoder_norm else None
-        return Rule(W_enc, b_enc.data, zero, scale, int(module.cfg.k))
-    return None

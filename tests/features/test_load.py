@@ -19,7 +19,7 @@ from sae_lens import SAE
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
 from encoder.errors import InputError
-from encoder.sae.load import load_named, weights_sha256
+from encoder.sae.load import load_named, load_sae, weights_sha256
 
 RELEASE, SAE_ID = "gemma-scope-2b-pt-res-canonical", "layer_16/width_16k/canonical"
 DEFAULT_PATH = "layer_16/width_16k/average_l0_78"
@@ -207,6 +207,21 @@ def test_an_sae_is_named_in_one_way(tmp_path: Path) -> None:
     ):
         refused("--sae-release R --sae-id ID, or by --sae-path", **named)
     refused("neither a SAELens folder nor a params.npz", sae_path=str(tmp_path / "nowhere"))
+
+
+def test_python_names_an_sae_by_path_or_by_name(tmp_path: Path) -> None:
+    module = make_module("jumprelu")
+    module.cfg.metadata.hook_name = "blocks.3.hook_resid_post"
+    save(module, tmp_path / "sae")
+    for path in (tmp_path / "sae", str(tmp_path / "sae")):
+        sae = load_sae(sae_path=path)
+        assert repr(sae) == f"<LoadedSae {path}: jumprelu, d_in 48, d_sae 64, at blocks.3.hook_resid_post>"
+    with pytest.raises(InputError, match="give it, or --sae-release"):
+        load_sae(RELEASE, SAE_ID, sae_path=tmp_path / "sae")
+    with pytest.raises(InputError, match="say which of its SAEs"):
+        load_sae("gpt2-small-res-jb")
+    with pytest.raises(InputError, match="no such file or folder"):
+        load_sae(sae_path=tmp_path / "nowhere")
 
 
 def test_unknown_names_are_refused_with_the_closest() -> None:

@@ -13,7 +13,7 @@ from kernel_cases import hard_rows, make_sae, random_sae
 
 from encoder.kernels.gpu.tensor_core_bound import Columns, columns_of
 from encoder.kernels.gpu.triton_rows import Rows, scale_rows
-from encoder.sae.sae import Rule
+from encoder.sae.rules import Rule
 
 INTERPRETED = pytest.mark.skipif("config.getoption('markexpr') == 'gpu'", reason="runs in Triton's interpreter")
 Multiply = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

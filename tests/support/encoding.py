@@ -152,7 +152,7 @@ def command_of(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str
 
 
 def load(path: Path) -> LoadedSae:
-    return load_sae(None, None, path)
+    return load_sae(sae_path=path)
 
 
 def only(found: Iterable[Any]) -> Any:

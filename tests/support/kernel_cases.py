@@ -8,7 +8,8 @@ from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
 
 from encoder.arrays import AnyArray
 from encoder.file.csr import Csr, check
-from encoder.sae.sae import LoadedSae, Rule
+from encoder.sae.rules import Rule
+from encoder.sae.sae import LoadedSae
 
 
 def make_sae(

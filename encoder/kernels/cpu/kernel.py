@@ -32,7 +32,8 @@ from encoder.kernels.cpu.screen import as_array, by_row, confirm, scan
 from encoder.kernels.cpu.trial import MIN_ROWS, seconds_of_passes
 from encoder.kernels.kernel import Choice, Kernel
 from encoder.kernels.rule import Decider
-from encoder.sae.sae import LoadedSae, Rule
+from encoder.sae.rules import Rule
+from encoder.sae.sae import LoadedSae
 
 CHUNK_FEATURES, CHUNK_BYTES = 2048, 1 << 22
 """Features of one product, and its size, which the third-level cache keeps: 1,024 rows in bfloat16, 512 in the others.

@@ -17,7 +17,7 @@ from encoder.kernels.candidates import Candidates
 from encoder.kernels.exact import unit
 from encoder.kernels.gpu.assemble import top_k
 from encoder.kernels.rule import Decider
-from encoder.sae.sae import Rule
+from encoder.sae.rules import Rule
 
 
 class DeviceRule:

@@ -46,7 +46,7 @@ from dataclasses import dataclass
 
 import torch
 
-from encoder.sae.sae import Rule
+from encoder.sae.rules import Rule
 
 ENLARGE = 1.0 + 2.0**-20
 LARGEST_EXPONENT = 14
