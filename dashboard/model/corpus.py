@@ -15,8 +15,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from dashboard.model.cache import Cache
-from dashboard.model.documents import Document, Documents, find_starts
+from dashboard.model.documents import Document, Documents
 from encoder.arrays import F32, F64, I64, AnyArray
+from encoder.file.documents import document_starts
 from encoder.file.folder import Features
 from encoder.index import FeatureIndex
 from encoder.index.format import State
@@ -79,7 +80,7 @@ class Corpus:
 
     def _starts(self, i: int) -> I64:
         first, stop = self.features.first_rows[i : i + 2]
-        return find_starts(self.features.array(i, "row_document"), int(stop - first))
+        return document_starts(self.features.array(i, "row_document"), int(stop - first))
 
     def of_shard(self, shard: int, what: str, make: Callable[[], T]) -> T:
         """Return what `make` finds out about a shard; kept for as long as the file is the same."""

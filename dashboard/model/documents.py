@@ -1,7 +1,7 @@
 """Where the documents of a folder of features begin and end.
 
-A document is a run of rows of one shard with equal `row_document`; where a shard does not say, all of it is one. Ids
-count from 0 over the folder. All rows are in documents, so the rows at which they begin are all there is to know.
+`encoder.file.documents` says what a document is. Ids count from 0 over the folder. All rows are in documents, so the
+rows at which they begin are all there is to know.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import numpy as np
 from dashboard.errors import NotFoundError
 from encoder.arrays import I64, Int
 from encoder.file.folder import Features
-
-_BLOCK_ROWS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +71,3 @@ class Documents:
     def of_rows(self, rows: Int) -> I64:
         """Return the document of each of `rows`."""
         return np.searchsorted(self.starts, rows, side="right") - 1
-
-
-def find_starts(row_document: I64 | None, n_rows: int) -> I64:
-    """Return the rows of a shard at which its documents begin, a block of rows at a time."""
-    if n_rows == 0:
-        return np.zeros(0, np.int64)
-    starts = [np.zeros(1, np.int64)]
-    if row_document is not None:
-        for at in range(0, n_rows - 1, _BLOCK_ROWS):
-            block = row_document[at : at + _BLOCK_ROWS + 1]  # one more, to compare across the seam
-            starts.append(at + 1 + np.flatnonzero(block[1:] != block[:-1]))
-    return np.concatenate(starts)

@@ -1,10 +1,30 @@
-"""Where documents begin: a document is a run of rows of one shard with equal `row_document`, or a whole shard."""
+"""Where documents begin: the one answer that the index, the dashboard and the exclusion of first rows share.
+
+A document is a run of rows of one shard with equal `row_document`. A shard without `row_document` is one document.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from encoder.arrays import I64
+
+_BLOCK_ROWS = 1 << 20
+
+
+def document_starts(row_document: I64 | None, n_rows: int) -> I64:
+    """Return the rows of a shard at which its documents begin, int64 ascending; none where there are no rows.
+
+    `row_document` may lie on disk: it is read a block of rows at a time.
+    """
+    if n_rows == 0:
+        return np.zeros(0, np.int64)
+    starts = [np.zeros(1, np.int64)]
+    if row_document is not None:
+        for at in range(0, n_rows - 1, _BLOCK_ROWS):
+            block = row_document[at : at + _BLOCK_ROWS + 1]  # one more, to compare across the seam
+            starts.append(at + 1 + np.flatnonzero(block[1:] != block[:-1]))
+    return np.concatenate(starts)
 
 
 class DocumentCounter:
@@ -15,18 +35,19 @@ class DocumentCounter:
         self._shard = -1
         self._last: int | None = None
 
-    def number(self, shard: int, said: I64 | None, n_rows: int) -> tuple[I64, I64]:
-        """Take the next `n_rows` > 0 rows, of this shard; `said` is their `row_document`, None if the shard has none.
+    def number(self, shard: int, row_document: I64 | None, n_rows: int) -> tuple[I64, I64]:
+        """Take the next `n_rows` > 0 rows, which are of this shard.
 
-        Returns their documents int64 [n_rows], and those rows of the block at which one begins.
+        Returns the number of each row's document, int64 [n_rows], and those rows of the block at which one begins.
         """
+        starts = document_starts(row_document, n_rows)
+        first = None if row_document is None else int(row_document[0])
+        if shard == self._shard and first == self._last:
+            starts = starts[1:]  # the block before ended within the same document
+        self._shard = shard
+        self._last = None if row_document is None else int(row_document[-1])
         begins = np.zeros(n_rows, np.bool_)
-        if said is not None:
-            begins[1:] = said[1:] != said[:-1]
-            begins[0] = self._last != int(said[0])
-            self._last = int(said[-1])
-        if shard != self._shard:
-            begins[0], self._shard = True, shard
+        begins[starts] = True
         documents = np.cumsum(begins, dtype=np.int64) + (self.count - 1)
         self.count = int(documents[-1]) + 1
-        return documents, np.flatnonzero(begins)
+        return documents, starts

@@ -18,8 +18,8 @@ it is not called .npz, so that nobody takes it for a shard. Members, in this ord
     document_rows   int64    [n + 1]   the global row at which each document begins, and T
     document_shard  int32    [n]       the shard that has it
 
-"row" is int32 while T < 2^31, else int64. A document is a run of rows of one shard with equal `row_document`; where a
-shard does not say, all of it is one. T rows of all files in order of name, F = d_sae.
+"row" is int32 while T < 2^31, else int64. `encoder.file.documents` says what a document is. T rows of all files in
+order of name, F = d_sae.
 
 The identity of a shard is its name and what its headers say, so whether the index is of the shards that are there
 costs their headers. Equal shards give equal bytes, whatever memory there was.
