@@ -30,10 +30,9 @@ from dashboard.model.corpus import Corpus
 from dashboard.model.data import Look
 from dashboard.model.documents import Document
 from dashboard.model.figures import figures_of
-from dashboard.server.answers import dumps
-from dashboard.server.guard import policy
-from dashboard.server.web_files import WebFiles
+from dashboard.page import WebFiles, policy
 from dashboard.views import health
+from dashboard.views.answers import dumps
 from dashboard.views.documents import described, sections
 from dashboard.views.features import contexts, feature, first_of_each, strongest_first, texts_of
 from dashboard.views.parameters import Parameters

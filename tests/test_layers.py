@@ -74,6 +74,22 @@ def test_the_dashboard_imports_no_torch_at_any_level() -> None:
     assert "aiohttp" in modules and not modules & {"torch", "numba", "triton", "sae_lens", "tokenizers"}
 
 
+DASHBOARD_ROOMS = [["errors"], ["model"], ["views"], ["page"], ["server", "export"], ["cli"], ["__main__"]]
+"""The rooms of the dashboard, each row below the next: a room imports from rows before its own, and from itself."""
+
+
+def test_the_rooms_of_the_dashboard_import_one_way() -> None:
+    row_of = {room: row for row, rooms in enumerate(DASHBOARD_ROOMS) for room in rooms}
+    paths = sorted(path for path in (ROOT / "dashboard").rglob("*.py") if path != ROOT / "dashboard" / "__init__.py")
+    seen = set()
+    for path in paths:
+        room = path.relative_to(ROOT / "dashboard").parts[0].removesuffix(".py")
+        seen.add(room)
+        for name in re.findall(r"^\s*(?:from|import) dashboard\.(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            assert name == room or row_of[name] < row_of[room], f"{path} imports dashboard.{name}"
+    assert seen == set(row_of), "every room has its row"
+
+
 @pytest.mark.parametrize(
     "module", ["file.folder", "file.feature_file", "index", "file.csr", "file.labelled", "queue.queue", "cli.queue"]
 )

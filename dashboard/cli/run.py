@@ -14,8 +14,8 @@ from dashboard.export import export
 from dashboard.model.data import Data, Settings
 from dashboard.model.figures import figures_of
 from dashboard.model.tokens import Vocabulary, open_vocabulary
+from dashboard.page import WebFiles
 from dashboard.server.serve import serve
-from dashboard.server.web_files import WebFiles
 from dashboard.views.parameters import Parameters
 from dashboard.views.summary import summary
 from encoder.errors import EncoderError

@@ -1,1 +1,15 @@
-"""To be told."""
+"""What is looked at: labels and features on disk, as they are at one moment.
+
+    data.py         `Data` is everything that the command was told of; `Data.look()` opens it for one request
+    folder.py       a folder of features that may grow: opened again when it changes
+    corpus.py       the features that were there at that moment: rows, documents, sums over documents
+    documents.py    where documents begin and end
+    tokens.py       token ids -> text
+    figures.py      how often and how strongly each feature fires, here or on Neuronpedia
+    contrast.py     which features fire more in one selection of documents than in another
+    shards.py       what a shard's headers do not say
+    downloads.py    how far a download of labels is
+    cache.py        what is dear to compute, kept
+
+Paths come in; arrays and dataclasses go out. Nothing here knows JSON or HTTP, and nothing is written.
+"""

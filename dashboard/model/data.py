@@ -19,7 +19,6 @@ from dashboard.errors import NotFoundError, NotReadyError
 from dashboard.model.cache import Cache
 from dashboard.model.corpus import Corpus
 from dashboard.model.folder import FeaturesFolder
-from dashboard.model.progress import Patient
 from dashboard.model.tokens import Vocabulary
 from encoder.errors import MismatchError
 from encoder.file.labelled import check_same_sae
@@ -29,7 +28,7 @@ from saefetch.labels import Label, Labels
 from saefetch.names.identity import sae_folder
 from saefetch.store.store import FILE_NAME, Store
 
-KEPT_FIGURES = 256
+KEPT_ANSWERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,6 @@ class Look:
     labels_folder: Path
     refusal: str | None
     kept: Cache
-    patient: Patient
 
     @property
     def features(self) -> Corpus:
@@ -86,7 +84,7 @@ class Look:
         return NotReadyError(f"this needs the index by feature; make it: {self.index_command}")
 
     @property
-    def n_features(self) -> int:
+    def d_sae(self) -> int:
         """Return the SAE's width, 0 where nothing says it."""
         if self.corpus is not None:
             return self.corpus.d_sae
@@ -94,8 +92,8 @@ class Look:
 
     def check_feature(self, index: int) -> int:
         """Raises: NotFoundError unless there is such a feature."""
-        if not 0 <= index < self.n_features:
-            raise NotFoundError(f"feature {index} does not exist: there are {self.n_features:,}, counted from 0")
+        if not 0 <= index < self.d_sae:
+            raise NotFoundError(f"feature {index} does not exist: there are {self.d_sae:,}, counted from 0")
         return index
 
     def pick(self, indices: Iterable[int]) -> dict[int, Label]:
@@ -118,8 +116,7 @@ class Data:
     settings: Settings
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     folder: FeaturesFolder = field(init=False)
-    _patient: Patient = field(init=False, default_factory=Patient)
-    _kept: Cache = field(init=False, default_factory=lambda: Cache(KEPT_FIGURES))
+    _kept: Cache = field(init=False, default_factory=lambda: Cache(KEPT_ANSWERS))
 
     def __post_init__(self) -> None:
         self.folder = FeaturesFolder(self.settings.features)
@@ -137,9 +134,7 @@ class Data:
                 refusal = _refusal(corpus, labels)
             if refusal:
                 labels, store = None, None
-            yield Look(
-                self.settings, self.vocabulary, corpus, labels, store, folder, refusal, self._kept, self._patient
-            )
+            yield Look(self.settings, self.vocabulary, corpus, labels, store, folder, refusal, self._kept)
 
     def _labels_folder(self, corpus: Corpus | None) -> Path:
         """Return the folder of the named SAE, else of the features', else of the only one, else of the default one."""

@@ -30,7 +30,6 @@ class Vocabulary:
 
     def __init__(self, spell: Callable[[int], str | None] | None = None) -> None:
         self._spell = spell
-        self._known: dict[int, str] = {}
 
     def texts(self, tokens: Tokens, first_position: int, n_rows: int) -> list[str]:
         """Return a text for each of the `n_rows` rows that `tokens` tells about."""
@@ -41,10 +40,8 @@ class Vocabulary:
         return [f"·{position}" for position in range(first_position, first_position + n_rows)]
 
     def _text(self, number: int) -> str:
-        if number not in self._known:
-            piece = self._spell(number) if self._spell else None
-            self._known[number] = f"#{number}" if piece is None else piece
-        return self._known[number]
+        piece = self._spell(number) if self._spell else None
+        return f"#{number}" if piece is None else piece
 
 
 def open_vocabulary(path: Path) -> Vocabulary:

@@ -24,17 +24,10 @@ from ipaddress import ip_address
 from aiohttp import web
 
 from dashboard.errors import RequestError
-from dashboard.server.answers import dumps
+from dashboard.page import policy
+from dashboard.views.answers import dumps
 from saefetch.errors import SaefetchError
 from saefetch.terminal.output import printable, remark
-
-
-def policy(own: str) -> str:
-    """Return a Content-Security-Policy that lets nothing in but `own` files: no inline script, no other site."""
-    allowed = {"script": own, "style": own, "connect": own, "img": f"{own} data:", "font": own}
-    lines = ["default-src 'none'", *(f"{kind}-src {sources}" for kind, sources in allowed.items())]
-    return "; ".join([*lines, "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"])
-
 
 HEADERS = {
     "Content-Security-Policy": policy("'self'"),

@@ -14,9 +14,9 @@ from aiohttp import web
 
 from dashboard.errors import DashboardError
 from dashboard.model.data import Data
+from dashboard.page import WebFiles
 from dashboard.server.guard import Guard
 from dashboard.server.routes import Routes
-from dashboard.server.web_files import WebFiles
 
 SHUTDOWN_S = 1.0
 _SILENT = logging.Logger("sae-dashboard", logging.CRITICAL + 1)

@@ -1,4 +1,11 @@
-"""What each address of the API answers: functions of a `Look` and the request's parameters, to JSON.
+"""What the pages read: functions of a `Look` and of a request's parameters, to an answer that becomes JSON.
 
-They run in threads, know nothing of HTTP, and serve `--static` as well.
+    addresses.py    every address and its view
+    parameters.py   what a request may ask, checked when it is read
+    shapes.py       the answers' types: the contract between these views and the pages
+    answers.py      an answer -> JSON bytes
+    summary.py documents.py rows.py features.py search.py compare.py health.py    one subject each
+
+A view knows nothing of HTTP, changes nothing, and runs in any thread. The server calls it for a request, and
+`--static` calls the same views for a part of the documents and keeps their answers.
 """

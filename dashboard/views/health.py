@@ -6,7 +6,6 @@ what is left, which a later one finds.
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dashboard.model.cache import PATIENCE
 from dashboard.model.corpus import Corpus
 from dashboard.model.data import Look
-from dashboard.model.progress import count
+from dashboard.model.downloads import count, is_running
 from dashboard.model.shards import L0, dead_of, l0_of
 from dashboard.views.parameters import Parameters
 from encoder.queue.queue import Queue, Status
@@ -44,7 +44,7 @@ def health(look: Look, asked: Parameters) -> dict[str, Any]:
         "downloads": [_download(look, folder) for folder in folders(look.settings.data_dir)],
         "queue": None
         if queue is None
-        else look.patient.get(("queue", queue), partial(_queue, queue), time.monotonic()),
+        else look.kept.get(("queue", queue), partial(_queue, queue), time.monotonic(), patience=PATIENCE),
     }
 
 
@@ -108,7 +108,7 @@ def _download(look: Look, folder: Path) -> dict[str, Any]:
     command = ["saefetch", "download", "--data-dir", str(look.settings.data_dir)]
     try:
         with closing(Store.open_read_only(folder)) as store:
-            progress = count(store, folder, look.patient).progress
+            progress = count(store, folder, look.kept).progress
     except StoreError as exc:
         return answer | {"error": str(exc), "command": shlex.join(command)}
     states = {"complete": "complete", "unreadable": "unreadable"}
@@ -126,19 +126,6 @@ def _download(look: Look, folder: Path) -> dict[str, Any]:
         "next_step": progress.next_step,
         "command": shlex.join([*command, *progress.flags]),
     }
-
-
-def is_running(folder: Path) -> bool:
-    """Say whether a download holds the folder's lock: without a try to take it, which could get in its way."""
-    try:
-        pid = int((folder / ".lock").read_text()[:32])
-    except (OSError, ValueError):
-        return False
-    try:
-        os.kill(max(1, pid), 0)
-    except (OSError, OverflowError) as exc:
-        return isinstance(exc, PermissionError) and pid > 0  # it is somebody else's
-    return pid > 0
 
 
 def _queue_of(look: Look) -> Path | None:

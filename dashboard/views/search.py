@@ -117,8 +117,8 @@ def _sorted(found: _Found, look: Look, sort: str, rising: bool) -> tuple[I64, in
     indices = found.indices
     if indices is None:
         if sort in FIGURES:
-            return figures_of(look).order(sort, rising=rising), look.n_features
-        indices = np.arange(look.n_features)
+            return figures_of(look).order(sort, rising=rising), look.d_sae
+        indices = np.arange(look.d_sae)
     if sort == "match":
         return indices[:: -1 if rising else 1], len(indices)
     if sort == "index":

@@ -7,7 +7,7 @@ from typing import Any
 import saefetch
 from dashboard.model.corpus import Corpus
 from dashboard.model.data import Look
-from dashboard.model.progress import count
+from dashboard.model.downloads import count
 from dashboard.views.parameters import Parameters
 
 PARAMETERS = ()
@@ -51,7 +51,7 @@ def _features(look: Look, corpus: Corpus) -> dict[str, Any]:
 def _labels(look: Look) -> dict[str, Any] | None:
     if look.labels is None or look.store is None:
         return None
-    counted = count(look.store, look.labels_folder, look.patient)
+    counted = count(look.store, look.labels_folder, look.kept)
     return {
         "release": look.labels.release,
         "id": look.labels.sae_id,

@@ -279,6 +279,18 @@ class Store:
         of_these = f"SELECT idx, text FROM explanations WHERE idx >= ? AND idx < ? AND {LIVE}"
         return {index for index, text in self.query(of_these, (start, stop)) if text.strip()}
 
+    def figures(self, n_features: int) -> Iterator[tuple[int, float, float]]:
+        """Yield index, largest activation and share of tokens of the features below `n_features` that are here, rising.
+
+        A figure that is unknown is infinite, as SQLite has no NaN; no figure in a store is infinite.
+        """
+        columns = "ifnull(max_activation, 9e999), ifnull(frac_nonzero, 9e999)"
+        return self.query(  # of several rows of a feature the first origin's counts, as in `records`
+            f"SELECT idx, {columns} FROM (SELECT *, min(origin) FROM features WHERE idx < ? AND {LIVE} GROUP BY idx)"
+            " ORDER BY idx",
+            (n_features,),
+        )
+
     def record(self, index: int) -> Record:
         return next(self.records(index, index + 1))
 

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from dashboard.export import export
 from dashboard.model.data import Data
-from dashboard.server.web_files import WebFiles
+from dashboard.page import WebFiles
 from encoder.index.build import build_index
 from encoder.queue.queue import Queue
 

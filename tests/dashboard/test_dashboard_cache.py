@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from dashboard.model.cache import Cache
-from dashboard.model.progress import PATIENCE, Patient
+from dashboard.model.cache import PATIENCE, Cache
 
 
 def test_an_answer_is_computed_once_whoever_asks_at_the_same_time() -> None:
@@ -50,16 +49,16 @@ def test_a_failure_is_not_kept() -> None:
 
 def test_what_changes_all_the_time_is_counted_again_after_ten_times_as_long_as_it_took() -> None:
     now = [0.0]
-    patient = Patient(lambda: now[0])
+    cache = Cache(4, lambda: now[0])
 
     def find() -> float:
         now[0] += 3
         return now[0]
 
-    assert patient.get("x", find, version=1) == 3
+    assert cache.get("x", find, version=1, patience=PATIENCE) == 3
     now[0] = 3 + 3 * PATIENCE
-    assert patient.get("x", find, version=2) == 3, "not yet"
+    assert cache.get("x", find, version=2, patience=PATIENCE) == 3, "not yet"
     now[0] += 0.1
-    assert patient.get("x", find, version=2) == pytest.approx(now[0])
+    assert cache.get("x", find, version=2, patience=PATIENCE) == pytest.approx(now[0])
     now[0] += 1000
-    assert patient.get("x", find, version=2) == pytest.approx(now[0] - 1000), "the same version holds"
+    assert cache.get("x", find, version=2, patience=PATIENCE) == pytest.approx(now[0] - 1000), "the same version holds"

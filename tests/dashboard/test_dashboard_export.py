@@ -15,8 +15,8 @@ from dashboard import export as exporting
 from dashboard.errors import DashboardError
 from dashboard.export import as_script, export
 from dashboard.model.data import Data, Look
-from dashboard.server.routes import API
-from dashboard.server.web_files import WebFiles
+from dashboard.page import WebFiles
+from dashboard.views.addresses import API
 from dashboard.views.parameters import Parameters
 
 
@@ -46,9 +46,9 @@ def exported(folder: Path, out: Path, selection: str | None = None) -> dict[str,
 
 
 def ask(look: Look, address: str, *numbers: int, **parameters: object) -> Any:
-    ((view, known),) = [(view, known) for name, view, known in API if name == address]
+    (found,) = [one for one in API if one.path == address]
     given = {name: str(value) for name, value in parameters.items()}
-    answer = view(look, Parameters(given, known), *numbers)
+    answer = found.view(look, Parameters(given, found.parameters), *numbers)
     return json.loads(exporting.dumps(answer))
 
 

@@ -26,8 +26,8 @@ from dashboard_data import (
 from dashboard_server import Dashboard, settings_for
 
 from dashboard.model.data import Data
+from dashboard.model.downloads import is_running
 from dashboard.model.folder import TRUSTED_S, FeaturesFolder
-from dashboard.views.health import is_running
 from encoder.index.build import build_index
 from encoder.shard import Tokens
 from saefetch.decode import Rows

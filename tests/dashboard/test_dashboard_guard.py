@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dashboard.model.data import Data
 from dashboard.server.guard import HEADERS, is_loopback
-from dashboard.server.routes import API
+from dashboard.views.addresses import API
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert got == status and says in error
 
 
-NAMES = st.sampled_from(sorted({name for _, _, known in API for name in known} | {"token", "__proto__"}))
+NAMES = st.sampled_from(sorted({name for address in API for name in address.parameters} | {"token", "__proto__"}))
 NUMBERS = st.one_of(st.integers(-2, 520), st.integers(), st.floats())
 VALUES = st.one_of(
     NUMBERS.map(str),
@@ -210,7 +210,7 @@ VALUES = st.one_of(
 PATHS = st.one_of(
     st.builds(
         lambda address, value: address.replace("{}", value),
-        st.sampled_from([address for address, *_ in API]),
+        st.sampled_from([address.path for address in API]),
         st.one_of(NUMBERS.map(str), st.text(max_size=10).map(lambda text: quote(text, safe=""))),
     ),
     st.text(max_size=20).map(quote),

@@ -1,4 +1,4 @@
-"""JSON as it is sent: numpy arrays as they are, NaN as null, and text that is no Unicode made readable."""
+"""A view's answer as JSON bytes: numpy arrays as lists, NaN as null, text that is not valid Unicode made readable."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import orjson
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
-def dumps(document: Any) -> bytes:
+def dumps(answer: Any) -> bytes:
     try:
-        return orjson.dumps(document, option=_OPTIONS)
-    except TypeError:  # a lone surrogate in a token or a file's name, or a number of more than 64 bits in some meta
-        return orjson.dumps(_mended(document), option=_OPTIONS)
+        return orjson.dumps(answer, option=_OPTIONS)
+    except TypeError:  # a lone surrogate in a token or in a file's name, or a number of more than 64 bits in a `meta`
+        return orjson.dumps(_mended(answer), option=_OPTIONS)
 
 
 def _mended(value: Any) -> Any:
@@ -22,7 +22,7 @@ def _mended(value: Any) -> Any:
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
         return float(value) if abs(value) < 1 << 1000 else None
     if isinstance(value, dict):
-        return {_mended(key): _mended(one) for key, one in value.items()}
+        return {_mended(key): _mended(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_mended(one) for one in value]
+        return [_mended(item) for item in value]
     return value

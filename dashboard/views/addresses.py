@@ -1,0 +1,44 @@
+"""Every address of the API and the view that answers there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from dashboard.views import compare, documents, features, health, rows, search, summary
+
+View = Callable[..., Any]
+ALWAYS = None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One address below /api. `path` may hold one `{}`, which stands for a whole number that the view gets, too.
+
+    `parameters` are the names that a query may use. With those in `slow_with` the view goes through whole documents or
+    through all values of a feature, which takes seconds in a large folder; ALWAYS if it does so with any parameters.
+    """
+
+    path: str
+    view: View
+    parameters: tuple[str, ...]
+    slow_with: frozenset[str] | None = frozenset()
+
+    def is_slow(self, query: Iterable[str]) -> bool:
+        """Say whether a request with these parameters may take seconds."""
+        return self.slow_with is ALWAYS or not self.slow_with.isdisjoint(query)
+
+
+API = (
+    Address("summary", summary.summary, summary.PARAMETERS),
+    Address("documents", documents.documents, documents.LIST_PARAMETERS, frozenset({"query"})),
+    Address("documents/{}/tokens", documents.tokens, documents.TOKENS_PARAMETERS),
+    Address("documents/{}/features", documents.features, documents.FEATURES_PARAMETERS, ALWAYS),
+    Address("rows/{}", rows.row, rows.PARAMETERS),
+    Address("features/{}", features.feature, features.PARAMETERS),
+    Address("features/{}/top", features.top, features.TOP_PARAMETERS, frozenset({"offset", "distinct"})),
+    Address("search", search.search, search.PARAMETERS, frozenset({"document", "a", "b"})),
+    Address("compare", compare.compare, compare.PARAMETERS, ALWAYS),
+    Address("health", health.health, health.PARAMETERS),
+)
