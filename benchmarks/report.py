@@ -1,4 +1,8 @@
-"""The machine, the table, and the two files that a run of the benchmarks leaves."""
+"""The machine, the table, and the two files that a run of the benchmarks leaves in `results/`.
+
+`<kind>-<machine>.md` is for the repository. `<kind>-<machine>.json` has every number: git ignores it, and other
+benchmarks on the same machine read it.
+"""
 
 from __future__ import annotations
 

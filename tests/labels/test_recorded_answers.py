@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from harness import RELEASE, SAE_ID, SHARED, Download, read_back, settings_for
+from harness import RELEASE, SAE_ID, Download, read_back, settings_for
+from recorded import ANSWERS
 
 from saefetch.download.run import run_jobs
 from saefetch.errors import (
@@ -27,10 +28,6 @@ from saefetch.net.transport import Limits, Request, Transport
 from saefetch.sources.width import find_width
 from saefetch.terminal.progress import Quiet
 
-RECORDING = SHARED / "answers.jsonl"
-pytestmark = pytest.mark.skipif(not RECORDING.is_file(), reason=f"needs the recorded answers, not at {RECORDING}")
-LINES = RECORDING.read_bytes().split(b"\n")[:-1] if RECORDING.is_file() else []
-ANSWERS: dict[str, dict[str, Any]] = {answer["name"]: answer for answer in map(json.loads, LINES)}
 HOP_BY_HOP = {"transfer-encoding", "connection", "keep-alive", "date", "content-length", "vary"}
 LAYER_16, LAYER_17, LAYER_20 = (f"{layer}-gemmascope-res-16k" for layer in (16, 17, 20))
 Pick = Callable[[str, str, bytes], str | None]
@@ -188,7 +185,6 @@ def test_the_last_answer_before_the_limit_is_taken_though_it_says_zero(tmp_path:
 @pytest.mark.parametrize(
     ("name", "layer", "scope", "taken"),
     [
-        ("post_25", LAYER_16, range(20, 45), set(range(20, 45))),
         ("post_duplicates", LAYER_16, range(8), {0, 7}),
         ("post_missing_in_batch", LAYER_16, range(12, 15), {12, 14}),
         ("post_mixed_layers", LAYER_16, range(3), {0, 1, 2}),
@@ -230,10 +226,10 @@ def test_the_four_explanations_of_a_feature_are_ranked_alike_from_both_routes(tm
 
 def test_a_batch_without_any_feature_is_missing_where_the_sae_is_known(tmp_path: Path) -> None:
     def pick(method: str, path: str, body: bytes) -> str:
-        return "post_all_missing" if [e["index"] for e in json.loads(body)] == [13] else "post_25"
+        return "post_all_missing" if [e["index"] for e in json.loads(body)] == [13] else "post_missing_in_batch"
 
     done, given = crawl(tmp_path, pick, range(13, 14))
-    assert given == ["post_all_missing", "post_25"]  # one look at features all over the SAE
+    assert given == ["post_all_missing", "post_missing_in_batch"]  # one look at features all over the SAE
     assert (done.status, done.summary.missing) == (0, 1)
 
 

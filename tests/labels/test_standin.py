@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 import pytest
+from recorded import ANSWERS
 
 import standin as standin_package
 from standin import (
@@ -49,16 +50,7 @@ MODEL, SOURCE = "gemma-2-2b", "16-gemmascope-res-16k"
 FEATURE_PATH = f"/api/feature/{MODEL}/{SOURCE}"
 EXPORT_PREFIX = f"v1/{MODEL}/{SOURCE}"
 XMLNS = "{http://s3.amazonaws.com/doc/2006-03-01/}"
-RECORDED = Path(__file__).resolve().parents[3] / "shared" / "neuronpedia"
-NO_RECORDING = f"needs the recorded answers of the real server, which are not at {RECORDED}"
-# The limiter's answers were recorded apart, without their requests; two tests below hold them.
-ANSWERS = [
-    answer
-    for answer in (
-        map(json.loads, (RECORDED / "answers.jsonl").read_text("utf-8").split("\n")[:-1]) if RECORDED.exists() else ()
-    )
-    if not answer["name"].startswith("limit_")
-]
+EXCHANGES = [answer for name, answer in ANSWERS.items() if not name.startswith("limit_")]
 
 
 def make_world(n_features: int = 300, **knobs: Any) -> World:
@@ -160,8 +152,7 @@ def agree(ours: Any, theirs: Any) -> bool:
     return ours is None or theirs is None or ours == theirs
 
 
-@pytest.mark.skipif(not ANSWERS, reason=NO_RECORDING)
-@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: str(answer["name"]))
+@pytest.mark.parametrize("answer", EXCHANGES, ids=lambda answer: str(answer["name"]))
 def test_it_answers_as_the_real_server_was_recorded(answer: dict[str, Any]) -> None:
     async def exchange() -> tuple[int, str | None, bytes]:
         nan = {(MODEL, "17-gemmascope-res-16k", 1)}
@@ -196,7 +187,6 @@ def test_it_answers_as_the_real_server_was_recorded(answer: dict[str, Any]) -> N
         assert body.startswith(answer["body"][:15].encode())
 
 
-@pytest.mark.skipif(not RECORDED.exists(), reason=NO_RECORDING)
 def test_the_limiter_refuses_as_the_real_one_was_recorded() -> None:
     async def exchange() -> tuple[list[tuple[int, str | None, bytes]], list[str]]:
         async with serving(make_world(), api_limit=1) as (standin, client):
@@ -207,8 +197,7 @@ def test_the_limiter_refuses_as_the_real_one_was_recorded() -> None:
                     seen.append((response.status, limit, await response.read()))
             return seen, list(response.headers)
 
-    lines = (RECORDED / "answers.jsonl").read_text("utf-8").split("\n")[:-1]
-    real = next(answer for answer in map(json.loads, lines) if answer["name"] == "limit_get_4")
+    real = ANSWERS["limit_get_4"]
     ((first, remaining, _), (status, none, body)), headers = asyncio.run(exchange())
     assert (first, remaining) == (200, "0")
     assert (status, none, "Retry-After" in headers) == (real["status"], None, False)
