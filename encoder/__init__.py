@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from encoder.errors import EncoderError
     from encoder.file.folder import Features, open_features
-    from encoder.file.labelled import Active, LabelledFeatures
     from encoder.index import FeatureIndex, index_state, open_index
+    from encoder.labelled import Active, LabelledFeatures
     from encoder.sae.load import load_sae
     from encoder.sae.rules import Rule, register_rule
     from encoder.sae.sae import LoadedSae
@@ -34,11 +34,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Active": "encoder.file.labelled",
+    "Active": "encoder.labelled",
     "EncoderError": "encoder.errors",
     "FeatureIndex": "encoder.index",
     "Features": "encoder.file.folder",
-    "LabelledFeatures": "encoder.file.labelled",
+    "LabelledFeatures": "encoder.labelled",
     "LoadedSae": "encoder.sae.sae",
     "Rule": "encoder.sae.rules",
     "index_state": "encoder.index",

@@ -21,7 +21,7 @@ from dashboard.model.corpus import Corpus
 from dashboard.model.folder import FeaturesFolder
 from dashboard.model.tokens import Vocabulary
 from encoder.errors import MismatchError
-from encoder.file.labelled import check_same_sae
+from encoder.labelled import check_same_sae
 from saefetch.errors import UsageError
 from saefetch.inventory import folders
 from saefetch.labels import Label, Labels

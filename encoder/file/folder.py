@@ -135,14 +135,19 @@ class Features:
 
     def locate(self, row: int) -> tuple[int, int]:
         """Return the shard that has the row, and the row's number in it."""
-        (row,) = self._numbers(row)
-        i = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return i, int(row - self._starts[i])
+        numbers = self._numbers(row)
+        (i,) = self._shards_of(numbers)
+        return int(i), int(numbers[0] - self._starts[i])
+
+    def _shards_of(self, rows: I64) -> I64:
+        """Return the shard that has each row; shards without rows have none."""
+        found: I64 = np.searchsorted(self._starts, rows, side="right") - 1
+        return found
 
     def __getitem__(self, rows: Any) -> csr_matrix:
         """Copy rows: an int, a slice, a list or array of ints, or a boolean mask of all rows -> [n, F] float32."""
         wanted = self._numbers(rows)
-        shards = np.searchsorted(self._starts, wanted, side="right") - 1
+        shards = self._shards_of(wanted)
         order = np.argsort(shards, kind="stable")
         edges = np.flatnonzero(np.diff(shards[order])) + 1
         groups = [group for group in np.split(order, edges) if len(group)]

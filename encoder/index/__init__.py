@@ -1,12 +1,13 @@
 """The features of a folder by feature: where each one fires, how strongly, and where most strongly.
 
-format.py      features.csc: its layout, its headers checked, whether it is of the shards that are there
+    <folder>/*.npz -> blocks of rows -> runs on disk -> rows and values by feature -> <folder>/features.csc
+
+format.py      features.csc: its layout, how its headers are checked, whether it is of the files that are there
+source.py      the rows of all files, in blocks
+loops.py       the loops over the entries of a block, compiled by numba
+runs.py        as many rows as fit into memory, by feature, on disk; and all such runs merged
+build.py       build_index: these three, in bounded memory; `sae-encode index` calls it
 reader.py      FeatureIndex: what a program asks
-documents.py   where the documents of a shard begin
-build.py       `sae-encode index`: shards -> runs -> features.csc, in bounded memory
-  source.py    the shards' rows, in blocks
-  runs.py      rows by feature, as many as fit into memory, on disk; and all of them merged
-  loops.py     the inner loops (numba)
 """
 
 from encoder.index.format import index_state

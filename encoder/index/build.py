@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from encoder.arrays import F32, I32, I64, AnyArray, Int
+from encoder.arrays import F32, I32, I64, AnyArray
 from encoder.errors import EncoderError, InputError, ShardError
 from encoder.file.csr import Csr, check
 from encoder.file.documents import DocumentCounter
@@ -184,7 +184,7 @@ class _Build:
     ) -> Iterator[Any]:
         """Yield the values, and sum up each feature on the way."""
         done, row = 2 * self.features.nnz, row_dtype(self.features.shape[0])
-        state: tuple[Int, I64, F32] | None = None
+        state: tuple[AnyArray, AnyArray, AnyArray] | None = None
         for rows, part in zip(runs.rows(indptr, ranges, row), runs.values(indptr, ranges), strict=True):
             self._step(done)
             if state is None:

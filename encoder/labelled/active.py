@@ -1,0 +1,35 @@
+"""Which features fire on a row, the strongest first, each with its label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from saefetch.labels import Label, Labels
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """A feature that fires on a row. `share` is its value over the largest that Neuronpedia saw, None if unknown."""
+
+    index: int
+    value: float
+    share: float | None
+    description: str | None
+
+
+def active_of(matrix: csr_matrix, labels: Labels, limit: int | None = None) -> list[list[Active]]:
+    """Return the features of each row [T, F], the strongest first; of equal ones the lower index first."""
+    rows: list[list[tuple[int, float]]] = []
+    for start, stop in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
+        values = matrix.data[start:stop]
+        order = np.argsort(-values, kind="stable")[:limit]
+        rows.append(list(zip(matrix.indices[start:stop][order].tolist(), values[order].tolist(), strict=True)))
+    known = labels.pick(index for row in rows for index, _ in row)
+    return [[_active(index, value, known[index]) for index, value in row] for row in rows]
+
+
+def _active(index: int, value: float, label: Label) -> Active:
+    return Active(index, value, value / label.max_activation if label.max_activation else None, label.description)
