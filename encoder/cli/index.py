@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from encoder.cli.signals import signals
@@ -16,6 +15,7 @@ from encoder.index import open_index
 from encoder.index.format import NAME, is_of, open_index_file
 from saefetch.files.digest import Stopped
 from saefetch.terminal.output import same_command
+from saefetch.terminal.progress import make_display
 
 
 def index(folder: Path, memory_mb: int, *, as_json: bool, quiet: bool) -> None:
@@ -27,8 +27,14 @@ def index(folder: Path, memory_mb: int, *, as_json: bool, quiet: bool) -> None:
 
         stopped_by: list[int] = []
         try:
-            with _progress(quiet=quiet) as watch, signals(lambda: None) as stopped_by:
-                build_index(folder, memory_bytes=memory_mb << 20, watch=watch, stopping=lambda: bool(stopped_by))
+            with make_display(not quiet) as display, signals(lambda: None) as stopped_by:
+                display.begin("index", 100)
+                build_index(
+                    folder,
+                    memory_bytes=memory_mb << 20,
+                    watch=lambda done, total: display.advance("index", 100 * done // max(1, total), "percent"),
+                    stopping=lambda: bool(stopped_by),
+                )
         except Stopped:
             again = same_command("sae-encode", "encoder")
             print(f"Interrupted; nothing was changed. To start again: {again}", file=sys.stderr)
@@ -67,18 +73,3 @@ def _in_words(summary: Mapping[str, object]) -> str:
     if summary["state"] == "unchanged":
         return f"{words}; nothing to do\n{summary['path']}"
     return f"{words} ({summary['elapsed_s']:.1f} s)\n{summary['path']}"
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar, on a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("[bold]{task.description}"), BarColumn(24), TaskProgressColumn()
-    with Progress(*columns, TimeRemainingColumn(compact=True), console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("index", total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=max(1, total))

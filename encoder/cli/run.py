@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from encoder.cli.display import make_display, relay
 from encoder.cli.queue import not_read
 from encoder.cli.signals import signals
 from encoder.cli.work import finish, work_here
@@ -27,6 +26,7 @@ from encoder.options import Options
 from encoder.queue.queue import Queue, Status
 from encoder.queue.ticket import Ticket
 from encoder.readers import parse_select
+from encoder.work.display import open_display, relay
 from encoder.work.submit import check_folder, check_resumes, finished, inputs_of, tickets_of
 from encoder.work.worker import Display, Totals
 
@@ -117,7 +117,7 @@ def _work_in_processes(queue: Queue, options: Options, config: Path | None, *, q
     command += ["--config", str(config)] if config else []
     command += ["--strict"] if options.strict else []
     totals = Totals()
-    with make_display(quiet=quiet) as display:
+    with open_display(not quiet) as display:
         workers = [
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
             for _ in range(options.workers)

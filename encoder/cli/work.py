@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from encoder.cli.display import make_display
 from encoder.cli.signals import signals
 from encoder.options import Options
 from encoder.queue.queue import Queue
 from encoder.readers import parse_select
 from encoder.sae.sae import LoadedSae
+from encoder.work.display import open_display
 from encoder.work.watch import Watch
 from encoder.work.worker import Totals, Worker
 from saefetch.terminal.output import complain, same_command
@@ -66,7 +66,7 @@ def work_here(
     report: bool = False,
 ) -> tuple[Totals, int]:
     """Work in this process; return what was done and the signal that stopped it, 0 if none did."""
-    with make_display(quiet=quiet, report=report) as display:
+    with open_display(not quiet, report=report) as display:
         worker = Worker(queue, options, display, sae=sae)
         with signals(worker.stop) as caught:
             worker.run(watch)

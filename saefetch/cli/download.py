@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from saefetch.cli.options import parse_scope, targets_of
+from saefetch.download.figures import plan_of
 from saefetch.download.outcome import Outcome, Summary
 from saefetch.download.run import run_jobs
 from saefetch.errors import UsageError
@@ -56,7 +57,7 @@ def run(
     async def work() -> list[Outcome]:
         this = asyncio.current_task()
         assert this is not None
-        display = make_display(quiet=quiet, targets=targets, scope=scope)
+        display = make_display(not quiet, plan_of(targets, scope))
 
         def interrupt(number: signal.Signals) -> None:
             caught.append(number)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import saefetch
 from saefetch import search
 from saefetch.download.crawl import Slots, work_off
+from saefetch.download.figures import begin_line
 from saefetch.download.outcome import Outcome, Summary, count_features
 from saefetch.errors import RefusedError, RequestError, SaefetchError, StoreError, UsageError
 from saefetch.files.lock import lock_folder
@@ -84,7 +85,7 @@ class Job:
             outcome.interrupted = True
         finally:
             self._writer.shutdown(wait=True)
-            self._display.finish(self._target.name)
+            self._display.end(self._target.name)
         if error is not None:
             outcome.exit_status, outcome.error = error.exit_status, str(error)
         elif outcome.summary.failed and not outcome.error and not outcome.interrupted:
@@ -115,7 +116,14 @@ class Job:
         )
         n_open = self._n_open()
         self._n_done = len(self._scope) - n_open
-        self._display.start(self._target.name, len(self._scope), self._n_done)
+        n_asked = len(self._scope)
+        self._display.begin(
+            self._target.name,
+            n_asked,
+            self._n_done,
+            line=begin_line(n_asked, self._n_done),
+            short=self._target.sae_id,
+        )
         if n_open or self._crew.refresh:
             try:
                 await self._crawl()

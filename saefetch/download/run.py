@@ -7,6 +7,7 @@ from functools import partial
 
 import saefetch
 from saefetch.download.crawl import Slots
+from saefetch.download.figures import PauseNews, words_of
 from saefetch.download.job import Crew, Job
 from saefetch.download.outcome import Outcome, Summary
 from saefetch.names.identity import Target
@@ -68,6 +69,7 @@ async def run_jobs(
 
 
 async def _tick(display: Display, transport: Transport) -> None:
+    news = PauseNews()
     while True:
-        display.tick(transport)
+        display.tick(words_of(transport), news.hear(transport.paused_s))
         await asyncio.sleep(TICK_S)

@@ -16,7 +16,7 @@ from saefetch.download.run import run_jobs
 from saefetch.inventory import check, folders, progress
 from saefetch.names.identity import Target
 from saefetch.settings import Settings
-from saefetch.terminal.progress import Quiet
+from saefetch.terminal.progress import Display
 from standin import Fault, Respond, Standin, World
 
 TARGET = Target("release", "layer_1/width", "gemma-2-2b/16-gemmascope-res-16k", 60)
@@ -31,7 +31,7 @@ def download(data_dir: Path, standin: Standin, target: Target = TARGET, **knobs:
         max_attempts=1,
         **({"batch_size": 20} | knobs),
     )
-    return asyncio.run(run_jobs([target], settings, Quiet()))[0]
+    return asyncio.run(run_jobs([target], settings, Display()))[0]
 
 
 def make_world() -> World:

@@ -22,7 +22,7 @@ from saefetch.download.outcome import Outcome
 from saefetch.download.run import run_jobs
 from saefetch.names.identity import Target, resolve
 from saefetch.settings import Settings
-from saefetch.terminal.progress import Quiet
+from saefetch.terminal.progress import Display
 from standin import Standin, World
 
 N_FEATURES = 60
@@ -41,29 +41,32 @@ def make_world(n_features: dict[int, int] | None = None, without: int | None = N
     return world
 
 
-class Order(Quiet):
+class Order(Display):
     """Notes in which order the jobs begin and end, and how many are open at once."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.begun: list[str] = []
         self.ended: list[str] = []
         self.most_open = 0
 
-    def start(self, job: str, n_features: int, n_done: int) -> None:
-        self.begun.append(job)
+    def begin(self, name: str, total: int, done: int = 0, *, line: str = "", short: str = "") -> None:
+        super().begin(name, total, done, line=line, short=short)
+        self.begun.append(name)
         self.most_open = max(self.most_open, len(self.begun) - len(self.ended))
 
-    def finish(self, job: str) -> None:
-        self.ended.append(job)
+    def end(self, name: str, line: str = "") -> None:
+        super().end(name, line)
+        self.ended.append(name)
 
 
 def download(
-    targets: list[Target], data_dir: Path, api_url: str, export_url: str, display: Quiet | None = None, **knobs: Any
+    targets: list[Target], data_dir: Path, api_url: str, export_url: str, display: Display | None = None, **knobs: Any
 ) -> list[Outcome]:
     settings = Settings(
         data_dir=data_dir, api_url=api_url, export_url=export_url, **({"requests_per_second": 5000} | knobs)
     )
-    return asyncio.run(run_jobs(targets, settings, display or Quiet()))
+    return asyncio.run(run_jobs(targets, settings, display or Display()))
 
 
 def test_a_pattern_is_26_jobs_in_order() -> None:
@@ -77,7 +80,7 @@ def test_all_jobs_share_one_limiter(tmp_path: Path) -> None:
         world.add_source(target.model_id, target.source_id, N_FEATURES, absent_from_export=range(20))
     with Standin(world) as standin:
         knobs = {"requests_per_second": rate, "batch_size": 5}
-        outcomes = download(targets, tmp_path, standin.api_url, standin.export_url, Quiet(), **knobs)
+        outcomes = download(targets, tmp_path, standin.api_url, standin.export_url, Display(), **knobs)
         assert {record.origin for record in standin.requests} == {"api", "export"}
         times = sorted(record.time_s for record in standin.requests)
     assert [outcome.exit_status for outcome in outcomes] == [0] * 4

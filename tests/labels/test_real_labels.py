@@ -14,7 +14,7 @@ from harness import RELEASE, SHARED, read_back, settings_for
 from saefetch.download.run import run_jobs
 from saefetch.labels import open_labels
 from saefetch.names.identity import Target
-from saefetch.terminal.progress import Quiet
+from saefetch.terminal.progress import Display
 from standin import Standin, World
 
 REAL = SHARED / "real_labels.jsonl.gz"
@@ -47,7 +47,7 @@ def test_every_real_label_of_25_layers_is_published_byte_for_byte(tmp_path: Path
 
     with Standin(world, lean=True) as standin:
         settings = settings_for(standin.api_url, standin.export_url, tmp_path, source=source)
-        outcomes = asyncio.run(run_jobs(targets, settings, Quiet(), scope=range(n_features)))
+        outcomes = asyncio.run(run_jobs(targets, settings, Display(), scope=range(n_features)))
         paths = Counter((record.method, record.path, record.body) for record in standin.requests)
 
     assert [outcome.exit_status for outcome in outcomes] == [0] * 25

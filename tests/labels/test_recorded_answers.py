@@ -26,7 +26,7 @@ from saefetch.names.identity import Target
 from saefetch.net.body import Whole
 from saefetch.net.transport import Limits, Request, Transport
 from saefetch.sources.width import find_width
-from saefetch.terminal.progress import Quiet
+from saefetch.terminal.progress import Display
 
 HOP_BY_HOP = {"transfer-encoding", "connection", "keep-alive", "date", "content-length", "vary"}
 LAYER_16, LAYER_17, LAYER_20 = (f"{layer}-gemmascope-res-16k" for layer in (16, 17, 20))
@@ -72,7 +72,7 @@ def crawl(
         server = Replay(pick)
         async with server as url:
             settings = settings_for(url, url, tmp_path, source=source, **knobs)
-            (outcome,) = await run_jobs([of], settings, Quiet(), scope=scope)
+            (outcome,) = await run_jobs([of], settings, Display(), scope=scope)
         return read_back(outcome, of.folder(tmp_path)), server.given
 
     return asyncio.run(run())

@@ -18,13 +18,13 @@ from typing import Any
 from saefetch.download.run import run_jobs
 from saefetch.names.identity import Target
 from saefetch.settings import Settings
-from saefetch.terminal.progress import Quiet
+from saefetch.terminal.progress import Display
 
 
 def download(crash_at: int, target: dict[str, Any], settings: dict[str, Any], refresh: bool) -> int:
     ctypes.CDLL(None).crash_at(crash_at)
     everything = Settings(**settings | {"data_dir": Path(settings["data_dir"])})
-    (outcome,) = asyncio.run(run_jobs([Target(**target)], everything, Quiet(), refresh=refresh))
+    (outcome,) = asyncio.run(run_jobs([Target(**target)], everything, Display(), refresh=refresh))
     return outcome.exit_status
 
 

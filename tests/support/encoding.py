@@ -21,13 +21,13 @@ from sae_lens.registry import get_sae_class, get_sae_training_class
 from safetensors.torch import save_file
 
 import encoder.cli
-from encoder.cli.display import Quiet
 from encoder.file.csr import Csr
 from encoder.options import Options
 from encoder.queue.queue import Queue
 from encoder.queue.ticket import Ticket
 from encoder.sae.load import load_sae
 from encoder.sae.sae import LoadedSae
+from encoder.work.display import Quiet
 from encoder.work.encode import Progress
 from encoder.work.submit import inputs_of, tickets_of
 from encoder.work.worker import Worker

@@ -12,7 +12,7 @@ from saefetch.download.outcome import Outcome, Summary
 from saefetch.download.run import run_jobs
 from saefetch.names.identity import Target
 from saefetch.settings import Settings
-from saefetch.terminal.progress import Quiet
+from saefetch.terminal.progress import Display
 from standin import Explanation, Feature, Standin, World
 
 MODEL, SOURCE = "gemma-2-2b", "16-gemmascope-res-16k"
@@ -101,7 +101,7 @@ def download(
         first = standin.world.sources[0]
         of = target(first.n_features, f"{first.model_id}/{first.source_id}")
     settings = settings_for(standin.api_url, standin.export_url, data_dir, source=source, **knobs)
-    (outcome,) = asyncio.run(run_jobs([of], settings, Quiet(), scope=scope, refresh=refresh))
+    (outcome,) = asyncio.run(run_jobs([of], settings, Display(), scope=scope, refresh=refresh))
     return read_back(outcome, of.folder(data_dir))
 
 
