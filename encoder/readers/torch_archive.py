@@ -9,13 +9,14 @@ refuses a file larger than the machine's memory; and its `weights_only` machine 
 
 from __future__ import annotations
 
-import zipfile
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from encoder.errors import ShardError
 from encoder.readers.arrays import MAX_DIMS, ON_DISK, Array, array_in_file
 from encoder.readers.torch_pickle import Damaged, NeedsPickle, Other, StoredTensor, parse
+from saefetch.files.zip_directory import LOCAL_HEADER_BYTES, Entry, ZipError, read_directory
 
 MAX_DIRECTORY_BYTES = 16 << 20  # some 200,000 storages
 MAX_PICKLE_BYTES = 64 << 20
@@ -34,72 +35,70 @@ def looks_like(head: bytes) -> bool:
 
 def load(path: Path) -> Any:
     """Give the file's object with every tensor as an `Array`; scalars, strings and plain lists stay as they are."""
-    entries = _entries(path)
-    begin, end = entries.get("data.pkl", (0, 0))
     with path.open("rb") as file:
-        file.seek(begin)
-        pickled = file.read(end - begin)
+        return _load(_Archive(path, file))
+
+
+def _load(archive: _Archive) -> Any:
+    path = archive.path
     try:
-        loaded = parse(pickled)
+        loaded = parse(archive.content("data.pkl"))
     except NeedsPickle as exc:
         raise ShardError(f"{path}: needs pickle, which can run code, so it is not loaded ({exc}); {RESAVE}") from exc
     except Damaged as exc:
         raise ShardError(f"{path}: its data.pkl is damaged ({exc}); copy or write the file again") from exc
-    return _Converter(path, entries).convert(loaded, "", 0)
+    return _Converter(archive).convert(loaded, "", 0)
 
 
-def _entries(path: Path) -> dict[str, tuple[int, int]]:
-    """Map the names of the zip's entries to their bytes [begin, end) in the file."""
-    entries: dict[str, tuple[int, int]] = {}
-    try:
-        _check_directory_size(path)
-        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-            for entry in archive.infolist():
-                name = entry.filename.partition("/")[2]
-                if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+class _Archive:
+    """The entries of one torch file by their name below the archive's own folder: "data.pkl", "data/0"."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path, self.file = path, file
+        self.entries: dict[str, Entry] = {}
+        try:
+            for entry in read_directory(self.read, path.stat().st_size, max_bytes=MAX_DIRECTORY_BYTES):
+                name = entry.name.partition("/")[2]
+                if not entry.is_stored:
                     raise ShardError(
-                        f"{path}: {entry.filename[:80]!r} is compressed ({entry.compress_size} -> {entry.file_size}"
-                        f" bytes); torch.save stores, so this file was made otherwise and is refused"
+                        f"{path}: {entry.name[:80]!r} is compressed ({entry.n_packed} -> {entry.n_bytes} bytes);"
+                        f" torch.save stores, so this file was made otherwise and is refused"
                     )
-                file.seek(entry.header_offset + 26)
-                lengths = file.read(4)
-                begin = entry.header_offset + 30 + lengths[0] + lengths[1] * 256 + lengths[2] + lengths[3] * 256
-                if begin + entry.file_size > archive.start_dir:
-                    raise ShardError(f"{path}: {entry.filename[:80]!r} claims {entry.file_size} bytes, past the end")
-                if name == "data.pkl" and entry.file_size > MAX_PICKLE_BYTES:
-                    raise ShardError(f"{path}: data.pkl has {entry.file_size} bytes, the limit is {MAX_PICKLE_BYTES}")
-                if name in entries:
-                    raise ShardError(f"{path}: two entries are called {entry.filename[:80]!r}; refused")
-                file.seek(begin)
-                if name == "byteorder" and file.read(6) != b"little":
-                    raise ShardError(f"{path}: written on a big-endian machine; load and save it on this one")
-                entries[name] = begin, begin + entry.file_size
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, IndexError, EOFError) as exc:
-        raise ShardError(f"{path}: not a whole zip file ({exc}): truncated; copy or write it again") from exc
-    return entries
+                if name in self.entries:
+                    raise ShardError(f"{path}: two entries are called {entry.name[:80]!r}; refused")
+                self.entries[name] = entry
+        except ZipError as exc:
+            raise ShardError(f"{path}: not a whole zip file ({exc}): truncated; copy or write it again") from exc
+        if self.content("byteorder", b"little") != b"little":
+            raise ShardError(f"{path}: written on a big-endian machine; load and save it on this one")
 
+    def read(self, offset: int, n_bytes: int) -> bytes:
+        return os.pread(self.file.fileno(), n_bytes, offset)
 
-def _check_directory_size(path: Path) -> None:
-    """Refuse a directory that zipfile would read into memory whole at the file's word."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - 65_557))
-        tail = file.read()
-        end = tail.rfind(b"PK\x05\x06")
-        n_bytes = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
-        if n_bytes == 0xFFFFFFFF:
-            file.seek(int.from_bytes(tail[max(0, end - 12) : max(0, end - 4)], "little") % (size + 1) + 40)
-            n_bytes = int.from_bytes(file.read(8), "little")
-    if n_bytes > min(size, MAX_DIRECTORY_BYTES):
-        raise ShardError(f"{path}: the zip directory claims {n_bytes} of the file's {size} bytes; refused")
+    def space(self, name: str) -> tuple[int, int] | None:
+        """Return the entry's bytes [begin, end) in the file; None if there is no such entry."""
+        entry = self.entries.get(name)
+        if entry is None:
+            return None
+        try:
+            begin = entry.payload(self.read(entry.header, LOCAL_HEADER_BYTES))
+        except ZipError as exc:
+            raise ShardError(f"{self.path}: {exc}: truncated, or a false header; copy or write it again") from exc
+        return begin, begin + entry.n_bytes
+
+    def content(self, name: str, missing: bytes = b"") -> bytes:
+        """Read a small entry whole."""
+        begin, end = self.space(name) or (0, -1)
+        if end - begin > MAX_PICKLE_BYTES:
+            raise ShardError(f"{self.path}: {name} has {end - begin} bytes, the limit is {MAX_PICKLE_BYTES}")
+        return missing if end < 0 else self.read(begin, end - begin)
 
 
 class _Converter:
     """Turns stored tensors into `Array`s. Counts what it visits: a pickle can name one object exponentially often."""
 
-    def __init__(self, path: Path, entries: dict[str, tuple[int, int]]) -> None:
-        self.path = path
-        self.entries = entries
+    def __init__(self, archive: _Archive) -> None:
+        self.archive, self.path = archive, archive.path
         self.n_nodes = 0
 
     def convert(self, value: Any, name: str, depth: int) -> Any:
@@ -122,7 +121,7 @@ class _Converter:
             raise ShardError(f"{self.path}: {what} has no sizes and strides; damaged, copy or write the file again")
         if tensor.dtype not in ON_DISK or len(size) > MAX_DIMS:
             return None
-        space = self.entries.get(f"data/{tensor.storage.key}")
+        space = self.archive.space(f"data/{tensor.storage.key}")
         if space is None:
             raise ShardError(f"{self.path}: {what} has no data in the file; damaged, copy or write it again")
         return array_in_file(self.path, space, size, tensor.dtype, stride, what=what, skip=skip)

@@ -1,9 +1,12 @@
-"""What torch.save pickled, told from the opcodes alone: nothing is imported, called or built but plain containers.
+"""Read what torch.save pickled from the opcodes alone: nothing is imported or called, only plain containers are built.
 
-torch's own `weights_only` machine calls what it allows, and that is enough for a file of one kilobyte to fill memory
-(`bytearray(n)`, `codecs.encode` over itself) or to keep a worker busy for ever (the hash of a tuple that shares its
-halves sixty times over). Here a tensor is where its storage lies, its sizes and its strides; what is neither a tensor
-nor plain data is an `Other`; a global that torch.save does not write for tensors means that the file needs pickle.
+A tensor becomes a `StoredTensor`: where its storage lies, its sizes and its strides. A value that is neither a tensor
+nor plain data becomes an `Other`. A global that torch.save does not write for tensors means that the file needs pickle.
+
+`torch.load(weights_only=True)` calls what it allows, also within `FakeTensorMode`. Two files of one kilobyte decide
+against it: `bytearray(n)` fills memory, and a dict key that is a tuple holding itself twice, sixty levels deep, is
+hashed for ever. A capture with one tensor for each token and layer decides as well: 20,000 tensors take 11 s of
+processor time as fake tensors and 1 s here.
 """
 
 from __future__ import annotations
@@ -90,7 +93,7 @@ class StoredTensor:
 
 
 class Other:
-    """A value of no use here: a set, a sparse tensor, a device."""
+    """A value that holds no rows: a set, a sparse tensor, a device."""
 
 
 def parse(pickled: bytes) -> Any:
@@ -213,7 +216,7 @@ def _storage(pid: Any) -> Storage:
 
 
 def _reduced(function: Any, args: Any) -> Any:
-    """Say what a call gives, for the few calls that torch.save writes around plain tensors."""
+    """Return the result of a call, for the few calls that torch.save writes around plain tensors."""
     if not isinstance(function, Global) or type(args) is not tuple:
         return Other()
     name = function.name.rpartition(" ")[2]

@@ -286,7 +286,7 @@ def test_a_member_that_claims_more_than_is_there_is_refused(folder: Path, tmp_pa
     member, claimed = struct.pack("<2I", 128 + 4 * nnz, 128 + 4 * nnz), struct.pack("<2I", *[128 + 4 * 10**9] * 2)
     assert content.count(member) == 2
     (tmp_path / "a.npz").write_bytes(content.replace(member, claimed))
-    with pytest.raises(EncoderError, match="indices would end at byte 4,000,"):
+    with pytest.raises(EncoderError, match=r"indices.* would end at byte 4,000,"):
         open_features(tmp_path)
 
 
