@@ -64,6 +64,47 @@ def test_the_encoder_imports_nothing_of_the_dashboard() -> None:
         assert "dashboard" not in names, path
 
 
+ROOMS = ["arrays", "errors", "shard", "options", "machine", "stores", "file", "index", "readers", "sae"]
+ROOMS += ["kernels", "queue", "work", "engines", "cli"]
+"""The rooms of the encoder: a room imports only rooms that stand before it here."""
+
+
+def encoder_imports() -> Iterator[tuple[str, str]]:
+    """Yield each module of the encoder with each module of the encoder that it imports, functions included."""
+    root = ROOT / "encoder"
+    modules = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in root.rglob("*.py")}
+    for module, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("encoder"):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                yield from ((module, name if name in modules else str(node.module)) for name in names)
+
+
+def room_of(module: str) -> str:
+    return f"{module}.".split(".")[1]
+
+
+def test_a_room_of_the_encoder_imports_only_rooms_before_it() -> None:
+    seen = 0
+    for module, imported in encoder_imports():
+        own, other = room_of(module), room_of(imported)
+        if own in ("", "__init__", "__main__") or own == other:  # the package itself names what it exports
+            continue
+        assert {own, other} <= {*ROOMS}, f"{module} imports {imported}: give the new room its place in ROOMS"
+        assert ROOMS.index(other) < ROOMS.index(own), f"{module} imports {imported}, whose room stands after its own"
+        seen += 1
+    assert seen > 100
+
+
+def test_the_kernels_of_cpu_and_gpu_import_nothing_of_each_other() -> None:
+    pairs = {
+        tuple(name.split(".")[2] for name in pair)
+        for pair in encoder_imports()
+        if "kernels" in pair[0] and all(name.count(".") > 2 for name in pair)
+    }
+    assert {("cpu", "cpu"), ("gpu", "gpu")} <= pairs and not pairs & {("cpu", "gpu"), ("gpu", "cpu")}
+
+
 def test_the_dashboard_imports_no_torch_at_any_level() -> None:
     paths = sorted((ROOT / "dashboard").rglob("*.py"))
     assert len(paths) > 20

@@ -1,131 +1,26 @@
-"""The kernels, and which of them does an SAE on a device.
+"""The kernels: rows of activations go in, sparse features come out, and the features are exact.
 
-kernel.py              the seam that all of them keep: rows in, CSR out
-reference.py           plain torch in float64: the truth in tests
-cpu.py                 int8, bfloat16 or float32 screen with a proved bound, then float64 for the few candidates
-  calibrate.py         which of the three, as measured
-  trial.py             the same, on the first rows, where that leaves it open
-  bound.py             the bounds of their products, proved
-  operand.py           rounding rows and weights for the product; what bounds its error
-  screen.py            scan, sift, rescore, put into rows (numba)
-  floor.py             TopK's first pass
-  lanes.py             the inner loops, as vectors
-  rule.py              the rule, applied to float64 values
-  exact.py             exact arithmetic where float64 cannot tell
-tiled.py               what the two GPU kernels share: staging, tiles, running out of memory
-  transfer.py          pinned buffers and copy streams, up and down
-  device_rule.py       the rule on the device; what float64 cannot tell goes to rule.py
-  assemble.py          TopK's choice, and CSR, on the device
-  device.py            float32 screen through torch: CUDA without Triton, and mps
-  triton_kernel.py     float16 tensor cores, in Triton
-    tensor_core_bound.py   the bound of a tensor-core product, proved
-    triton_rows.py         rows, scaled and rounded for the product
-    triton_screen.py       product, and the test in its epilogue -> a mask of candidates
-    triton_candidates.py   mask -> pairs
-    triton_rescore.py      pairs -> float64
-fallback.py            sae.encode, for architectures without an exact rule
+`choose.py` takes an SAE and a device and makes the kernel for them. `kernel.py` is the interface that every kernel
+keeps. There are four kinds of kernel:
+
+    cpu/           int8, bfloat16 or float32 products screen the features, float64 decides
+    gpu/           the same on a GPU: float16 tensor cores in Triton, or float32 through torch
+    reference.py   plain torch in float64; the truth in the tests
+    fallback.py    `sae.encode`, for architectures without an exact rule
+
+A screen is a fast product with a proved bound on its error. A feature whose bound stays below its threshold is not
+active; the features that remain are the candidates, which are computed again in float64. What the screens on both
+kinds of processor need stands here:
+
+    bound.py       the proof of the bound for int8, bfloat16 and float32 products, and its constants
+    candidates.py  what a screen hands on
+    rule.py        the SAE's rule applied to the candidates' float64 values
+    exact.py       exact arithmetic, for decisions that are too close for float64
+
+`cpu/` and `gpu/` import nothing from each other.
 """
 
-from __future__ import annotations
-
-import importlib.util
-import os
-from typing import TYPE_CHECKING
-
-import torch
-
-from encoder.errors import InputError
+from encoder.kernels.choose import BACKENDS, check_backend, choose, make_kernel
 from encoder.kernels.kernel import Kernel
 
-if TYPE_CHECKING:
-    from encoder.sae.sae import LoadedSae
-
 __all__ = ["BACKENDS", "Kernel", "check_backend", "choose", "make_kernel"]
-
-BACKENDS = ("reference", "cpu", "triton")
-"""What `--backend` names, besides auto."""
-
-
-def make_kernel(sae: LoadedSae, device: torch.device, backend: str) -> Kernel:
-    """Make the kernel that was asked for; `auto` picks by device and architecture. Its `reason` says why.
-
-    Raises: InputError if the backend cannot do this SAE on this device.
-    """
-    kernel = _auto(sae, device) if backend == "auto" else _named(sae, device, backend)
-    if backend != "auto":
-        kernel.reason = f"--backend {backend}"
-    return kernel
-
-
-def _named(sae: LoadedSae, device: torch.device, backend: str) -> Kernel:
-    if sae.rule is None:
-        raise InputError(f"--backend {backend}: {sae.architecture} SAEs have no exact rule; only auto does them")
-    check_backend(backend, device)
-    if backend == "triton":
-        from encoder.kernels.gpu.triton_kernel import TritonKernel
-
-        return TritonKernel(sae, device)
-    if backend == "reference":
-        from encoder.kernels.reference import ReferenceKernel
-
-        return ReferenceKernel(sae)
-    from encoder.kernels.cpu.kernel import CpuKernel
-
-    return CpuKernel(sae)
-
-
-def check_backend(backend: str, device: torch.device) -> None:
-    """Raises: InputError if the backend does not run on this device."""
-    if backend == "triton" and (obstacle := _why_not_triton(device)) is not None:
-        raise InputError(f"--backend triton: {obstacle}")
-    if backend == "cpu" and device.type != "cpu":
-        raise InputError(f"--backend {backend} does not run on --device {device}")
-
-
-def _auto(sae: LoadedSae, device: torch.device) -> Kernel:
-    if sae.rule is None:
-        from encoder.kernels.fallback import FallbackKernel
-
-        fallback = FallbackKernel(sae, device)
-        fallback.reason = f"{sae.architecture} SAEs have no exact rule"
-        return fallback
-    backend, reason = choose(device)
-    if backend in BACKENDS:
-        kernel = _named(sae, device, backend)
-    else:
-        from encoder.kernels.gpu.torch_kernel import TorchKernel
-
-        kernel = TorchKernel(sae, device)
-    kernel.reason = reason + (f"; screen in {choice.precision}, {choice.reason}" if (choice := kernel.choice) else "")
-    return kernel
-
-
-def choose(device: torch.device) -> tuple[str, str]:
-    """Return which kernel `auto` takes on a device for SAEs with an exact rule, and why."""
-    if device.type == "cpu":
-        return "cpu", "the device is the CPU"
-    obstacle = "Triton is set to be interpreted" if _is_interpreted() else _why_not_triton(device)
-    if obstacle is None:
-        return "triton", "an NVIDIA GPU, and Triton is installed"
-    return f"torch-{device.type}", f"no Triton kernel: {obstacle}"
-
-
-def _is_interpreted() -> bool:
-    """Say whether Triton was told to emulate: for tests, thousands of times slower than any other kernel."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
-
-
-def _why_not_triton(device: torch.device) -> str | None:
-    """Return what stands in the way of the Triton kernel, or None."""
-    if importlib.util.find_spec("triton") is None:
-        return "triton is not installed; pip install 'saefetch[encode]' on Linux has it"
-    if _is_interpreted() and device.type == "cpu":
-        return None
-    if device.type != "cuda" or not torch.cuda.is_available():
-        return f"it needs a CUDA device, and --device is {device}"
-    if torch.version.hip is not None:
-        return "its bound is proved for NVIDIA's tensor cores only, and this is a ROCm build of torch"
-    major, minor = torch.cuda.get_device_capability(device)
-    if major < 7:
-        return f"compute capability {major}.{minor} has no tensor cores; 7.0 or newer is needed"
-    return None

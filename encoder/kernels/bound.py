@@ -1,6 +1,6 @@
-"""How far the screen's matrix product can be from the exact one, proved, in int8, bfloat16 and float32.
+"""The proof of how far the screen's product can be from the exact product, in int8, bfloat16 and float32.
 
-The same with typeset formulas, and what comes before and after it: docs/kernel.md.
+docs/kernel.md has the same proof with typeset formulas, and the steps before and after it.
 
 Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1: for any order of summation,
 with or without fused multiply-add, the computed inner product of n terms in precision u satisfies
@@ -9,24 +9,26 @@ with or without fused multiply-add, the computed inner product of n terms in pre
 
 barring over- and underflow. With Cauchy-Schwarz, |x|.|w| <= ||x|| ||w||.
 
-The screen rounds its operands first, x to x' and W to W' (operand.py). In int8 their product is exact; in bfloat16 each
-product is exact in float32, in float32 it is one more rounding, and both add up in float32. A few massive inputs S
-are not part of the product; R is the others. The product of row t and feature j then differs from x_R.W_R by at most
+The screen rounds its operands first, x to x' and W to W' (operand.py). An int8 product of the rounded operands is
+exact. A bfloat16 product multiplies exactly and adds in float32. A float32 product rounds each product once more and
+adds in float32. A few massive inputs S are not part of the product; R is the set of the other inputs. The product of
+row t and feature j then differs from x_R.W_R by at most
 
     ||x_R|| (||W_R - W'|| + gamma ||W'||)  +  ||x_R - x'|| (1 + gamma) ||W'||
 
-(gamma = 0 in int8), and what it is stored in rounds it once more: |p - p^| <= u_out |p^|. With the massive inputs'
-exact share, and e for the sum above plus what the float32 arithmetic of the test loses, h = x.w + b > t needs
+(gamma = 0 in int8). The number format of the product rounds it once more: |p - p^| <= u_out |p^|. Let e be the sum
+above plus the loss of the float32 arithmetic of the test. With the exact share of the massive inputs, h = x.w + b > t
+needs
 
     p >= L - u_out |L|,    L = t - b - x_S.W_S - e,
 
 and only features that pass this test are computed again in float64.
 
-Norms are computed in float64 and enlarged by `ENLARGE`, which covers their own rounding; factors and terms are rounded
-to float32 away from zero and enlarged by `ENLARGE_F32`, 16 units of roundoff, which covers the test's arithmetic, a sum
-of at most 13 terms. `TINY` and `SMALL` cover underflow: what is flushed to zero is below 2^-126 a term, and
-n <= 2^20 terms of that are below TINY * SMALL = 2^-100; `UNDERFLOW_FACTOR` covers weights that are flushed. A row whose
-product could overflow is not screened at all: every one of its features is a candidate.
+Norms are computed in float64 and enlarged by `ENLARGE`, which covers their own rounding. Factors and terms are rounded
+to float32 away from zero and enlarged by `ENLARGE_F32`, 16 units of roundoff; this covers the arithmetic of the test, a
+sum of at most 13 terms. `TINY` and `SMALL` cover underflow: a number that is flushed to zero is below 2^-126, and n <=
+2^20 such numbers add up to less than TINY * SMALL = 2^-100. `UNDERFLOW_FACTOR` covers weights that are flushed. A row
+whose product could overflow is not screened: all its features are candidates.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ from encoder.arrays import F32, F64
 
 U32 = 2.0**-24
 U_OUT = {"int8": 1.01 * 2.0**-22, "bf16": 1.01 * 2.0**-8, "fp32": 0.0}
-"""How far the number that the scan reads may be from the product: int32 is rounded and scaled, bfloat16 rounded."""
+"""How far the number that the scan reads may be from the product, as a share of it. The scan converts an int32 product
+to float32 and scales it; a bfloat16 product was rounded when it was stored."""
 U64 = 2.0**-53
 UNDERFLOW = 2.0**-106
 ENLARGE = 1.0 + 2.0**-40
@@ -50,7 +53,7 @@ SMALL = 2.0**-40
 UNDERFLOW_FACTOR = 2.0**-100
 SPLIT_LOSS = 2.0**-19
 SAFE_PRODUCT = 1e37
-"""Norm products above this might overflow float32 on the way."""
+"""If the product of two norms is above this, the sum of the products might overflow float32."""
 
 
 def gamma(n: int) -> float:
@@ -62,7 +65,10 @@ def gamma(n: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Norms:
-    """Upper bounds of norms, each float64 [T] or [F]: of R, of what rounding R loses, of R rounded, of S."""
+    """Upper bounds of norms, each float64 [T] or [F], over the inputs R and S of the module's docstring.
+
+    `rest` of R, `lost` of R minus R rounded, `rounded` of R rounded, `split` of S.
+    """
 
     rest: F64
     lost: F64
@@ -76,7 +82,7 @@ class Norms:
 
 
 def factors_of(columns: Norms, precision: str, d_in: int) -> F64:
-    """Return what a row's three norms, of R, of its rounding's loss, of S, are multiplied by: float64 [3, F]."""
+    """Return what a row's `rest`, `lost` and `split` are multiplied by in each feature's bound: float64 [3, F]."""
     growth = 0.0 if precision == "int8" else gamma(d_in)
     factors = np.stack(
         [
@@ -85,12 +91,12 @@ def factors_of(columns: Norms, precision: str, d_in: int) -> F64:
             SPLIT_LOSS * columns.split + UNDERFLOW_FACTOR,
         ]
     )
-    factors[:, columns.whole == 0] = 0  # the product is exactly zero, whatever the row
+    factors[:, columns.whole == 0] = 0  # such a feature's product is exactly zero with every row
     return factors
 
 
 def upwards(values: F64) -> F32:
-    """Round float64, at least 0, to float32, up, with room for the arithmetic of the test."""
+    """Round float64 numbers that are at least 0 up to float32, with room for the arithmetic of the test."""
     with np.errstate(over="ignore"):
         raised = np.nextafter((values * ENLARGE_F32).astype(np.float32), np.float32(np.inf))
     raised[values == 0] = 0
@@ -98,7 +104,7 @@ def upwards(values: F64) -> F32:
 
 
 def downwards(values: F64) -> F32:
-    """Round float64 limits to float32, down, with room for the arithmetic of the test."""
+    """Round float64 limits down to float32, with room for the arithmetic of the test."""
     with np.errstate(over="ignore"):
         lowered = np.clip(values, -1e300, 1e300)
         lowered = (lowered - np.abs(lowered) * (ENLARGE_F32 - 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What a screen leaves to be decided: the features of each row that may be active, with their float64 values."""
+"""The result of a screen: the features of each row that may be active, with their values in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sae.encode` for architectures without an exact rule: gated, abstopk, matching pursuit and others."""
+"""`sae.encode`, for the architectures without an exact rule: gated, abstopk, matching pursuit and others."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ TILE_ELEMENTS = 1 << 24
 
 
 class FallbackKernel(Kernel):
-    """Whatever SAELens computes, made sparse: in float64, or in float32 where the device has no other (mps).
+    """SAELens' own `encode`, its output made sparse. It computes in float64, or in float32 on mps, which has no
+    float64.
 
-    Values are rounded to float32 at the end, so that the order of sums, which may differ with the number of rows,
-    all but never shows.
+    torch may add up in another order for another number of rows. Values are rounded to float32 at the end, so such a
+    difference in the last bits of a float64 hardly ever shows.
     """
 
     name = "sae.encode"

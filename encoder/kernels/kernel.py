@@ -1,4 +1,4 @@
-"""The seam between a worker and the arithmetic: rows in, CSR out."""
+"""The interface of all kernels: a worker hands over rows and gets a CSR matrix."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from encoder.file.csr import Csr
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The precision, int8, bf16 or fp32, and why, in a few words. A forced one is kept, whatever it costs.
+    """The screen's precision, "int8", "bf16" or "fp32", and the reason for it in a few words.
 
-    `contenders` are those, the chosen one among them, between which the first rows decide.
+    `is_forced`: the user named the precision, so the kernel keeps it however slow it turns out. `contenders` are the
+    precisions between which the first rows decide, the chosen one among them; empty if nothing is left to decide.
     """
 
     precision: str
@@ -26,10 +27,11 @@ class Choice:
 
 
 class Kernel(ABC):
-    """Turns rows into features. A kernel knows one SAE and one device; `name` is what the command line calls it.
+    """Turns rows into features. A kernel is made for one SAE and one device.
 
-    `reason` says why this kernel and no other, for the worker to print; `notes` what happened on the way, in the order
-    it happened: smaller tiles after running out of memory. `choice` is the screen's precision, where there is a choice.
+    `name` is the kernel's name in messages. `reason` says why this kernel was chosen. `notes` grows by a sentence for
+    each thing that the user should know of the run, such as smaller tiles after memory ran out. `choice` is the
+    screen's precision, for a kernel that has several.
     """
 
     name: str
@@ -40,8 +42,8 @@ class Kernel(ABC):
 
     @abstractmethod
     def encode(self, x: torch.Tensor) -> Csr:
-        """Encode x [T, D] as read from the shard, on the CPU, any float dtype -> CSR [T, F] with float32 values."""
+        """Encode x [T, D] -> CSR [T, F] with float32 values. x lies on the CPU, in the float dtype of the shard."""
 
     def stage(self, x: torch.Tensor) -> Callable[[], Csr]:
-        """Start to bring x [T, D] to the device; return the call that encodes it. May run in another thread."""
+        """Start the copy of x [T, D] to the device and return the function that encodes x. Any thread may call."""
         return partial(self.encode, x)

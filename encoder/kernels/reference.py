@@ -1,7 +1,7 @@
-"""The truth in tests: plain torch in float64, as short as it can be.
+"""The truth in the tests: plain torch in float64, as short as it can be.
 
-Where a pre-activation is nearer to its threshold than float64's own rounding, this says what float64 says; the other
-kernels decide in exact arithmetic.
+This kernel compares the float64 value with the threshold, even if the two are nearer to each other than the rounding of
+float64. The other kernels decide such cases in exact arithmetic.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from encoder.sae.sae import LoadedSae
 
 
 class ReferenceKernel(Kernel):
-    """Exact features the slow way: dense, in float64, on the CPU."""
+    """Features in float64 through a dense product on the CPU."""
 
     name = "reference"
     device = torch.device("cpu")
@@ -42,7 +42,7 @@ class ReferenceKernel(Kernel):
 
 
 def top_k(indptr: I64, values: F64, k: int) -> Bool:
-    """Mark in each row the k largest values that are positive; of equal ones those that come first."""
+    """Mark the positive ones among each row's k largest values; of equal values the first ones count as larger."""
     keep = np.zeros(len(values), np.bool_)
     for start, stop in pairwise(indptr):
         order = np.argsort(-values[start:stop], kind="stable")[:k]

@@ -1,8 +1,8 @@
-"""The rule applied to candidates whose float64 values are known: which are active, in exact arithmetic.
+"""The SAE's rule applied to candidates: which of them are active, in exact arithmetic.
 
-Nearly every decision is clear from the float64 value and its error bound. The others are made with fractions, and such
-a candidate's value is then its exact one, rounded once; so a feature that is active by less than float64 can tell has
-a positive value all the same.
+The float64 value and its error bound settle nearly every candidate. The other candidates are settled with fractions;
+the value of such a candidate is then its exact value, rounded once. So a feature that is active by less than float64
+can distinguish still gets a positive value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _OFF, _ON, _UNSURE = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """`sae.Rule` as arrays: weights float32 [F, D]; b_enc, threshold, scale, norms (upper bounds) float64 [F]."""
+    """A `Rule` as arrays: weights float32 [F, D]; b_enc, threshold, scale and norms float64 [F].
+
+    `norms` are upper bounds of the norms of the weights' rows.
+    """
 
     weights: F32
     b_enc: F64
@@ -43,13 +46,16 @@ class Decider:
         return cls(weights.numpy(), b_enc, threshold, scale, column_norms(weights.T).numpy(), rule.k)
 
     def decide(self, x: F32, row_norms: F64, candidates: Candidates) -> Csr:
-        """Keep the active ones: x float32 [T, D], row_norms float64 [T] upper bounds. Candidates' values are h."""
+        """Return the active candidates: x float32 [T, D]; row_norms float64 [T] are upper bounds of its rows' norms.
+
+        The candidates' values are h = x.w + b.
+        """
         is_active = self.mark(x, row_norms, candidates)
         indptr, indices, values = candidates.indptr, candidates.indices, candidates.values
         return Csr.of_kept(indptr, indices, values, is_active, len(self.b_enc))
 
     def mark(self, x: F32, row_norms: F64, candidates: Candidates) -> Bool:
-        """Return which candidates are active, bool [nnz]; their values become what is to be stored, in place."""
+        """Return which candidates are active, bool [nnz]. Their values are replaced in place by the values to store."""
         indptr, indices, values = candidates.indptr, candidates.indices, candidates.values
         errors = np.empty(len(values))
         _scale(indptr, indices, row_norms, self.norms, self.b_enc, self.scale, unit(x.shape[1]), values, errors)
@@ -73,7 +79,7 @@ class Decider:
         return exact_h(x[t], self.weights[j], float(self.b_enc[j])) * Fraction(self.scale[j])
 
     def _decide_row(self, x: F32, candidates: Candidates, row: slice, errors: F64, state: U8) -> None:
-        """Choose a row's k largest where float64 leaves it open: those in doubt compete with their exact values."""
+        """Choose a row's k largest where float64 does not settle it: candidates in doubt are compared exactly."""
         assert self.k is not None
         values, error = candidates.values, 2 * errors[row].max()
         order = np.sort(values[row])[::-1]
@@ -107,7 +113,7 @@ def _scale(
     values: F64,
     errors: F64,
 ) -> None:
-    """Multiply values by their features' scale, and bound their errors."""
+    """Multiply each value by its feature's scale, and write down the largest error that the value can have."""
     for t in range(len(indptr) - 1):
         for c in range(indptr[t], indptr[t + 1]):
             j = indices[c]
@@ -126,7 +132,7 @@ def _reaching(indices: I32, values: F64, errors: F64, threshold: F64, state: U8)
 
 @compiled()
 def _largest(indptr: I64, values: F64, errors: F64, k: int, state: U8, unsure_rows: Bool) -> None:
-    """Mark each row's k largest, as far as they are positive and float64 can tell; mark the rows where it cannot."""
+    """Mark the positive ones among each row's k largest, and mark the rows where float64 does not settle which."""
     for t in range(len(indptr) - 1):
         start, stop = indptr[t], indptr[t + 1]
         state[start:stop] = _OFF

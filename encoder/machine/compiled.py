@@ -1,7 +1,8 @@
-"""The decorator of every loop that numba compiles: without the GIL, and compiled once for this machine.
+"""The decorator of every loop that numba compiles: the loop runs without the GIL, and its code is cached.
 
-The code is kept beside the module, in `__pycache__`; where that cannot be written, in `~/.cache/numba`; or in
-NUMBA_CACHE_DIR. Where none of these can be written, each process compiles for itself what it calls: many seconds.
+numba looks for a folder for its cache in this order: NUMBA_CACHE_DIR if that variable is set, `__pycache__` beside the
+module, `~/.cache/numba`. If it can write to none of them, every process compiles the loops again when it first calls
+them, which takes many seconds.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ Function = Callable[..., Any]
 
 
 def compiled(**settings: Any) -> Callable[[Function], Any]:
-    """Return numba's `njit(nogil=True, **settings)`, with its cache where there is a place for one."""
+    """Return numba's `njit(nogil=True, **settings)`, with a cache if numba finds a folder for the cache."""
     return partial(_compiled, settings)
 
 
 def _compiled(settings: dict[str, Any], function: Function) -> Any:
     try:
         return numba.njit(cache=True, nogil=True, **settings)(function)
-    except RuntimeError:  # numba refuses to cache, rather than not to
+    except RuntimeError:  # numba raises where it finds no folder, instead of compiling without a cache
         return numba.njit(nogil=True, **settings)(function)

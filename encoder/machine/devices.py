@@ -1,4 +1,4 @@
-"""Which device `--device` means."""
+"""The device that `--device` names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXPECTED = "expected auto, cpu, cuda, cuda:N or mps"
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device that is named; `auto` is cuda, then mps, then cpu. Raises: InputError if it is not there."""
+    """Return the named device; `auto` means cuda, else mps, else cpu. Raises: InputError if there is no such device."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

@@ -1,4 +1,4 @@
-"""Which processor this is."""
+"""The name of this machine's processor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cpu_model() -> str:
-    """Return the processor's name, as its maker gives it where the system says."""
+    """Return the model name that Linux knows; on other systems what Python's `platform` knows."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,10 +1,12 @@
-"""Which precision the CPU's screen runs in, as measured on this processor: first the products alone, then all of it.
+"""The precision of the CPU's screen, chosen by measuring the products on this processor.
 
-int8 lets several times as many wrong candidates through as bfloat16 does, and bfloat16 a few more than float32; so each
-product has to be enough faster to be worth that. How much is enough depends on the caches and on the rows: where two
-products are near, the first rows decide, by a trial of the whole pass on them (`trial.py`).
+An int8 screen lets through several times as many wrong candidates as a bfloat16 screen, and a bfloat16 screen a few
+more than a float32 screen. So a coarser product has to be faster by enough to pay for its candidates. How much is
+enough depends on the caches and on the rows. If two products are about equally fast, the first rows decide: `trial.py`
+times the whole pass on them.
 
-TopK has no use for int8: its bound counts twice there, for the floor and for what may reach it.
+TopK never takes int8. The bound of the product counts twice for TopK: once for a row's floor, once for the features
+that may reach the floor.
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ ENVIRONMENT = "SAEFETCH_SCREEN"
 PRECISIONS = ("int8", "bf16", "fp32")
 
 _WORTH = {("int8", "bf16"): 1.5, ("int8", "fp32"): 1.8, ("bf16", "fp32"): 1.2}
-"""How many times faster the first product has to be than the second, as a guess."""
+"""How many times faster the first product has to be than the second to be chosen. These are guesses, which the first
+rows correct."""
 _NEAR = 2.5
-"""Where one is more than so many times slower, there is nothing to try."""
+"""A product that is slower than the fastest by more than this factor is not tried on the first rows."""
 INT8_TERMS = range(2, 1 << 17)
-"""Inputs that an int8 product may have: sums of more could overflow, and torch leaves a product of one unwritten."""
+"""The numbers of inputs that an int8 product may have. Sums over more inputs could overflow int32; with a single input
+torch does not write the product."""
 _F, _D, _T = 256, 2048, 256
 _ROUNDS = 7
 
@@ -40,7 +44,9 @@ def screen_precision(
     without_int8: bool = False,
     clock: Callable[[], float] = time.thread_time,
 ) -> Choice:
-    """Choose: `forced`, else the environment's SAEFETCH_SCREEN, else by measuring, once a process (about 0.1 s).
+    """Return `forced`, else the environment's SAEFETCH_SCREEN, else a choice by measuring.
+
+    A process measures once, which takes about 0.1 s.
 
     Raises: InputError for a precision that does not exist or that this processor does not compute exactly.
     """
@@ -67,7 +73,8 @@ def screen_precision(
     if without_int8:
         return Choice(chosen, reason + ("; int8 is not for TopK" if "int8" in seconds else ""))
     fastest = min(seconds[name] for name in open_to)
-    near = tuple(name for name in open_to if seconds[name] < _NEAR * fastest)  # the chosen one is: _WORTH is less
+    # The chosen precision is among these, as _WORTH is below _NEAR.
+    near = tuple(name for name in open_to if seconds[name] < _NEAR * fastest)
     if len(near) == 1:
         return Choice(chosen, reason)
     return Choice(chosen, f"{reason}; the first rows decide between {' and '.join(near)}", contenders=near)
@@ -75,7 +82,7 @@ def screen_precision(
 
 @cache
 def int8_is_exact() -> bool:
-    """Say whether int8 products are exact here: without VNNI some processors saturate sums of two in 16 bits."""
+    """Say whether int8 products are exact here: some processors without VNNI saturate sums of two in 16 bits."""
     if not hasattr(torch, "_int_mm"):
         return False
     rows = torch.full((64, 256), 127, dtype=torch.int8)
@@ -89,8 +96,10 @@ def int8_is_exact() -> bool:
 
 @cache
 def _measured(clock: Callable[[], float]) -> dict[str, float]:
-    """Return a product's seconds by precision, on one thread, as the kernel's are: two would count waiting as work."""
-    torch.get_num_threads()  # asked for, the caller's number is its own: what a thread sets below does not reach it
+    """Return the seconds of a product in each precision, on one thread, as the kernel's products run on one thread."""
+    # A thread that has never read its number of threads takes the number that any thread set last: the caller's number
+    # is read before the initializer below sets 1.
+    torch.get_num_threads()
     with ThreadPoolExecutor(1, "calibrate", initializer=torch.set_num_threads, initargs=(1,)) as thread:
         return thread.submit(_time_products, clock).result()
 
@@ -106,9 +115,9 @@ def _time_products(clock: Callable[[], float]) -> dict[str, float]:
 def seconds_in_turns(
     calls: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
 ) -> dict[str, float]:
-    """Return the least seconds that each call took, but for a first round, which builds code and fills caches."""
+    """Return the least seconds that each call took. The first round builds code and fills caches; it does not count."""
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(1 + rounds):  # in turns, so that a busy moment is nobody's alone
+    for _ in range(1 + rounds):  # in turns, so that a busy moment of the machine slows all calls
         for name, call in calls.items():
             began = clock()
             call()

@@ -1,8 +1,8 @@
-"""TopK's first pass: for each row a floor that its k-th largest value surely reaches.
+"""The first pass for TopK: each row gets a floor, a value that its k-th largest feature surely reaches.
 
-A row keeps the k largest lower bounds seen so far, in a heap; the least of them is its floor, 0 at first, for what is
-not positive is never active. After all features, whatever cannot reach the floor is not among the k largest: the
-screen then runs as for a threshold, with the floor as one more term.
+A heap keeps a row's k largest lower bounds so far; the least of them is the row's floor. The floor starts at 0, because
+a feature that is not positive is never active. After the pass over all features, a feature that cannot reach the floor
+is not among the k largest. The screen then runs as for a threshold, with the floor as one more term of the limit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MARGIN = np.float32(2.0**-18)
 
 
 def other_side(factors: F32) -> F32:
-    """Return the factors [F, K] with the bound's sign turned: what a lower bound has to reach."""
+    """Return the factors [F, K] with the sign of the bound turned, which makes an upper bound a lower bound."""
     turned = factors.copy()
     turned[:, 1:4] *= -1
     return turned
@@ -28,16 +28,16 @@ def other_side(factors: F32) -> F32:
 
 @compiled()
 def raise_floors(product: AnyArray, terms: F32, turned: F32, u_out: Any, scale: F32, n_rows: int, heaps: F32) -> None:
-    """Take in a chunk of features: heaps float32 [T, k] and the floors, terms[4], are updated.
+    """Take in a chunk of features: the heaps [T, k] and the floors, which are terms[4], are updated.
 
-    product [F, P], terms float32 [K, P], turned float32 [F, K]; scale float32 [F] takes the product's unit to h's.
+    product [F, P], terms [K, P], turned [F, K]; a product times scale [F] is in the unit of h.
     """
     n_features, n_padded = product.shape
     flat, flat_terms, flat_factors, n_terms = product.reshape(-1), terms.reshape(-1), turned.reshape(-1), terms.shape[0]
     for j in range(n_features):
         for t in range(0, n_rows, MASK_LANES):
             start = j * n_padded + t
-            # Rough: it finds rows that may be worth a look. What follows makes sure.
+            # `reaching` finds rows that may raise their floor; the lower bound below takes the rounding into account.
             bits = reaching(flat, start, flat_terms, t, n_padded, flat_factors, j * n_terms, n_terms, u_out)
             if n_rows - t < MASK_LANES:
                 bits &= (np.uint64(1) << np.uint64(n_rows - t)) - np.uint64(1)
@@ -46,13 +46,13 @@ def raise_floors(product: AnyArray, terms: F32, turned: F32, u_out: Any, scale: 
                 bits &= bits - np.uint64(1)
                 least = _lower_bound(as_float32(product[j, row]), terms, row, turned, j, u_out, product.itemsize == 4)
                 least *= scale[j] * _DOWN
-                if least > terms[4, row]:  # not for NaN
+                if least > terms[4, row]:  # false for NaN
                     terms[4, row] = _replace_least(heaps[row], least)
 
 
 @compiled()
 def _lower_bound(p: Any, terms: F32, row: int, turned: F32, j: int, u_out: Any, is_scaled: Any) -> Any:
-    """Return what h, in the product's unit, surely reaches; NaN where nothing is sure."""
+    """Return a lower bound of h, in the product's unit; NaN if there is none."""
     if is_scaled:
         p *= terms[0, row]
     value, size = p - turned[j, 0], abs(p) + abs(turned[j, 0])
@@ -66,7 +66,7 @@ def _lower_bound(p: Any, terms: F32, row: int, turned: F32, j: int, u_out: Any, 
 
 @compiled()
 def _replace_least(heap: F32, value: Any) -> Any:
-    """Put `value` in the place of the heap's least, heap[0]; return the new least."""
+    """Replace the least value of the heap, heap[0], by `value`; return the new least value."""
     place, n = 0, len(heap)
     while True:
         child = 2 * place + 1

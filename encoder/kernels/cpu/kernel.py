@@ -1,12 +1,13 @@
-"""The CPU path: an int8, bfloat16 or float32 product screens, float64 decides.
+"""The CPU kernel: an int8, bfloat16 or float32 product screens the features, float64 decides.
 
     rows of a tile (one thread each)         x -> operand, norms
       for each chunk of features             p = W x'  (oneDNN, into a buffer that stays in the cache)
                                              scan -> hits -> float64 dot products       screen.py
       all hits -> rows -> the rule -> CSR                                               rule.py
 
-Tiles share nothing, so the threads never wait for each other; a product is one thread's. Bytes do not depend on the
-tiles: a value depends on its row and its feature alone, and the set of active features on exact arithmetic.
+Tiles share nothing, so no thread waits for another; each product runs on the thread of its tile. The results do not
+depend on how the rows are cut into tiles: a value depends on its row and its feature alone, and exact arithmetic
+decides which features are active.
 
 Shapes: T rows, P = T padded to whole masks, D = d_in, F = d_sae.
 """
@@ -36,20 +37,25 @@ from encoder.sae.rules import Rule
 from encoder.sae.sae import LoadedSae
 
 CHUNK_FEATURES, CHUNK_BYTES = 2048, 1 << 22
-"""Features of one product, and its size, which the third-level cache keeps: 1,024 rows in bfloat16, 512 in the others.
-More rows read each feature's weights less often."""
+"""Features of one product, and bytes of one product. A product of this size stays in the third-level cache. It has
+1,024 rows in bfloat16 and 512 in the other precisions; the more rows, the less often each feature's weights are
+read."""
 FIRST_ROWS = 512
-"""Rows that settle what is massive, and what is fastest."""
+"""The number of rows that decide which inputs are massive, and which precision is the fastest."""
 TOP_TILE_ELEMENTS = 1 << 22
-"""TopK keeps the products of a whole tile: 8 MB in bfloat16, or 64 rows if that is more."""
+"""For TopK, the products of a whole tile are kept: 8 MB of bfloat16, or 64 rows if those take more."""
 WASTED_SHARE = 1 / 16
-"""Sifting this share of all features takes as long as int8's product saves, at any d_in: 0.2 µs a hit at 2,304."""
+"""If int8 lets this share of the features through in vain, looking at them takes as long as its faster product saves.
+Both times grow with d_in; at 2,304 a look takes 0.2 µs."""
 STAGES = ("operand", "product", "floor", "scan", "rescore", "assemble")
 
 
 @dataclass(slots=True)
 class Stages:
-    """What the kernel did so far: seconds by stage, summed over threads; the screen's hits; what float64 computed."""
+    """What the kernel has done so far. Seconds are summed over the threads.
+
+    `hits` counts the pairs of row and feature that the scan let through, `candidates` those computed in float64.
+    """
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     rows: int = 0
@@ -65,7 +71,7 @@ class Stages:
 
 
 class CpuKernel(Kernel):
-    """Exact features on the CPU. `choice` says in which precision it screens, and why."""
+    """Exact features on the CPU. `choice` is the precision of the screen, and the reason for it."""
 
     name = "cpu"
     device = torch.device("cpu")
@@ -81,7 +87,9 @@ class CpuKernel(Kernel):
         self._limits, self._floor_factors = _limits(sae.rule)
         self._columns: Columns | None = None
         self._lock = threading.Lock()
-        callers = torch.get_num_threads()  # asked for, it is the caller's own, and the setting below the threads' own
+        # A thread that has never read its number of threads takes the number that any thread set last. So the caller's
+        # number is read here, before the initializer below sets 1 in the kernel's own threads.
+        callers = torch.get_num_threads()
         n_threads = n_threads or callers
         self._threads = ThreadPoolExecutor(n_threads, "kernel", initializer=torch.set_num_threads, initargs=(1,))
         self._n_threads = n_threads
@@ -91,7 +99,7 @@ class CpuKernel(Kernel):
         return self.encode_prepared(self._sae.prepare(x))
 
     def encode_prepared(self, x: torch.Tensor) -> Csr:
-        """Encode x [T, D] float32, which has been through the SAE's preprocessing."""
+        """Encode x [T, D] float32, to which the SAE's preprocessing has been applied."""
         x = x.contiguous()
         columns = self._columns_for(x)
         size = min(self._tile_rows(columns), -(-max(1, len(x)) // self._n_threads))
@@ -102,7 +110,7 @@ class CpuKernel(Kernel):
         return Csr.concatenate(parts, self._sae.d_sae)
 
     def _settle(self, x: F32, massive: I64) -> None:
-        """Let the first rows decide between the screen's contenders."""
+        """Choose among the contending precisions by how long each takes for the first rows."""
         names, arrays = self.choice.contenders, (self._decider.b_enc, self._limits)
         seconds = seconds_of_passes(names, x, self._weights, *arrays, massive, self._threads)
         precision = min(names, key=seconds.__getitem__)
@@ -112,7 +120,7 @@ class CpuKernel(Kernel):
         self.notes += (f"screen in {precision}, {self.choice.reason}",)
 
     def _reconsider(self) -> None:
-        """Give int8 up for the next best where it lets so much through that it costs more than it saves."""
+        """Replace int8 by the next best precision where the features that it lets through cost more than it saves."""
         with self._lock:
             wasted = (self.stages.hits - self.stages.candidates) / max(1, self.stages.rows)
             if self.choice.precision != "int8" or self.choice.is_forced or wasted <= WASTED_SHARE * self._sae.d_sae:
@@ -129,7 +137,10 @@ class CpuKernel(Kernel):
         return max(MASK_LANES, min(n_rows, TOP_TILE_ELEMENTS // max(1, self._sae.d_sae)))
 
     def _columns_for(self, x: torch.Tensor) -> Columns:
-        """Return the features' operand; the first rows that come tell which inputs are massive, and what is fastest."""
+        """Return the features' operand. It is made when the first rows come, which decide the massive inputs.
+
+        It is made again when the first batch of MIN_ROWS rows has decided between the contenders.
+        """
         with self._lock:
             is_open = bool(self.choice.contenders) and len(x) >= MIN_ROWS
             if self._columns is None or is_open:
@@ -148,14 +159,14 @@ class CpuKernel(Kernel):
             return self._columns
 
     def _tile(self, x: torch.Tensor, columns: Columns) -> Csr:
-        clock, n_rows, n_features = _StageClock(), len(x), self._sae.d_sae
+        clock, n_rows, d_sae = _StageClock(), len(x), self._sae.d_sae
         data, u_out = x.numpy(), np.float32(U_OUT[columns.precision])
         n_padded = -(-n_rows // MASK_LANES) * MASK_LANES
         rows = make_rows(data, columns, n_padded)
         clock.spent("operand")
-        chunks = [slice(j, min(j + CHUNK_FEATURES, n_features)) for j in range(0, n_features, CHUNK_FEATURES)]
+        chunks = [slice(j, min(j + CHUNK_FEATURES, d_sae)) for j in range(0, d_sae, CHUNK_FEATURES)]
         keeps_all = self._rule.k is not None
-        n_kept = n_features if keeps_all else min(CHUNK_FEATURES, n_features)
+        n_kept = d_sae if keeps_all else min(CHUNK_FEATURES, d_sae)
         products = torch.empty((n_kept, n_padded), dtype=PRODUCT_DTYPES[columns.precision])
 
         def product(chunk: slice) -> torch.Tensor:
@@ -165,13 +176,13 @@ class CpuKernel(Kernel):
             return out
 
         if self._rule.k is not None:
-            heaps = np.zeros((n_rows, min(self._rule.k, n_features)), np.float32)
+            heaps = np.zeros((n_rows, min(self._rule.k, d_sae)), np.float32)
             unit = (self._decider.scale * columns.scales).astype(np.float32)
             for chunk in chunks:
                 part = as_array(product(chunk))
                 raise_floors(part, rows.terms, other_side(columns.factors[chunk]), u_out, unit[chunk], n_rows, heaps)
                 clock.spent("floor")
-        hits, found = [], np.empty(min(CHUNK_FEATURES, n_features) * n_padded, np.int32)
+        hits, found = [], np.empty(min(CHUNK_FEATURES, d_sae) * n_padded, np.int32)
         n_found = 0
         for chunk in chunks:
             part = as_array(products[chunk] if keeps_all else product(chunk))
@@ -190,12 +201,12 @@ class CpuKernel(Kernel):
 
 
 def tile_rows(precision: str) -> int:
-    """Return how many rows go through the kernel together, at most."""
+    """Return the largest number of rows of a tile."""
     return CHUNK_BYTES // (CHUNK_FEATURES * PRODUCT_DTYPES[precision].itemsize)
 
 
 class _StageClock:
-    """The seconds that one thread spends in each stage."""
+    """Adds up the seconds that one thread spends in each stage."""
 
     def __init__(self) -> None:
         self.seconds, self._last = dict.fromkeys(STAGES, 0.0), time.perf_counter()
@@ -207,11 +218,11 @@ class _StageClock:
 
 
 def _limits(rule: Rule) -> tuple[F64, F64]:
-    """Return what x.w has to exceed, and the factor of a row's floor, both float64 [F]."""
+    """Return the limit that x.w has to exceed, and the factor of a row's floor; both float64 [F]."""
     limits = rule.threshold.double().numpy() - rule.b_enc.double().numpy()
     floor_factors = np.zeros(len(limits))
     if rule.k is not None:
         scale = np.ones(len(limits)) if rule.scale is None else rule.scale.double().numpy()
         floor_factors = np.divide(-(1 - 2.0**-18), scale, out=floor_factors, where=scale > 0)
-        limits[scale <= 0] = np.inf  # never positive
+        limits[scale <= 0] = np.inf  # a scale of 0 makes h 0, which is never active
     return limits, floor_factors

@@ -1,10 +1,10 @@
-"""Loops written as LLVM vectors, for numba: what they compute is the same on every processor, only the speed differs.
+"""Loops written as LLVM vectors, for numba: they compute the same on every processor, at different speeds.
 
-numba vectorises plain loops as it sees fit, which changes the order of a sum with the processor, and it does not
-vectorise a search at all. Here the lanes are spelled out; LLVM maps them onto AVX-512, AVX2, SSE or NEON.
+numba vectorises a plain loop differently on different processors, which changes the order of a sum, and it does not
+vectorise a search at all. Here the lanes are written out, and LLVM maps them onto AVX-512, AVX2, SSE or NEON.
 
-`dot` adds up in this order, whatever the machine: element i goes to lane i mod 32, in rising order; the 32 lanes are
-added by halves (l and l + 16, then l + 8, 4, 2, 1); what D mod 32 leaves over is then added one after the other.
+`dot` adds up in the same order on every machine: element i goes to lane i mod 32, in rising order; the 32 lanes are
+added by halves (l and l + 16, then l + 8, 4, 2, 1); the last D mod 32 elements are then added one after the other.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def dot(typing: Any, x: Any, w: Any, x_start: Any, w_start: Any, n: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def dot_ahead(typing: Any, x: Any, w: Any, x_start: Any, w_start: Any, n: Any, x_next: Any, w_next: Any) -> Any:
-    """Return `dot`, and ask for what the next one will read: x from x_next on, w from w_next on."""
+    """Return `dot`, and prefetch the operands of the next call: x from x_next on, w from w_next on."""
     integers = types.int64
     return types.float64(x, w, integers, integers, integers, integers, integers), _dot_of(_F64, 8)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def dot_float32(typing: Any, x: Any, w: Any, x_start: Any, w_start: Any, n: Any) -> Any:
-    """Return the same in float32, in 64 lanes: near enough to rule out, not to decide."""
+    """Return the same sum in float32, in 64 lanes. It can rule a feature out; it cannot decide that one is active."""
     integers = types.int64
     return types.float32(x, w, integers, integers, integers), _dot_of(_F32, 16)
 
@@ -51,8 +51,8 @@ def dot_float32(typing: Any, x: Any, w: Any, x_start: Any, w_start: Any, n: Any)
 def _dot_of(wide: Any, width: int) -> Any:
     """Return the code of a dot product with sums of type `wide`, in four vectors of `width`.
 
-    Two more arguments are where the next one begins. Rows are read at random, which no processor foresees: it waits
-    anew at each of a row's pages.
+    Two more arguments, if there are any, are where the operands of the next call begin; they are prefetched. Rows are
+    read in random order, so the processor's own prefetcher does not fetch them.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -111,8 +111,8 @@ def reaching(
 
     product: flat int32, uint16 (bfloat16's bits) or float32, from `start`. terms: flat float32, n of them a row,
     `stride` apart; factors: flat float32, n of them from `column` on. With L = factors[0] - the sum of factors[k] *
-    terms[k], k > 0, a row reaches its limit unless p < L - u_out |L|; NaN anywhere reaches it. An int32 p is scaled by
-    terms[0].
+    terms[k], k > 0, a row reaches its limit unless p < L - u_out |L|; a NaN among these numbers reaches the limit. An
+    int32 p is multiplied by terms[0] first.
     """
     integers = types.int64
     signature = types.uint64(product, integers, terms, integers, integers, factors, integers, integers, types.float32)
@@ -172,7 +172,7 @@ def lowest_bit(typing: Any, bits: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def as_float32(typing: Any, value: Any) -> Any:
-    """Return a number of the product as float32; uint16 stands for a bfloat16."""
+    """Return a number of the product as float32; a uint16 holds the bits of a bfloat16."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         if signature.args[0] == types.uint16:
@@ -183,7 +183,7 @@ def as_float32(typing: Any, value: Any) -> Any:
 
 
 def _prefetch(builder: Any, address: Any) -> None:
-    """Ask for a cache line, into all levels; an address that is not there is no error."""
+    """Prefetch a cache line into all levels; an invalid address is no error."""
     kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
     is_write, locality, is_data = (ir.Constant(_I32, flag) for flag in (0, 3, 1))

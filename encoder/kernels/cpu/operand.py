@@ -1,19 +1,20 @@
-"""Both operands of the screen's product, and what bounds its error.
+"""Both operands of the screen's product, and the numbers that bound its error.
 
     precision   x', W'                                     their product
     int8        q s: whole numbers -127..127, a scale a row   exact, int32
     bf16        bfloat16, to nearest even                  float32 sums, rounded to bfloat16
     fp32        as they are                                float32
 
-A few inputs S may be massive, as in Gemma. They are left out of the product (x' = W' = 0 there): the scan adds them in
-float32. The bound of row t and feature j, and all else that the scan compares, is one sum over `terms` and `factors`:
+A few inputs S may be massive, as in Gemma. They are left out of the product (x' = W' = 0 there), and the scan adds
+their share in float32. R is the set of the other inputs. The limit that a product is compared with, its bound included,
+is one sum over `terms` of row t and `factors` of feature j:
 
     k            0       1          2             3          4        5...
     terms[k]     s_t     ||x_R||    ||x_R - x'||  ||x_S||    floor    x_i, i in S
     factors[k]   limit   of ||W_R - W'||, of ||W'||, of ||W_S||, of the floor, W_ij        all divided by s_j
 
-R is the inputs that are not in S. What is denormal becomes zero here, because bfloat16 instructions take it for zero;
-the loss is measured like any other. Shapes: T rows, F features, D = d_in, K = 5 + |S|.
+A denormal number becomes zero here, because bfloat16 instructions treat denormal numbers as zero; the loss is measured
+with the rest of the rounding. Shapes: T rows, F features, D = d_in, K = 5 + |S|.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ PRODUCT_DTYPES = DTYPES | {"int8": torch.int32}
 N_TERMS = 5
 MAX_MASSIVE = 8
 MASSIVE_SHARE = 16
-"""An input is massive if it holds this many times its share of the rows' squared norms."""
+"""An input is massive if it contributes this many times the average input's share of the rows' squared norms."""
 _BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The features' side: operand [F, D]; factors float32 [F, K]; norms float64 [F]; scales float64 [F]."""
+    """The features' operand [F, D], factors [F, K], norms [F] and scales [F], and which inputs are massive [|S|]."""
 
     precision: str
     operand: torch.Tensor
@@ -51,7 +52,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows' side: operand [P, D]; terms float32 [K, P]; norms float64 [T]. Rows beyond T are zero."""
+    """The rows' operand [P, D], terms [K, P] and norms [T]. Rows of the operand beyond T are zero."""
 
     operand: torch.Tensor
     terms: F32
@@ -63,7 +64,7 @@ def make_columns(
 ) -> Columns:
     """Round and bound the features: weights [F, D] float32, massive int64 [|S|].
 
-    limits and floor_factors float64 [F] are what x.w must exceed, and what a row's floor adds to that.
+    x.w must exceed limits [F] minus floor_factors [F] times the row's floor.
     """
     operand = torch.empty(weights.shape, dtype=DTYPES[precision])
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(weights), _BLOCK)]
@@ -109,9 +110,10 @@ def multiply(columns: Columns, chunk: slice, rows: Rows, out: torch.Tensor) -> N
 
 
 def find_massive(x: torch.Tensor) -> I64:
-    """Return the few inputs, ascending, that hold far more than their share of the rows' squared norms: x [T, D].
+    """Return the few inputs, ascending, that contribute far more than their share to the rows' squared norms: x [T, D].
 
-    The largest is found first, then the largest of the others: beside one of 1,000 times, one of 50 times is nothing.
+    The largest is found first and taken out, then the largest of the others: beside an input of 1,000 times the
+    average, an input of 50 times the average would not stand out.
     """
     squares, massive = x.double().square(), list[int]()
     while len(massive) < MAX_MASSIVE:
@@ -125,7 +127,7 @@ def find_massive(x: torch.Tensor) -> I64:
 
 
 def _round(rows: F32, massive: I64, operand: torch.Tensor) -> tuple[F64, F64]:
-    """Write the operand of rows [T, D]; return upper bounds of their norms [4, T] (see `Norms`), and scales [T]."""
+    """Write the operand of rows [T, D]; return upper bounds of the norms in `Norms` [4, T], and the scales [T]."""
     is_rest = np.ones(rows.shape[1], np.float32)
     is_rest[massive] = 0
     squares, scales = np.zeros((4, len(rows))), np.ones(len(rows))
@@ -140,7 +142,7 @@ def _round(rows: F32, massive: I64, operand: torch.Tensor) -> tuple[F64, F64]:
 
 @compiled(fastmath={"reassoc", "contract"})
 def _square(row: F32, near: AnyArray, is_rest: F32, squares: F64, t: int) -> None:
-    """Write the squared norms of row t: rest, lost, rounded, split."""
+    """Write the squares of row t's norms: rest, lost, rounded, split."""
     rest = lost = rounded = split = 0.0
     for i in range(len(row)):
         exact, kept = np.float64(row[i]), np.float64(near[i])
@@ -168,7 +170,7 @@ def _round_bf16(rows: F32, is_rest: F32, operand: AnyArray, squares: F64) -> Non
 
 @compiled()
 def _round_int8(rows: F32, is_rest: F32, operand: AnyArray, squares: F64, scales: F64) -> None:
-    """A row's scale is its largest number's 127th part, in float32; a row too small for that is all loss."""
+    """Round to whole multiples of a row's scale, a 127th of its largest number; a row below 2^-100 rounds to zero."""
     near = np.empty(rows.shape[1], np.float64)
     for t in range(rows.shape[0]):
         largest = np.float32(0)

@@ -1,13 +1,14 @@
-"""Scan a chunk of the product against the bound, compute what is left in float64, and put it into rows.
+"""Scan a chunk of the product against the bound, compute the hits in float64, and put them into rows.
 
     product [F, P] of a chunk of features, fresh in the cache
-        scan      the rows that reach feature j's limit, for every j: hits, by feature, then by row
+        scan      a hit is a row that reaches feature j's limit; hits are ordered by feature, then by row
         rescore   h = x.w + b of each hit in float64; a feature's weights are loaded once for all its rows
-        sift      the same after an int8 product, whose bound is wide: a float32 dot product rules most wrong ones out
+        sift      instead of rescore after an int8 product, whose bound is wide: a float32 dot product of each hit drops
+                  most of the wrong ones, the others are rescored
     all chunks' hits
         transpose by feature -> by row, columns ascending: the candidates' CSR
 
-Single passes, compiled, without the GIL. Shapes: T rows, P their number padded to whole masks, F features, D = d_in.
+Each step is one pass, compiled, without the GIL. Shapes: T rows, P = T padded to whole masks, F features, D = d_in.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from encoder.kernels.cpu.operand import Columns, Rows
 from encoder.machine.compiled import compiled
 
 DOUBT = 2.0**-40
-"""Covers the float64 rounding of a limit, and of what is compared with it."""
+"""Covers the float64 rounding of a limit and of the value that is compared with the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """Candidates by feature: rows int32 [nnz], counts int64 [F] of each feature's, values float64 [nnz]."""
+    """Candidates by feature: their rows [nnz], the number of each feature's candidates [F], their values h [nnz]."""
 
     rows: I32
     counts: I64
@@ -63,9 +64,9 @@ def confirm(
     found: I32,
     counts: I64,
 ) -> Hits:
-    """Return what is left of a chunk's hits, with their float64 values; `found` and `counts` are what `scan` wrote.
+    """Return the chunk's hits that remain, with their float64 values. `scan` has written `found` and `counts`.
 
-    x [T, D], weights [F, D], b_enc and limits float64 [F], of which the chunk is taken.
+    x [T, D]; weights [F, D], b_enc [F] and limits [F] are those of all features, and the chunk is a slice of them.
     """
     n_hits, values = len(found), np.empty(len(found))
     if columns.precision == "int8":
@@ -77,17 +78,17 @@ def confirm(
 
 
 def as_array(product: torch.Tensor) -> AnyArray:
-    """Show a product to numba, which does not know bfloat16: its bits."""
+    """Return a product as numpy array. A bfloat16 product comes as its bits, as numpy and numba know no bfloat16."""
     bits: AnyArray = (product.view(torch.uint16) if product.dtype == torch.bfloat16 else product).numpy()
     return bits
 
 
 @compiled()
 def scan(product: AnyArray, terms: F32, factors: F32, u_out: Any, n_rows: int, rows: I32, counts: I64) -> int:
-    """Write down which rows reach each feature's limit, by feature; return how many do.
+    """Write down the rows that reach each feature's limit, feature by feature; return the number of these hits.
 
-    product [F, P] int32, uint16 or float32, terms float32 [K, P], factors float32 [F, K]: see operand.py.
-    rows int32 [F * P] and counts int64 [F] are written.
+    product [F, P] int32, uint16 or float32; terms [K, P] and factors [F, K] are described in operand.py.
+    rows [F * P] and counts [F] are written.
     """
     n_features, n_padded = product.shape
     flat, flat_terms, flat_factors, n_terms = (
@@ -125,10 +126,10 @@ def sift(
     counts: I64,
     values: F64,
 ) -> int:
-    """Drop hits that a float32 dot product rules out, in place, and rescore the others; return how many stay.
+    """Drop, in place, the hits that a float32 dot product rules out, and rescore the others; return how many stay.
 
-    Both at once, for a row and a feature that have just been read are in the first-level cache.
-    limits float64 [F], what x.w has to exceed; row_norms, norms float64 upper bounds; growth the product's gamma.
+    Both happen in one loop, because a row and a feature that have just been read are in the first-level cache.
+    x.w has to exceed limits [F]; row_norms [T] and norms [F] are upper bounds; growth is gamma of the dot product.
     """
     d_in, flat_x, flat_w, n, kept = x.shape[1], x.reshape(-1), weights.reshape(-1), 0, 0
     for j in range(len(counts)):
@@ -151,7 +152,7 @@ def sift(
 
 @compiled()
 def rescore(x: F32, weights: F32, b_enc: F64, rows: I32, counts: I64, values: F64) -> None:
-    """Compute h = x.w + b of hits: x [T, D], weights [F, D] float32, b_enc float64 [F] -> values float64 [nnz]."""
+    """Compute h = x.w + b of the hits: x [T, D], weights [F, D], b_enc [F] -> values [nnz]."""
     d_in, flat_x, flat_w, n = x.shape[1], x.reshape(-1), weights.reshape(-1), 0
     last_hit, last_feature = len(values) - 1, len(counts) - 1
     for j in range(len(counts)):

@@ -1,7 +1,9 @@
-"""Which precision is fastest for these rows: the whole pass of each over a share of the features, timed.
+"""The precision that is fastest for these rows: each precision's whole pass over a share of the features is timed.
 
-A faster product is not all. What a wide bound lets through has to be looked at again, and numbers of twice the size are
-written and read; how much of them there is depends on the SAE and the rows, and what it costs on the caches.
+The speed of the product alone does not decide. A wide bound lets more features through, and each of them is computed
+again; how many these are depends on the SAE and on the rows. An int8 product is written as int32, twice the size of a
+bfloat16 product, and what that costs depends on the caches.
+
 Shapes: T rows, F features, D = d_in.
 """
 
@@ -22,7 +24,7 @@ from encoder.kernels.cpu.operand import PRODUCT_DTYPES, make_columns, make_rows,
 from encoder.kernels.cpu.screen import as_array, confirm, scan
 
 MIN_ROWS = 256
-"""Fewer rows say too little, and are done before a trial is."""
+"""A trial takes at least this many rows: fewer measure too little, and are encoded in less time than a trial takes."""
 _FEATURES = 1024
 _ROUNDS = 2
 
@@ -37,9 +39,13 @@ def seconds_of_passes(
     threads: Executor,
     clock: Callable[[], float] = time.thread_time,
 ) -> dict[str, float]:
-    """Return the seconds of a thread that each precision takes for x [T, D]; the other arguments are all features'."""
+    """Return the seconds of a thread that each named precision takes for x [T, D].
+
+    weights [F, D], b_enc and limits float64 [F] are those of all features.
+    """
+    # The features are spread over all of them, as some files sort features by how often they fire.
     every = slice(0, None, max(1, len(weights) // _FEATURES))
-    some = weights[every].contiguous()  # spread over all, as some files sort them by how often they fire
+    some = weights[every].contiguous()
     b_enc, limits, n_padded = b_enc[every].copy(), limits[every].copy(), -(-len(x) // MASK_LANES) * MASK_LANES
     found, counts = np.empty(len(some) * n_padded, np.int32), np.empty(len(some), np.int64)
     chunk = slice(0, len(some))

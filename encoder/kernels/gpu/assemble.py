@@ -1,6 +1,7 @@
-"""TopK's choice among candidates, and the active ones -> CSR, on the device where they are.
+"""The choice of the k largest candidates, and the CSR of the active ones, on the device.
 
-Prefix sums and stable sorts only: the order of bytes is that of the candidates. Shapes: T rows, n candidates.
+Both use only prefix sums and stable sorts, so the result is always in the candidates' order. Shapes: T rows,
+n candidates.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from encoder.kernels.gpu.transfer import DeviceCsr
 
 
 def top_k(indptr: torch.Tensor, rows: torch.Tensor, values: torch.Tensor, k: int) -> torch.Tensor:
-    """Mark in each row the k largest values that are positive; of equal ones those that come first.
+    """Mark the positive ones among each row's k largest values; of equal values the first ones count as larger.
 
     indptr [T + 1] int64, rows [n] int, values [n] float64, by rows -> bool [n].
     """
@@ -25,7 +26,7 @@ def top_k(indptr: torch.Tensor, rows: torch.Tensor, values: torch.Tensor, k: int
 def assemble(indptr: torch.Tensor, columns: torch.Tensor, values: torch.Tensor, keep: torch.Tensor) -> DeviceCsr:
     """Take the candidates where `keep` holds, with values rounded to float32.
 
-    What would become 0 becomes the smallest number instead: rounding switches no feature off.
+    A value that would round to 0 becomes the smallest float32 instead, so that rounding switches no feature off.
     """
     n_kept = torch.zeros(len(keep) + 1, dtype=torch.int64, device=keep.device)
     torch.cumsum(keep, 0, dtype=torch.int64, out=n_kept[1:])

@@ -1,9 +1,9 @@
-"""The rule on a device; what float64 cannot tell there is decided as on the CPU, so both say the same to the last tie.
+"""The SAE's rule on a device. Decisions too close for float64 are made on the CPU, so both give the same features.
 
-A float64 value is off by at most `unit(D) (||x|| ||w|| + |b|)` (exact.py), in whatever order a device sums. A row in
-which a threshold, or with TopK the gap behind the k-th largest, is nearer than that goes to the host with its
-candidates, and `rule.Decider` marks them. Such rows are rare: the device loses one question a tile, whether there are
-any.
+A float64 value is off by at most `unit(D) (||x|| ||w|| + |b|)` (exact.py), in whatever order a device sums. A row is
+open if one of its values is nearer than that to its threshold, or, with TopK, if the k-th largest value is nearer than
+twice that to the next one. An open row goes to the CPU with its candidates, and `rule.Decider` marks them. Open rows
+are rare; each tile waits once for the device to say whether it has any.
 
 Shapes: T rows, D = d_in, n candidates by rows.
 """
@@ -21,7 +21,7 @@ from encoder.sae.rules import Rule
 
 
 class DeviceRule:
-    """Says which candidates are active. On the device, float64 [F]: `norms` (upper bounds), `b_enc` and `scale`."""
+    """Says which candidates are active. `norms` (upper bounds), `b_enc` and `scale` are float64 [F] on the device."""
 
     def __init__(self, rule: Rule, device: torch.device) -> None:
         self._decider = Decider.of(rule, rule.W_enc.T)
@@ -31,7 +31,7 @@ class DeviceRule:
     def decide(
         self, x: torch.Tensor, indptr: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, h: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the values to be stored, float64 [n], and which candidates are active, bool [n].
+        """Return the values to store, float64 [n], and which candidates are active, bool [n].
 
         x [T, D] f32; indptr [T + 1]; rows, columns [n] int; h [n] float64 is x.w + b.
         """
@@ -59,7 +59,7 @@ class DeviceRule:
         keep: torch.Tensor,
         norms: torch.Tensor,
     ) -> torch.Tensor:
-        """Say in which rows float64 may decide wrongly: bool [T]."""
+        """Return which rows are open, bool [T]: float64 may decide wrongly in them."""
         product = norms[rows] * self.norms[columns]
         errors = (product + self.b_enc[columns].abs()) * self.scale[columns] * unit(self._decider.weights.shape[1])
         errors[(product == 0) & (self.scale[columns] == 1)] = 0  # then h is b itself

@@ -1,4 +1,4 @@
-"""What the kernels on a device have in common: staging, tiles of rows, and running out of memory."""
+"""The base of both GPU kernels: batches are staged and cut into tiles, which are halved when memory runs out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from encoder.sae.sae import LoadedSae
 
 
 class TiledKernel(Kernel):
-    """Encodes tiles of at most `tile_tokens` rows. No bytes depend on the tiles."""
+    """Encodes tiles of at most `tile_tokens` rows. The results do not depend on the tiles."""
 
     def __init__(self, sae: LoadedSae, device: torch.device, tile_tokens: int) -> None:
         self.device, self.tile_tokens = device, tile_tokens
@@ -24,7 +24,7 @@ class TiledKernel(Kernel):
 
     @abstractmethod
     def encode_tile(self, x: torch.Tensor) -> DeviceCsr:
-        """Encode x [T, D] float32 on the device, contiguous, which has been through the SAE's preprocessing."""
+        """Encode a contiguous x [T, D] float32 on the device, to which the SAE's preprocessing has been applied."""
 
     def encode(self, x: torch.Tensor) -> Csr:
         return self.stage(x)()
@@ -34,7 +34,7 @@ class TiledKernel(Kernel):
 
     @torch.no_grad()
     def _encode(self, uploaded: Uploaded) -> Csr:
-        """Encode tile by tile; when memory does not hold a tile, halve the tiles, say so and go on."""
+        """Encode tile by tile; when a tile does not fit into memory, halve the tiles, note this and go on."""
         x, downloads, start = uploaded.wait(), Downloads(self.device), 0
         while start < len(x):
             tile = x[start : start + self.tile_tokens]

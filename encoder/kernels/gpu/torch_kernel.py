@@ -1,7 +1,7 @@
-"""The GPU path without Triton, through torch: screen in float32 on the device, decide in float64.
+"""The GPU kernel without Triton, through torch: a float32 product screens the features, float64 decides.
 
-The same bound and the same rule as on the CPU, and only the sparse part comes back. Where the device has no float64
-(mps) the candidates are decided on the CPU. The dense product is written to the device's memory here, a tile at a time.
+The bound and the rule are those of the CPU's float32 screen. On mps, which has no float64, the candidates are decided
+on the CPU. The dense product of a tile is written to the device's memory, which the Triton kernel avoids.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from encoder.sae.sae import LoadedSae
 TILE_ELEMENTS = 1 << 26
 """Elements of one tile of the product: 256 MB, and for TopK a few times that in float64."""
 PAIRS = 1 << 12
-"""Candidates decided at a time, always as many: a sum's order may depend on the shape, and no bytes may."""
+"""Candidates computed at a time. The number is always the same, because the order of a sum may depend on the shape, and
+the results must not."""
 
 
 class TorchKernel(TiledKernel):
@@ -37,7 +38,7 @@ class TorchKernel(TiledKernel):
         self._k = None if rule.k is None else min(rule.k, sae.d_sae)
         self._largest_norm = float(norms.max()) if sae.d_sae else 0.0
         limit = rule.threshold.double() - rule.b_enc.double()
-        # So that float32 arithmetic on the device can only let more through: 2^-20 is 16 units in the last place.
+        # The limit is lowered by 16 units in the last place, so that float32 arithmetic can only let more through.
         self._limit = (limit - limit.abs() * 2.0**-20).float().to(device)
         self._slack = (norms * gamma(sae.d_in) * (1 + 2.0**-20)).float().to(device)
         self._W_enc = rule.W_enc.to(device)

@@ -1,11 +1,11 @@
-"""Between the host and a GPU: up through two pinned buffers, down as CSR, each beside the arithmetic.
+"""Copies between the host and a GPU, at the same time as the arithmetic: rows up, CSR down.
 
     copy stream       x of batch n+1 -> device  |  event
     compute stream                                 waits for the event, then works on batch n+1
     copy stream                                                             CSR of a tile -> pinned memory
 
-A copy from pageable memory would stop the host until it is done, and could not overlap with anything. On a device that
-is not CUDA's the same calls are plain copies.
+Rows go through two pinned buffers: a copy from pageable memory would block the host and overlap with nothing. On a
+device that is not CUDA's the same calls make plain copies.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class DeviceCsr(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """Rows that are on the device once `ready` has come to pass; None: they already are."""
+    """Rows that are on the device when the event `ready` has happened; without an event they are there already."""
 
     x: torch.Tensor
     ready: torch.cuda.Event | None = None
 
     def wait(self) -> torch.Tensor:
-        """Make the current stream wait for the rows, not the host; return them."""
+        """Return the rows. The current stream waits for them; the host does not."""
         if self.ready is not None:
             stream = torch.cuda.current_stream(self.x.device)
             stream.wait_event(self.ready)
@@ -45,14 +45,14 @@ class Uploaded:
 
 @dataclass(slots=True)
 class _Slot:
-    """A pinned buffer, free again when the copy out of it has happened."""
+    """A pinned buffer; it is free again when the event `copied` has happened."""
 
     buffer: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
     copied: torch.cuda.Event | None = None
 
 
 class Uploads:
-    """Brings batches to the device; two may be under way. Any thread may call."""
+    """Copies batches to the device, two at a time at most. Any thread may call."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -60,7 +60,7 @@ class Uploads:
         self._slots, self._lock = [_Slot(), _Slot()], threading.Lock()
 
     def start(self, x: torch.Tensor) -> Uploaded:
-        """Begin to copy x, which the caller may change as soon as this returns if the device is CUDA's."""
+        """Start to copy x. On a CUDA device the caller may change x as soon as this returns."""
         if self._stream is None:
             return Uploaded(x.to(self._device))
         with self._lock, torch.cuda.stream(self._stream):
@@ -83,14 +83,14 @@ def _copy_stream(device: torch.device) -> torch.cuda.Stream | None:
 
 
 class Downloads:
-    """Brings one batch's tiles back, while later tiles are still computed."""
+    """Copies the tiles of one batch back, while later tiles are computed."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = _copy_stream(device)
         self._tiles: list[DeviceCsr] = []
 
     def start(self, tile: DeviceCsr) -> None:
-        """Begin to copy a tile that the current stream computes."""
+        """Start to copy a tile that the current stream computes."""
         if self._stream is None:
             self._tiles.append(DeviceCsr(*(tensor.cpu() for tensor in tile)))
             return
