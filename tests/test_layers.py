@@ -65,7 +65,7 @@ def test_the_encoder_imports_nothing_of_the_dashboard() -> None:
 
 
 ROOMS = ["arrays", "errors", "shard", "options", "machine", "stores", "file", "index", "readers", "sae"]
-ROOMS += ["kernels", "queue", "work", "engines", "cli"]
+ROOMS += ["labelled", "kernels", "queue", "work", "engines", "cli"]
 """The rooms of the encoder: a room imports only rooms that stand before it here."""
 
 
