@@ -1,13 +1,4 @@
-"""The demo, from nothing to features with their meaning: `python -m demo`, or `make demo`.
-
-    demo.labels    16,384 labels in GemmaScope's shape: interrupted, resumed, searched
-    texts, captures         96 texts, read by a small transformer that a package carries; its hidden states on disk
-    published               an SAE trained on such states and its labels, which stand-ins serve
-    encoding                a queue, two workers, one of them killed; features, and their index
-    looking                 what fires where, and what it means; the dashboard has the rest
-
-Everything is below one folder, made anew each time. Nothing needs the internet.
-"""
+"""Play the demo, from nothing to features with their meaning: `python -m demo`, or `make demo`."""
 
 from __future__ import annotations
 
@@ -31,7 +22,7 @@ from standin.__main__ import DEFAULT_SOURCE
 
 
 def main() -> None:
-    """Run the demo; exit 1 with a line that says what went wrong if anything is not as promised."""
+    """Run the demo; where a promise is broken, exit 1 with a line that names the promise."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("demo-data"), help="folder for the results, made anew")
     parser.add_argument("--labels", type=Path, help="serve the real labels in this .jsonl.gz instead of made-up ones")
@@ -88,7 +79,7 @@ def dashboard(out: Path, serve: bool) -> None:
     process = subprocess.Popen(shown("sae-dashboard", folders))
     try:
         sys.exit(process.wait())
-    except KeyboardInterrupt:  # the dashboard has it, too, and this is how it is meant to end
+    except KeyboardInterrupt:  # Ctrl-C is how it is meant to end, and the dashboard has received the signal too
         process.wait()
 
 

@@ -18,8 +18,8 @@ from demo.texts import Text
 
 
 def write_captures(folder: Path, texts: Sequence[Text]) -> int:
-    """Let the transformer read the texts and write what it makes of them; return the number of tokens."""
-    texts = sorted(texts, key=lambda text: len(text.prompt + text.response))  # alike ones need no padding
+    """Let the transformer read the texts and write its hidden states; return the number of tokens."""
+    texts = sorted(texts, key=lambda text: len(text.prompt + text.response))  # equal lengths need no padding
     n_tokens = 0
     for text, sections in zip(texts, Transformer().read(texts), strict=True):
         path = folder / text.book / f"{file_name(text.prompt)}.pt"

@@ -1,6 +1,6 @@
-"""The encoder's part of `make demo`: a queue of captured texts, two workers, one of them killed in the middle.
+"""The demo encodes the captured texts: a queue, two workers, and one of them killed in the middle of a shard.
 
-A stand-in for the model hub on loopback serves the SAE; SAELens downloads it as it would from the real one.
+A stand-in for the model hub on loopback serves the SAE. SAELens downloads the SAE as it would from the real hub.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def encode(out: Path) -> None:
 
 
 def _work(root: Path, environment: dict[str, str]) -> None:
-    """Start two workers; once they are at it, kill one in the middle of a shard; wait for the other."""
+    """Start two workers, kill one of them in the middle of a shard, and wait for the other."""
     queue = Queue(root)
     work = shown("sae-encode", ["work", "--queue", str(root), "--quiet"])
     shown("sae-encode", ["work", "--queue", str(root), "--quiet"])
@@ -55,7 +55,7 @@ def _work(root: Path, environment: dict[str, str]) -> None:
 
 
 def _caught(queue: Queue, workers: list[subprocess.Popen[bytes]]) -> tuple[subprocess.Popen[bytes], Held]:
-    """Stop a worker in the middle of a shard, after a few are done; return it and its claim."""
+    """Stop a worker in the middle of a shard, once a few shards are done; return the worker and its claim."""
     caught: list[tuple[subprocess.Popen[bytes], Held]] = []
 
     def is_caught() -> bool:
@@ -68,7 +68,7 @@ def _caught(queue: Queue, workers: list[subprocess.Popen[bytes]]) -> tuple[subpr
                 if f"-{worker.pid}-" in held.worker and not held.to:
                     caught.append((worker, held))
                     return True
-            worker.send_signal(signal.SIGCONT)  # it was between two
+            worker.send_signal(signal.SIGCONT)  # the worker was between two shards
         return False
 
     wait_until(is_caught)

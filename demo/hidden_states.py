@@ -1,7 +1,8 @@
-"""What a transformer makes of a text: the hidden states of one layer, token by token.
+"""Let a transformer read texts, and return the hidden states of one layer, token by token.
 
-The transformer is all-MiniLM-L6-v2, 6 layers of 384 dimensions, whose weights a package carries. Each text is read in
-one go, with the marks that it was trained with before and after; their states are left out. Shapes: T tokens, D d_in.
+The transformer is all-MiniLM-L6-v2, with 6 layers of 384 dimensions, whose weights a package carries. It reads each
+text in one go, between the marks [CLS] and [SEP] that it was trained with. The states of the marks are left out.
+Shapes: T tokens, D d_in.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Section:
 
 
 class Transformer:
-    """The lower layers of the transformer, up to the one whose states are wanted."""
+    """The lower layers of the transformer, up to `layer`, whose states are returned."""
 
     def __init__(self, layer: int = LAYER) -> None:
         folder = model_folder()
@@ -45,13 +46,13 @@ class Transformer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._first, self._last = (self._tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
-        logging.set_verbosity_error()  # it would list the layers that are left out
+        logging.set_verbosity_error()  # loading would otherwise list the layers that are left out
         logging.disable_progress_bar()
         self._model = BertModel.from_pretrained(folder, num_hidden_layers=layer, add_pooling_layer=False).eval()
 
     @torch.no_grad()
     def read(self, texts: Sequence[Text]) -> Iterator[tuple[Section, Section]]:
-        """Yield prompt and response of each text; what is too long for one go is cut off."""
+        """Yield prompt and response of each text; a text that is too long for one go is cut off."""
         for at in range(0, len(texts), BATCH_TEXTS):
             batch = texts[at : at + BATCH_TEXTS]
             pairs = [self._encode(text) for text in batch]
@@ -80,6 +81,6 @@ def model_folder() -> Path:
 def _section(text: str, encoding: Encoding, states: torch.Tensor) -> Section:
     ends = [0, *(stop for _, stop in encoding.offsets)]
     if not text[ends[-1] :].strip():
-        ends[-1] = len(text)  # what is left is space, not what was cut off
+        ends[-1] = len(text)  # the rest of the text is space; a text that was cut off keeps its end
     tokens = [text[start:stop] for start, stop in pairwise(ends)]
     return Section(text[: ends[-1]], tokens, encoding.ids, states[: len(tokens)].clone())

@@ -1,7 +1,7 @@
-"""The labels' part of `make demo`: 16,384 of them, made up, in the shape and the bytes of Neuronpedia's.
+"""The demo downloads 16,384 labels, which are made up in the shape and the bytes of Neuronpedia's.
 
 A stand-in for Neuronpedia runs on loopback; everything else is the real command, started as a user would start it. The
-first download is interrupted half way with the signal that Ctrl-C sends, and the same command then resumes it.
+first download is interrupted half way with the signal that Ctrl-C sends. The same command then resumes it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def labels(out: Path, address: dict[str, Any]) -> None:
 
 
 def places(data_dir: Path, address: dict[str, Any]) -> list[str]:
-    """Return the flags that say where a download is from, and where to."""
+    """Return the flags that name the servers of a download and the folder that it writes to."""
     return ["--api-url", address["api_url"], "--export-url", address["export_url"], "--data-dir", str(data_dir)]
 
 

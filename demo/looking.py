@@ -1,4 +1,4 @@
-"""The end of `make demo`: features of some words with their labels, and where some of them fire elsewhere."""
+"""The demo prints the features of some words with their labels, and the contexts where some of them fire most."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from saefetch import Labels, open_labels
 
 DOCUMENTS = ("scripture__genesis-18", "factbook__japan-introduction", "manual__help-yield")
 LEAST_LETTERS = 5
-"""Shorter words are mostly those that are in every text."""
+"""Words with fewer letters are passed over: most of them are in every text."""
 N_WORDS, N_CONTEXTS = 6, 3
 REACH = 6
 """Tokens shown on either side."""
@@ -71,7 +71,7 @@ def _words(features: Features, document: str) -> Iterator[tuple[int, str]]:
 
 
 def _clearest(joined: LabelledFeatures, row: int) -> Active:
-    """Return the feature that is closest to the most that it ever is."""
+    """Return the feature of a row whose value is the largest share of its own maximum."""
     return max(joined.strongest(row), key=lambda active: active.share or 0)
 
 

@@ -1,7 +1,7 @@
 """Train the demo's SAE and find what its features fire on: `python -m demo.make_sae`.
 
-It takes 10 to 20 minutes on two cores, too long for somebody who waits for the demo, so what it writes is kept in the
-repository: what `published` describes, the weights in float16. Shapes: T tokens, D d_in.
+Training takes 10 to 20 minutes on two cores, too long for somebody who waits for the demo. So the files that it writes,
+which `published` describes, are kept in the repository, the weights in float16. Shapes: T tokens, D d_in.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LEARNING_RATE = 1e-3
 
 
 def train(x: torch.Tensor, n_samples: int) -> None:
-    """Train on rows [T, D], drawn over and over; write the SAE as it is for inference, its weights in float16."""
+    """Train on rows [T, D], each of them drawn several times; write the SAE for inference, its weights in float16."""
     torch.manual_seed(0)
     module = BatchTopKTrainingSAE(
         BatchTopKTrainingSAEConfig(d_in=D, d_sae=D_SAE, k=K, device="cpu", dtype="float32", aux_loss_coefficient=1 / 32)
@@ -65,7 +65,7 @@ def _batches(x: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def read(texts: Sequence[Text]) -> tuple[torch.Tensor, list[Studied]]:
-    """Return the hidden states of the texts, rows [T, D] in float16, and where each text's are."""
+    """Return the hidden states of the texts, rows [T, D] in float16, and the place of each text in them."""
     parts: list[torch.Tensor] = []
     studied: list[Studied] = []
     n_rows = 0
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2_000_000, help="tokens to train on, seen several times each")
     parser.add_argument("--keep", action="store_true", help="do not train; study the SAE that is there")
     arguments = parser.parse_args()
-    texts = sorted(studied_texts(), key=lambda text: len(text.prompt + text.response))  # alike ones need no padding
+    texts = sorted(studied_texts(), key=lambda text: len(text.prompt + text.response))  # equal lengths need no padding
     x, studied = read(texts)
     print(f"{len(texts):,} texts, {len(x):,} tokens", flush=True)
     if not arguments.keep:

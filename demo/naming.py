@@ -1,10 +1,11 @@
-"""A label for a feature, by a rule, from the tokens on which it fires most and from what is around them.
+"""Label a feature by a rule, from the tokens on which it fires most and from the words around these tokens.
 
-    mostly the same token    “lord” before “god”          if one word mostly stands beside it
-                             “return” near “captivity”    if some words are near it more often than elsewhere
-                             “-able” as in “hashable”     if it is a part of words
-    different tokens         “city”, “house”, “buildings”
-    all in one book          ... (scripture)
+The feature fires on                                            its label
+    mostly one token, which is a part of longer words           “-able” as in “hashable”
+    mostly one token, mostly with the same word beside it       “lord” before “god”
+    mostly one token, with some words often near it             “return” near “captivity”
+    different tokens                                            “city”, “house”, “buildings”
+    tokens of one book only                                     any of the above, and “(scripture)”
 
 Words are compared without case.
 """
@@ -15,25 +16,29 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-MOSTLY, NEARLY_ALL = 0.7, 0.95
-"""The shares of contexts from which a token or neighbour, or a book, is said of all of them."""
+MOSTLY = 0.7
+"""A token, or a neighbour of it, is in the label if it is in this share of the contexts or in more."""
+NEARLY_ALL = 0.95
+"""A book is in the label if this share of the contexts or more is from it."""
 SAYS_LITTLE = {",", ".", ";"}
-"""No word is named as beside these."""
+"""A label never names these as the neighbour of a token."""
 OFTEN = 0.3
-"""The share of contexts in which a word is that is worth telling as near,"""
+"""A word is in the label as near only if it is in this share of the contexts or in more."""
 LIFT = 4.0
-"""if it is that many times as frequent as elsewhere."""
+"""A word is in the label as near only if it is so many times as frequent in the contexts as in the book."""
 RAREST = 1e-3
-"""No word counts as rarer."""
+"""The frequency of a word that the book has more seldom than this, or not at all."""
 N_WORDS = 4
+"""A label lists at most so many different words."""
 N_NEAR = 2
+"""A label names at most so many words as near."""
 REACH = 8
-"""How many words on either side are near."""
+"""So many words on either side of a token are near it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A token in its text: all words of the text, which of them the token is in, and the token itself."""
+    """A token where a feature fired: the book, the word that the token is in, and the words before and after it."""
 
     book: str
     token: str
@@ -47,7 +52,10 @@ class Context:
 
 
 def describe(contexts: Sequence[Context], frequency: Mapping[str, Mapping[str, float]]) -> str:
-    """Label a feature by its strongest contexts; `frequency[book][word]` is the share of contexts with the word."""
+    """Label a feature by its strongest contexts.
+
+    `frequency[book][word]` is the share of all contexts of a book that have the word in reach.
+    """
     (token, n), *_ = Counter(context.token for context in contexts).most_common(1)
     if n < MOSTLY * len(contexts):
         label = _of_many(contexts) + _near(contexts, frequency)
@@ -66,7 +74,7 @@ def _of_many(contexts: Sequence[Context]) -> str:
 
 
 def _of_one(token: str, contexts: list[Context]) -> str:
-    """Say which words a token is a part of, if it is."""
+    """Spell a token with the words that it is a part of; return nothing if it mostly is a whole word."""
     words = Counter(context.word for context in contexts if context.word != token)
     if sum(words.values()) < MOSTLY * len(contexts):
         return ""
@@ -79,7 +87,7 @@ def _of_one(token: str, contexts: list[Context]) -> str:
 
 
 def _beside(token: str, contexts: list[Context]) -> str:
-    """Say which word mostly stands before it, and which after it."""
+    """Name the word that mostly stands before the token, and the word that mostly stands after it."""
     said = ""
     for where, neighbours in (
         ("after", [word for context in contexts for word in context.before[-1:]]),
@@ -92,7 +100,7 @@ def _beside(token: str, contexts: list[Context]) -> str:
 
 
 def _near(contexts: Sequence[Context], frequency: Mapping[str, Mapping[str, float]]) -> str:
-    """Say which words are near more often than they are elsewhere in the same books."""
+    """Name the words that are near the token much more often than elsewhere in the same books."""
     books = Counter(context.book for context in contexts)
     lift: dict[str, float] = {}
     for word, n in Counter(word for context in contexts for word in context.around if word.isalpha()).items():
@@ -111,7 +119,7 @@ def _quoted(words: Iterable[str]) -> str:
 def words_of(tokens: Sequence[str]) -> tuple[list[str], list[int]]:
     """Join tokens to the words that they spell; return the words, and for each token which word it is in.
 
-    A token goes on with a word if no space is before it, and letters or digits are on both sides.
+    A token continues the word before it if both meet in letters or digits, without a space between them.
     """
     words: list[str] = []
     at: list[int] = []
@@ -127,7 +135,7 @@ def words_of(tokens: Sequence[str]) -> tuple[list[str], list[int]]:
 
 
 def context_of(book: str, tokens: Sequence[str], words: Sequence[str], at: Sequence[int], position: int) -> Context:
-    """Return the context of the token at `position`; `words` and `at` are those of `words_of`."""
+    """Return the context of the token at `position`; `words` and `at` are what `words_of` returned for the tokens."""
     here = at[position]
     return Context(
         book,

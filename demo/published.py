@@ -1,4 +1,4 @@
-"""What the demo's SAE is called, and the files that a hub and Neuronpedia would have of it.
+"""The names of the demo's SAE, and the files that a model hub and Neuronpedia would have of it.
 
 files/hub/layer_3/width_2k/    cfg.json, sae_weights.safetensors: a repository, as SAELens saves an SAE
 files/features.jsonl.gz        a line a feature, with the names that Neuronpedia gives its columns
@@ -20,12 +20,12 @@ D_SAE = 2048
 FILES = Path(__file__).resolve().parent / "files"
 HUB, FEATURES = FILES / "hub", FILES / "features.jsonl.gz"
 EXPLAINER = "top-tokens"
-"""Who made the labels: a rule (`naming`), no language model."""
+"""The method that made the labels: the rule in `naming`. No language model took part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What Neuronpedia would know of a feature. `label` is None where it fires too seldom to say."""
+    """What Neuronpedia would publish of a feature. A feature that fires too seldom has no label."""
 
     label: str | None
     positive: list[str]

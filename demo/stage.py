@@ -1,4 +1,4 @@
-"""How the demo tells its story: titles, the commands as a user would type them, stand-ins, and what has to be true."""
+"""The demo's stage: it prints titles and commands, runs them, starts stand-ins, and checks promises."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def shown(command: str, arguments: list[str]) -> list[str]:
 
 
 def run(what: str, command: str, arguments: list[str], **options: Any) -> None:
-    """Show and run a command that has to succeed; `what` says which if it does not."""
+    """Print and run a command that has to succeed; `what` names it in the message of a failure."""
     expect(what, subprocess.run(shown(command, arguments), **options).returncode == 0)
 
 
@@ -37,7 +37,7 @@ def output(command: str, arguments: list[str]) -> str:
 
 
 def expect(what: str, true: bool) -> None:
-    """End the demo with a line that says what went wrong, unless it went right."""
+    """End the demo with a line that names the broken promise `what`, unless `true`."""
     if not true:
         sys.stdout.flush()
         sys.exit(f"demo: failed: {what}")
@@ -52,7 +52,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 @contextmanager
 def standin(module: str, arguments: list[str], ready_file: Path) -> Iterator[dict[str, Any]]:
-    """Run a stand-in in a process of its own for the block; yield what it says when it is ready."""
+    """Run a stand-in in a process of its own for the block; yield the content of its ready file."""
     command = [sys.executable, "-m", module, *arguments, "--ready-file", str(ready_file)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:

@@ -1,4 +1,4 @@
-"""What the features of the demo's SAE fire on, found in the texts that it was trained on.
+"""Find out what the features of the demo's SAE fire on, in the texts that the SAE was trained on.
 
 Shapes: T tokens, D d_in, F d_sae, K contexts a feature.
 """
@@ -19,19 +19,22 @@ from demo.naming import Context, context_of, describe, words_of
 from demo.published import Published
 
 K = 100
+"""So many of the strongest activations of each feature are kept."""
 N_CONTEXTS = 30
-"""Of these a label is made, no more than MOST_PER_TEXT from one text."""
+"""A label is made of at most so many contexts."""
 MOST_PER_TEXT = 2
+"""At most so many contexts of a label are from the same text."""
 LEAST_CONTEXTS = 5
+"""A feature with fewer contexts gets no label."""
 N_CLOSE = 10
 BATCH_TOKENS = 4096
 EVERY = 50
-"""Every so many tokens are enough to say how frequent words are."""
+"""The frequency of words is counted in the context of every 50th token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Studied:
-    """A text as the SAE was shown it: where it is from, its tokens, and which row is its first."""
+    """A text as the SAE was shown it: the book that it is from, its tokens, and the row of its first token."""
 
     book: str
     tokens: list[str]
@@ -39,7 +42,7 @@ class Studied:
 
 
 def study(module: SAE, x: torch.Tensor, texts: Sequence[Studied]) -> Iterator[Published]:
-    """Yield what there is to know of each feature. `x` [T, D] are the rows of the texts."""
+    """Yield what Neuronpedia would publish of each feature. `x` [T, D] are the rows of the texts."""
     values, rows, density = _strongest(module, x)
     words = [words_of(text.tokens) for text in texts]
     starts = torch.tensor([text.first_row for text in texts])
@@ -60,7 +63,7 @@ def study(module: SAE, x: torch.Tensor, texts: Sequence[Studied]) -> Iterator[Pu
 
 
 def _frequency(contexts: Iterable[Context]) -> dict[str, dict[str, float]]:
-    """Count by book in which share of the contexts each word is."""
+    """Return, for each book, the share of its contexts that have each word in reach."""
     n_contexts: Counter[str] = Counter()
     near: dict[str, Counter[str]] = {}
     for context in contexts:
@@ -93,9 +96,9 @@ def _strongest(module: SAE, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 
 
 def _close_words(module: SAE) -> list[tuple[list[str], list[str]]]:
-    """Return for each feature the words whose embeddings lie closest to its direction, and farthest from it.
+    """Return, for each feature, the words whose embeddings lie closest to its direction and farthest from it.
 
-    This transformer predicts no next token; its embeddings stand for what a language model's unembedding would say.
+    This transformer predicts no next token. Its embeddings take the place of a language model's unembedding.
     """
     folder = model_folder()
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

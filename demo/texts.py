@@ -1,11 +1,11 @@
-"""The demo's texts: three books that packages carry, as requests and what the book says to them.
+"""The demo's texts: prompts, and what one of three books, which packages carry, answers to each prompt.
 
     scripture   "Ruth 1"                 the chapter, in the King James version
     factbook    "Kenya: Environment"     what the CIA's World Factbook says in prose
     manual      'help("lambda")'         what Python's own manual says
 
-The first two are in the public domain, the manual has Python's licence. Some prompts of each book are shown in the
-demo; its SAE was trained on others, and its labels were made from others.
+The first two books are in the public domain; the manual has Python's licence. The demo shows some prompts of each book.
+The SAE was trained on the other prompts, and its labels were made from the other prompts.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from pydoc_data import topics
 from typing import Any
 
 LEAST_CHARACTERS = 60
-"""Fields of the factbook that are shorter are figures, not prose."""
+"""Shorter fields of the factbook are left out: they are figures, not prose."""
 LEAST_SHOWN_CHARACTERS = 300
 MOST_CHARACTERS = 1600
 """About 400 tokens: what the transformer reads in one go, with room to spare."""
 BOOKS = ("scripture", "factbook", "manual")
 N_HELD_OUT = {"scripture": 36, "factbook": 36, "manual": 24}
-"""Prompts that were not studied. What is long enough is shown."""
+"""So many prompts of each book were not studied. Those with a long enough response are shown."""
 N_STUDIED = {"scripture": 650, "factbook": 750, "manual": 250}
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A prompt and its response. `book` is where it is from."""
+    """A prompt and the response of a book."""
 
     book: str
     prompt: str
@@ -43,19 +43,19 @@ class Text:
 
 
 def shown_texts() -> list[Text]:
-    """Return the texts to look at, the beginnings of some prompts' responses, book by book."""
+    """Return the texts that the demo shows, book by book: the beginnings of the responses to some prompts."""
     return [text for book in BOOKS for text in _parts(book)[0]]
 
 
 def studied_texts() -> list[Text]:
-    """Return, mixed, the texts that the SAE was trained on; none has the prompt of a text that is shown."""
+    """Return, mixed, the texts that the SAE was trained on. None of them has the prompt of a shown text."""
     texts = [text for book in BOOKS for text in _parts(book)[1]]
     random.Random(0).shuffle(texts)
     return texts
 
 
 def _parts(book: str) -> tuple[list[Text], list[Text]]:
-    """Return what is shown of a book and what is studied."""
+    """Return the texts of a book that are shown, and those that are studied."""
     by_prompt: dict[str, list[Text]] = {}
     for text in {"scripture": scripture, "factbook": factbook, "manual": manual}[book]():
         by_prompt.setdefault(text.prompt, []).append(text)
@@ -126,5 +126,5 @@ def _plain(markup: str) -> str:
 
 
 def file_of(package: str, path: str) -> Path:
-    """Return what an installed package carries; it is not imported, as that may take seconds."""
+    """Return a file of an installed package, without importing the package, which may take seconds."""
     return Path(str(distribution(package).locate_file(path)))
