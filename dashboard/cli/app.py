@@ -33,7 +33,8 @@ def dashboard(
     sae_release: Annotated[str | None, typer.Option(metavar="R", help="Whose labels, if there are several.")] = None,
     sae_id: Annotated[str | None, typer.Option(metavar="ID", help="SAELens id within the release.")] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="tokenizer.json, for shards with token ids and no texts.")
+        str | None,
+        typer.Option(metavar="FILE", help="For token ids without texts: tokenizer.json, its folder, or OWNER/NAME."),
     ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Another than this needs a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 takes any that is free.")] = 8765,

@@ -13,7 +13,8 @@ from dashboard.errors import DashboardError
 from dashboard.export import export
 from dashboard.model.data import Data, Settings
 from dashboard.model.figures import figures_of
-from dashboard.model.tokens import Vocabulary, open_vocabulary
+from dashboard.model.tokenizer import open_vocabulary
+from dashboard.model.tokens import Vocabulary
 from dashboard.page import WebFiles
 from dashboard.server.serve import serve
 from dashboard.views.parameters import Parameters
@@ -31,7 +32,7 @@ def run(
     queue: Path | None,
     sae_release: str | None,
     sae_id: str | None,
-    tokenizer: Path | None,
+    tokenizer: str | None,
     host: str,
     port: int,
     open_browser: bool,

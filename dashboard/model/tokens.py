@@ -11,13 +11,9 @@ Bytes that are no UTF-8 by themselves, as a part of an emoji is, stay <0xF0>.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from dashboard.errors import DashboardError
 
 if TYPE_CHECKING:
     from encoder.shard import Tokens
@@ -42,30 +38,6 @@ class Vocabulary:
     def _text(self, number: int) -> str:
         piece = self._spell(number) if self._spell else None
         return f"#{number}" if piece is None else piece
-
-
-def open_vocabulary(path: Path) -> Vocabulary:
-    """Open a tokenizer.json. Raises: DashboardError if it is none, or the library for it is not installed."""
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as exc:
-        raise DashboardError("--tokenizer needs the library tokenizers: pip install 'saefetch[dashboard]'") from exc
-    try:
-        text = path.read_text(encoding="utf-8")
-        tokenizer: Any = Tokenizer.from_str(text)
-        spelling = spelling_of(json.loads(text))
-    except OSError as exc:
-        raise DashboardError(f"--tokenizer {path}: {exc.strerror}") from exc
-    except Exception as exc:  # the library raises plain Exception
-        reason = " ".join(str(exc).split())[:200]
-        raise DashboardError(f"--tokenizer {path}: not a tokenizer.json ({reason})") from exc
-    special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-
-    def spell(number: int) -> str | None:
-        piece: str | None = tokenizer.id_to_token(number) if 0 <= number < 1 << 32 else None
-        return piece if piece is None or number in special else spelling(piece)
-
-    return Vocabulary(spell)
 
 
 def spelling_of(document: Any) -> Callable[[str], str]:
