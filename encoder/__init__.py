@@ -1,31 +1,38 @@
-"""Activation shards from a directory queue to sparse CSR features: exactly the float64-true active set.
+"""Activations to sparse SAE features, exactly the float64-true active set: from Python, files or a queue.
 
-from encoder import open_features
+import encoder
 
-features = open_features("features/")
-features[0:10]
+sae = encoder.load_sae(sae_path="params.npz")
+encoder.encode(activations, sae)                        # an array [..., d_in] -> scipy CSR [rows, d_sae]
+encoder.encode_files("activations/", "features", sae)   # what `sae-encode run` does
+encoder.open_features("features")[0:10]
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from encoder.errors import EncoderError
+    from encoder.errors import EncodeError, EncoderError, InputError, ShardError
     from encoder.file.folder import Features, open_features
     from encoder.index import FeatureIndex, index_state, open_index
     from encoder.labelled import Active, LabelledFeatures
     from encoder.sae.load import load_sae
     from encoder.sae.rules import Rule, register_rule
     from encoder.sae.sae import LoadedSae
+    from encoder.work.memory import encode
 
 __all__ = [
     "Active",
+    "EncodeError",
     "EncoderError",
     "FeatureIndex",
     "Features",
+    "InputError",
     "LabelledFeatures",
     "LoadedSae",
     "Rule",
+    "ShardError",
+    "encode",
     "index_state",
     "load_sae",
     "open_features",
@@ -35,12 +42,16 @@ __all__ = [
 
 _HOMES = {
     "Active": "encoder.labelled",
+    "EncodeError": "encoder.errors",
     "EncoderError": "encoder.errors",
     "FeatureIndex": "encoder.index",
     "Features": "encoder.file.folder",
+    "InputError": "encoder.errors",
     "LabelledFeatures": "encoder.labelled",
     "LoadedSae": "encoder.sae.sae",
     "Rule": "encoder.sae.rules",
+    "ShardError": "encoder.errors",
+    "encode": "encoder.work.memory",
     "index_state": "encoder.index",
     "load_sae": "encoder.sae.load",
     "open_features": "encoder.file.folder",

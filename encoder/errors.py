@@ -6,10 +6,13 @@ SaefetchError
     |-- ShardError          one shard is no good: truncated, hostile, wrong width, NaN     -> fail this shard, go on
     |   `-- AmbiguousError  the file holds several tensors; the message names them for --select
     |-- FencedError         the lease ran out and another worker has the job               -> drop the work, go on
-    `-- MismatchError       labels, features or settings of different SAEs                 -> stop
+    |-- MismatchError       labels, features or settings of different SAEs                 -> stop
+    `-- EncodeError         some shards failed; all others are done                        -> look at `outcome`
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from saefetch.errors import SaefetchError
 
@@ -36,3 +39,11 @@ class FencedError(EncoderError):
 
 class MismatchError(EncoderError):
     exit_status = 2
+
+
+class EncodeError(EncoderError):
+    """Some shards were not encoded; all others were. `outcome` is what `sae-encode run --json` prints."""
+
+    def __init__(self, message: str, outcome: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.outcome = outcome

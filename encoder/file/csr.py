@@ -126,6 +126,14 @@ def check(matrix: CsrLike, name: str = "CSR") -> None:
             raise fail(start + int(good.argmin()), "a stored zero, NaN or infinity")
 
 
+def fitted(values: Float, dtype: np.dtype[Any], name: str) -> Float:
+    """Round finite values to `dtype`. Raises: ShardError if one is too large for it."""
+    data = _rounded(values, dtype)
+    if not np.isfinite(data).all():
+        raise ShardError(f"{name}: a value of {np.abs(values).max():g} does not fit {dtype}; use --values float32")
+    return data
+
+
 def _rounded(values: Float, dtype: Any) -> Float:
     """Round to `dtype`; what would become 0 becomes the smallest number instead: rounding switches no feature off."""
     with np.errstate(over="ignore", under="ignore"):
@@ -174,12 +182,7 @@ class CsrWriter:
         if batch.shape[1] != self._d_sae:
             raise ShardError(f"{self.path.name}: a batch of width {batch.shape[1]}, expected {self._d_sae}")
         check(batch, self.path.name)
-        data = _rounded(batch.data, self._dtype)
-        if not np.isfinite(data).all():
-            raise ShardError(
-                f"{self.path.name}: a value of {np.abs(batch.data).max():g} does not fit {self._dtype}; "
-                "use --values float32"
-            )
+        data = fitted(batch.data, self._dtype, self.path.name)
         self._indptr.write(np.ascontiguousarray(batch.indptr[1:] + self.nnz, "<i8").data)
         self._indices.write(np.ascontiguousarray(batch.indices, "<i4").data)
         self._data.write(np.ascontiguousarray(data).data)

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 REBUILDING = ("standard", "jumprelu", "gated", "topk", "abstopk")
 
 
+class Warm(dict[Any, Any]):
+    """What was made for an SAE and is used again. Copies of the SAE, also in other processes, begin without it."""
+
+    def __reduce__(self) -> tuple[type[Warm], tuple[()]]:
+        return Warm, ()
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class LoadedSae:
     """An SAELens module with float32 weights, and what is known of it.
@@ -29,6 +36,7 @@ class LoadedSae:
     `rule` is None for an architecture without an exact rule; `module.encode` is used then. `identity` goes into every
     output: sae_release, sae_id, sae_path, neuronpedia_id, weights_sha256. `expected_l0` is the number of active
     features a token that the SAE was trained for, where known. `notes` are sentences for the user.
+    `warm` keeps the kernels that were made for this SAE.
     """
 
     module: SAE[Any]
@@ -36,6 +44,7 @@ class LoadedSae:
     identity: dict[str, str | None]
     expected_l0: float | None = None
     notes: tuple[str, ...] = field(default=())
+    warm: Warm = field(default_factory=Warm, init=False, repr=False, compare=False)
 
     def __repr__(self) -> str:
         release, sae_id, path = (self.identity.get(key) for key in ("sae_release", "sae_id", "sae_path"))

@@ -28,15 +28,10 @@ from encoder.kernels import Kernel
 from encoder.sae.quality import Quality, Sample
 from encoder.sae.sae import LoadedSae
 from encoder.shard import Shard, Tokens
+from encoder.work.sound import unsound_rows
 from saefetch.files.digest import Stopped, sha256_of
 
 STAGES = ("read", "copy", "kernel", "write")
-EXPONENT = {
-    torch.bfloat16: (torch.int16, 0x7F80),
-    torch.float16: (torch.int16, 0x7C00),
-    torch.float32: (torch.int32, 0x7F800000),
-}
-"""The bits of a float's exponent, and the integer to look at them as."""
 
 
 @dataclass(slots=True)
@@ -161,10 +156,8 @@ def _identity_of_shard(path: Path, before: os.stat_result, sha256: str) -> dict[
 
 def _read(shard: Shard, start: int, stop: int) -> torch.Tensor:
     x = shard.read(start, stop)
-    bits, exponent = EXPONENT[x.dtype]  # all ones in NaN and infinity; twenty times faster than torch.isfinite
-    unsound = x.view(bits).bitwise_and(exponent).amax(dim=1) == exponent
-    if unsound.any():
-        bad = start + unsound.nonzero().flatten()
+    bad = start + unsound_rows(x)
+    if len(bad):
         raise ShardError(
             f"{shard.path}: row {int(bad[0]):,} holds NaN or infinity ({len(bad):,} of the rows {start:,} to"
             f" {stop - 1:,} do); nothing of this shard is written"
