@@ -64,6 +64,13 @@ class Rows:
     ignored: int = 0
     lost: int = 0
 
+    def add(self, more: Rows) -> None:
+        self.features += more.features
+        self.explanations += more.explanations
+        self.repaired += more.repaired
+        self.ignored += more.ignored
+        self.lost += more.lost
+
 
 class Decoder(Generic[T]):
     """Decodes one document, or lines of them, into `kind`."""

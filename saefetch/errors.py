@@ -2,6 +2,7 @@
 
     SaefetchError                  exit 1: a plain message for a person, never a traceback
     |-- UsageError                 exit 2: a flag, a config key, an SAE that nobody knows
+    |-- DownloadError                exit 1: `saefetch.download` ended with features that failed; what came is safe
     |-- StoreError                 exit 1: the folder or labels.sqlite is full, read-only, foreign, corrupt
     |-- LockedError                exit 4: another process is downloading this SAE
     |-- RefusedError               exit 3: the server will not: 401, 403, unknown SAE        -> stop everything
@@ -22,15 +23,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SaefetchError(Exception):
-    """Base of all errors that saefetch raises on purpose; `str()` of it is written for the user."""
+    """Base of all errors that saefetch raises on purpose; `str()` of it is written for the user.
+
+    `outcome` is the object that the command prints with --json.
+    """
 
     exit_status = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.outcome: dict[str, Any] = {"error": message, "exit_status": self.exit_status}
 
 
 class UsageError(SaefetchError):
     exit_status = 2
+
+
+class DownloadError(SaefetchError):
+    """Some features failed, or all of them. What was fetched is in the store; the same call goes on from there."""
 
 
 class StoreError(SaefetchError):

@@ -1,7 +1,6 @@
 """One object of the bulk export: compressed blocks in, rows for the store out.
 
-Nothing here waits or knows of the network. It runs in the parser process, or in a thread where there is none (see
-`saefetch.sources.unpack`), so it imports next to nothing.
+Nothing here waits or knows of the network: `saefetch.sources.export` runs it in a thread.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ _EXPLANATIONS = Decoder(ExplanationJson)
 
 
 class Spec(NamedTuple):
-    """What an object is said to hold: `folder` is features or explanations, `n_features` bounds the indices taken."""
+    """What an object is said to hold: `folder` is features or explanations, `d_sae` bounds the indices taken."""
 
     what: str
     folder: str
     source_id: str
-    n_features: int
+    d_sae: int
 
 
 class ObjectReader:
@@ -91,4 +90,4 @@ class ObjectReader:
         if row.layer is not None and row.layer != self._spec.source_id:
             return None
         index = canonical_index(row.index)
-        return index if index is not None and index < self._spec.n_features else None
+        return index if index is not None and index < self._spec.d_sae else None

@@ -24,7 +24,7 @@ from saefetch.explanations import Preference
 from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID
 
 if TYPE_CHECKING:
-    from saefetch.net.transport import Limits
+    from saefetch.net.request import Limits
 
 DEFAULT_CONFIG = Path("config/saefetch.toml")
 DAY_S = 86_400.0
@@ -77,7 +77,7 @@ class Settings(BaseSettings):
 
     @property
     def limits(self) -> Limits:
-        from saefetch.net.transport import Limits  # with all of aiohttp, which commands that only read can do without
+        from saefetch.net.request import Limits  # with all of aiohttp, which commands that only read can do without
 
         return Limits(
             requests_per_second=self.requests_per_second,

@@ -96,7 +96,6 @@ def root(
 
 @app.command(short_help="Get an SAE's labels; run it again to resume.", epilog=DOWNLOAD_EXAMPLES)
 def download(
-    context: typer.Context,
     sae_release: Release = None,
     sae_id: Annotated[
         str | None, typer.Option(metavar="ID", help="SAELens id; a pattern in quotes for many SAEs.")
@@ -151,7 +150,7 @@ def download(
     }
     from saefetch.cli.download import run
 
-    run(flags, features=features, refresh=refresh, config=config, as_json=json, quiet=quiet, child=context.obj)
+    run(flags, features=features, refresh=refresh, config=config, as_json=json, quiet=quiet)
 
 
 @app.command(short_help="What is here, and what resuming would do.", epilog=STATUS_EXAMPLES)

@@ -1,8 +1,7 @@
-"""`saefetch download`: run the jobs, obey signals, say how it went."""
+"""`saefetch download`: take the order, work it off, obey signals, say how it went."""
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import gc
 import os
@@ -11,20 +10,13 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
-from saefetch.cli.options import parse_scope, targets_of
-from saefetch.download.figures import plan_of
-from saefetch.download.outcome import Outcome, Summary
-from saefetch.download.run import run_jobs
-from saefetch.errors import UsageError
-from saefetch.names.identity import Target
-from saefetch.settings import load_settings
-from saefetch.sources.parser import Child
+from saefetch.downloading.api import Running, take_order
+from saefetch.downloading.outcome import Outcome, Summary
 from saefetch.terminal.output import complain, print_json, remark, same_command
-from saefetch.terminal.progress import make_display
 
-API_KEY = "NEURONPEDIA_API_KEY"
 # malloc.h of glibc, https://man7.org/linux/man-pages/man3/mallopt.3.html
 M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -8, -3, -1
 KEPT_BYTES = 1 << 20
@@ -34,63 +26,38 @@ OFFLINE = "Nothing was lost; the same command tries again. Without internet, `ma
 
 
 def run(
-    flags: dict[str, Any],
-    *,
-    features: str | None,
-    refresh: bool,
-    config: Path | None,
-    as_json: bool,
-    quiet: bool,
-    child: Child | None,
+    flags: dict[str, Any], *, features: str | None, refresh: bool, config: Path | None, as_json: bool, quiet: bool
 ) -> NoReturn:
-    """Download and exit with the status that DESIGN's contract names. `child` parses what the export sends."""
+    """Download and exit with the status that DESIGN's contract names."""
     _tune_memory()
-    settings = load_settings(flags, config)
-    if child is not None and settings.source not in ("export", "auto"):
-        child.end()
-        child = None
-    targets, many = targets_of(settings, flags)
-    scope = parse_scope(features, targets)
-    key = _api_key()
+    order = take_order(flags, features=features, refresh=refresh, config=config)
     caught: list[signal.Signals] = []
 
-    async def work() -> list[Outcome]:
-        this = asyncio.current_task()
-        assert this is not None
-        display = make_display(not quiet, plan_of(targets, scope))
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        caught.append(signal.Signals(number))
+        if len(caught) == 1:
+            running.interrupt()
+        elif len(caught) == 2:
+            running.say("Stopping: what is in flight is being saved. Once more to leave at once; that is safe too.")
+        else:
+            running.close_display()
+            os._exit(128 + number)
 
-        def interrupt(number: signal.Signals) -> None:
-            caught.append(number)
-            if len(caught) == 1:
-                this.cancel()
-            elif len(caught) == 2:
-                display.say("Stopping: what is in flight is being saved. Once more to leave at once; that is safe too.")
-            else:
-                display.close()
-                os._exit(128 + number)
-
+    with Running(order, progress=not quiet) as running:
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
-        try:
-            return await run_jobs(targets, settings, display, api_key=key, scope=scope, refresh=refresh, child=child)
-        except asyncio.CancelledError:  # before the first job began
-            return [_not_begun(target, settings.source) for target in targets]
-
-    with asyncio.Runner() as runner:
-        outcomes = runner.run(work())
-        status = min((outcome.exit_status for outcome in outcomes), key=_WORST.index)
+            signal.signal(number, interrupt)
+        outcomes = running.outcomes()
+    status = min((outcome.exit_status for outcome in outcomes), key=_WORST.index)
+    if caught:
+        status = 128 + caught[0]
+    with suppress(BrokenPipeError):  # nobody wants to know
+        _report(outcomes, many=order.many, as_json=as_json, quiet=quiet)
         if caught:
-            status = 128 + caught[0]
-        try:
-            _report(outcomes, many=many, as_json=as_json, quiet=quiet)
-            if caught:
-                remark(f"Interrupted; what was fetched is safe. To resume: {same_command()}")
-            sys.stdout.flush()
-        except BrokenPipeError:  # nobody wants to know
-            pass
-        # Python would wait for threads first, one of which may be stuck in a name lookup for a long time. All files are
-        # closed and all that there is to say is said.
-        os._exit(status)
+            remark(f"Interrupted; what was fetched is safe. To resume: {same_command()}")
+        sys.stdout.flush()
+    # Python would wait for threads first, one of which may be stuck in a name lookup for a long time. All files are
+    # closed and all that there is to say is said.
+    os._exit(status)
 
 
 def _report(outcomes: list[Outcome], *, many: bool, as_json: bool, quiet: bool) -> None:
@@ -138,12 +105,6 @@ def _work(summaries: list[Summary]) -> str:
     return f"{n_requests:,} requests, {n_bytes / 1e6:,.1f} MB"
 
 
-def _not_begun(target: Target, source: str) -> Outcome:
-    summary = Summary(target.neuronpedia_id, source, total_features=target.n_features or 0)
-    summary.failed = summary.total_features
-    return Outcome(target, summary, interrupted=True)
-
-
 def _tune_memory() -> None:
     """Keep the memory of buffers that come and go, share it between threads, and spare the collector what stays."""
     gc.freeze()  # nothing of what was imported will ever be garbage
@@ -153,10 +114,3 @@ def _tune_memory() -> None:
             libc.mallopt(M_ARENA_MAX, 1)  # else each thread of each SAE has its own, with what its last SAE left
             libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)  # else each buffer of 128 KiB gets new pages: a tenth of the CPU
             libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-
-
-def _api_key() -> str | None:
-    key = os.environ.get(API_KEY, "").strip()
-    if not key.isascii() or not key.isprintable():
-        raise UsageError(f"{API_KEY}: holds characters that no key has; copy it again, or unset it")
-    return key or None

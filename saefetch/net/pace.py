@@ -1,29 +1,16 @@
-"""How fast we may ask: the token bucket's settings, the shared pause after a 429, the brake before the quota's end.
-
-One `Host` per origin. Every request passes `Host.admit` first:
-
-            +--------- 429 -----------+
-            v                         |
-    open --trip--> closed --time--> probing --an answer that tells--> open
-                     ^                |
-                     +-- any other ---+
-
-While it is closed nobody is admitted. When the time is up exactly one request is let through, the probe; the others
-wait for what it meets. A 429 for the probe closes the host again, for twice as long. A 5xx, a timeout or a cut body
-tells nothing of the limit: then the next one is the probe.
-"""
+"""How fast one origin may be asked: a token bucket, the pause after a 429, the brake before the quota's end."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from urllib.request import getproxies, proxy_bypass
 
 from aiolimiter import AsyncLimiter
+from yarl import URL
 
-from saefetch.errors import RateLimitedError
-
-Sleep = Callable[[float], Awaitable[None]]
-Now = Callable[[], float]
+from saefetch.net.brake import Brake
+from saefetch.net.clock import Now, Sleep
+from saefetch.net.pause import Pause
+from saefetch.net.request import Limits
 
 
 def token_bucket(requests_per_second: float) -> AsyncLimiter:
@@ -31,133 +18,6 @@ def token_bucket(requests_per_second: float) -> AsyncLimiter:
     if requests_per_second < 1:
         return AsyncLimiter(1, 1 / requests_per_second)
     return AsyncLimiter(requests_per_second, 1)
-
-
-LEAST_PAUSE_S = 1.0
-"""Waited even when the server says `Retry-After: 0`, so that nobody spins."""
-
-
-class Pause:
-    """The pause that all workers share after a 429. Durations in seconds, on the clock `now`.
-
-    `first_s` is waited when the server does not say how long; it doubles up to `cap_s` each time the probe is refused.
-    A pause that would bring the sum since the first refusal over `max_total_s` is not begun: RateLimitedError instead.
-    """
-
-    def __init__(
-        self,
-        *,
-        now: Now,
-        sleep: Sleep,
-        max_total_s: float,
-        first_s: float = 60.0,
-        cap_s: float = 1800.0,
-        host: str = "the server",
-    ) -> None:
-        self._now, self._sleep, self._host = now, sleep, host
-        self._first_s, self._cap_s, self._max_total_s = first_s, cap_s, max_total_s
-        self._next_s = first_s
-        self._closed_since: float | None = None
-        self._until = 0.0
-        self._probing = False
-        self._changed = asyncio.Event()
-
-    @property
-    def remaining_s(self) -> float | None:
-        """How long nobody is admitted; None when open."""
-        return None if self._closed_since is None else max(0.0, self._until - self._now())
-
-    async def wait(self) -> bool:
-        """Return when the caller may send: True if it is the probe, which must then `lift`, `trip` or `unsettle`."""
-        while self._closed_since is not None:
-            delay = self._until - self._now()
-            if delay > 0:
-                await self._sleep(delay)
-            elif self._probing:
-                await self._changed.wait()
-            else:
-                self._probing = True
-                self._changed.clear()
-                return True
-        return False
-
-    def trip(self, retry_after_s: float | None, *, probe: bool) -> None:
-        """Close the host after a 429.
-
-        Raises: RateLimitedError with `retry` off when the wait would be longer than the user allows.
-        """
-        now = self._now()
-        if self._closed_since is not None and not probe:
-            if retry_after_s is not None:
-                self._until = max(self._until, now + self._allowed(retry_after_s, now))
-            return
-        pause_s = self._next_s if retry_after_s is None else max(retry_after_s, LEAST_PAUSE_S)
-        self._next_s = min(self._cap_s, self._next_s * 2)
-        if self._closed_since is None:
-            self._closed_since = now
-        try:
-            self._until = max(self._until, now + self._allowed(pause_s, now))  # a straggler may have been told more
-        finally:
-            self._release_probe()
-
-    def lift(self) -> None:
-        """Open the host: the server answered."""
-        self._closed_since = None
-        self._next_s = self._first_s
-        self._release_probe()
-
-    def unsettle(self) -> None:
-        """Let another request be the probe: this one met no answer that tells."""
-        self._release_probe()
-
-    def _release_probe(self) -> None:
-        self._probing = False
-        self._changed.set()
-
-    def _allowed(self, pause_s: float, now: float) -> float:
-        since = now if self._closed_since is None else self._closed_since
-        if now - since + pause_s > self._max_total_s:
-            error = RateLimitedError(
-                f"rate limited by {self._host}: to wait {pause_s:.0f} s, after {now - since:.0f} s already, is longer"
-                f" than --max-wait-s {self._max_total_s:.0f} allows"
-            )
-            error.retry = False
-            raise error
-        return pause_s
-
-
-class Brake:
-    """Slows down before the wall: `x-limit-remaining` near its end spreads the requests out.
-
-    A `0` on a success may only mean that the server's own counter was slow, so a zero counts only after a low number.
-    """
-
-    LOW = 1000
-    """From this many remaining requests on, we slow down in proportion."""
-    SLOWEST_S = 2.0
-
-    def __init__(self, *, now: Now, sleep: Sleep) -> None:
-        self._now, self._sleep = now, sleep
-        self.remaining: int | None = None
-        self._next_slot = 0.0
-
-    def note(self, remaining: int) -> None:
-        if remaining > 0 or (self.remaining is not None and self.remaining < self.LOW // 10):
-            self.remaining = remaining
-
-    @property
-    def gap_s(self) -> float:
-        """Seconds to keep between two requests: 0 with plenty left, 2 s at the wall."""
-        if self.remaining is None or self.remaining >= self.LOW:
-            return 0.0
-        return self.SLOWEST_S * (1 - self.remaining / self.LOW) ** 2
-
-    async def wait(self) -> None:
-        gap_s = self.gap_s
-        if not gap_s:
-            return
-        self._next_slot = max(self._next_slot + gap_s, self._now())
-        await self._sleep(self._next_slot - self._now())
 
 
 class Host:
@@ -181,3 +41,48 @@ class Host:
                 raise
             if probe or self.pause.remaining_s is None:
                 return probe
+
+
+class Hosts:
+    """The `Host` of each origin, made when it is first asked for. `limits` are the transport's."""
+
+    def __init__(self, limits: Limits, api_url: str, now: Now, sleep: Sleep) -> None:
+        self._limits, self._now, self._sleep = limits, now, sleep
+        self._api_origin = URL(api_url).origin()
+        self._shared = token_bucket(limits.requests_per_second) if limits.requests_per_second else None
+        self._hosts: dict[URL, Host] = {}
+
+    def of(self, url: URL) -> Host:
+        origin = url.origin()
+        if origin not in self._hosts:
+            pause = Pause(now=self._now, sleep=self._sleep, max_total_s=self._limits.max_wait_s, host=str(origin))
+            brake = Brake(now=self._now, sleep=self._sleep)
+            self._hosts[origin] = Host(self._limiter(origin), pause, brake, proxy_for(origin))
+        return self._hosts[origin]
+
+    def _limiter(self, origin: URL) -> AsyncLimiter:
+        if self._shared is not None:
+            return self._shared
+        limits = self._limits
+        is_api = origin == self._api_origin
+        return token_bucket(limits.api_requests_per_second if is_api else limits.export_requests_per_second)
+
+    @property
+    def paused_s(self) -> float | None:
+        """How long the longest pause still lasts; None when no origin has told us to wait."""
+        pauses = [host.pause.remaining_s for host in self._hosts.values()]
+        return max((pause for pause in pauses if pause is not None), default=None)
+
+    @property
+    def quota_left(self) -> int | None:
+        """The API's last `x-limit-remaining`."""
+        host = self._hosts.get(self._api_origin)
+        return host.brake.remaining if host else None
+
+
+def proxy_for(origin: URL) -> str | None:
+    """Return the proxy that the environment names for this origin (HTTPS_PROXY, NO_PROXY, ...), never for loopback."""
+    host = origin.host or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
+        return None
+    return getproxies().get(origin.scheme)

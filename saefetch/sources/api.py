@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from array import array
 from collections.abc import Awaitable, Callable, Sequence
 
 from saefetch.decode import FeatureJson, add_explanation, add_feature
 from saefetch.errors import RefusedError, RequestError
-from saefetch.names.identity import Target
+from saefetch.sources import Plan
+from saefetch.store.answers import Answers
 from saefetch.store.records import State
-from saefetch.store.store import Answers
+from saefetch.store.store import Store
 
 Chunk = Sequence[int]
 
 
-def chunks_of(states: array[int], scope: range, size: int) -> list[Chunk]:
-    """Cut the indices in `scope` that are neither got nor missing into chunks of at most `size`."""
-    todo = [index for index in scope if states[index] not in (State.GOT, State.MISSING)]
+def chunks_of(store: Store, plan: Plan, size: int) -> list[Chunk]:
+    """Cut the indices of the plan that are neither got nor missing into chunks of at most `size`."""
+    states = store.states(plan.d_sae, api_only=plan.api_only, epoch=plan.epoch)
+    todo = [index for index in plan.scope if states[index] not in (State.GOT, State.MISSING)]
     return [todo[start : start + size] for start in range(0, len(todo), size)]
 
 
@@ -63,8 +64,8 @@ class KnownSae:
     feature is called missing, `some_exist` looks at features spread over the whole SAE.
     """
 
-    def __init__(self, target: Target, *, known: bool, some_exist: Callable[[], Awaitable[bool]]) -> None:
-        self._target, self._known, self._some_exist = target, known, some_exist
+    def __init__(self, plan: Plan, *, some_exist: Callable[[], Awaitable[bool]]) -> None:
+        self._target, self._known, self._some_exist = plan.target, plan.known, some_exist
         self._asking = asyncio.Lock()
 
     def confirm(self) -> None:

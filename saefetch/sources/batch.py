@@ -7,52 +7,39 @@ again after a run of successes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from saefetch.decode import Decoder, FeatureJson, canonical_index
 from saefetch.errors import NotFoundError, RequestError, RequestRejectedError, ServerError
-from saefetch.names.identity import Target
 from saefetch.net.body import Whole
-from saefetch.net.transport import Request, Transport
+from saefetch.net.request import Request
+from saefetch.net.transport import Transport
+from saefetch.sources import Plan
 from saefetch.sources.api import Chunk, KnownSae, any_exists, chunks_of, spread, take_feature
 from saefetch.sources.breaker import Breaker
-from saefetch.store.store import Answers, Store
+from saefetch.store.answers import Answers
+from saefetch.store.store import Store
 
 GROW_AFTER = 10
 _BATCH = Decoder(list[FeatureJson])
 
 
 class BatchSource:
-    """Ask for the features of `scope` that the store lacks, at most `batch_size` a request."""
+    """Ask for the features of the plan that the store lacks, at most `batch_size` a request."""
 
-    def __init__(
-        self,
-        target: Target,
-        n_features: int,
-        scope: range,
-        *,
-        transport: Transport,
-        store: Store,
-        api_url: str,
-        batch_size: int,
-        known: bool,
-        api_only: bool,
-        epoch: int,
-    ) -> None:
-        self._target, self._n_features, self._scope = target, n_features, scope
+    def __init__(self, plan: Plan, *, transport: Transport, store: Store, api_url: str, batch_size: int) -> None:
+        self._plan, self._target = plan, plan.target
         self._transport, self._store = transport, store
         self._url = f"{api_url}/api/features"
         self._batch_size = self._size = batch_size
         self._successes = 0
-        self._api_only, self._epoch = api_only, epoch
         self._breaker = Breaker()
-        self._known = KnownSae(target, known=known, some_exist=self._some_exist)
+        self._known = KnownSae(plan, some_exist=self._some_exist)
 
     async def plan(self) -> list[Chunk]:
-        states = self._store.states(self._n_features, api_only=self._api_only, epoch=self._epoch)
-        return chunks_of(states, self._scope, self._batch_size)
+        return chunks_of(self._store, self._plan, self._batch_size)
 
-    async def fetch(self, chunk: Chunk, answers: Answers) -> None:
+    async def fetch(self, chunk: Chunk) -> AsyncIterator[Answers]:
         waiting = [list(chunk)]
         while waiting:
             indices = waiting.pop()
@@ -60,12 +47,12 @@ class BatchSource:
                 waiting += [indices[self._size :], indices[: self._size]]
                 continue
             try:
-                await self._ask(indices, answers)
+                answers = await self._ask(indices)
             except RequestError as exc:
                 if exc.stop or isinstance(exc, NotFoundError):
                     raise
                 if len(indices) == 1:
-                    answers.failed.append((indices[0], str(exc)))
+                    yield Answers(failed=[(indices[0], str(exc))])
                     self._breaker.failure(exc)
                 else:
                     middle = (len(indices) + 1) // 2
@@ -73,9 +60,11 @@ class BatchSource:
                     self._shrink(exc, middle)
             else:
                 self._breaker.success()
+                yield answers
 
-    async def _ask(self, indices: Sequence[int], answers: Answers) -> None:
+    async def _ask(self, indices: Sequence[int]) -> Answers:
         found, repaired = await self._transport.send(self._request(indices))
+        answers = Answers()
         answers.rows.repaired += repaired
         missing = set(indices)
         for feature in found:
@@ -91,9 +80,10 @@ class BatchSource:
             await self._known.check()
         answers.missing += sorted(missing)
         self._grow(len(indices))
+        return answers
 
     async def _some_exist(self) -> bool:
-        return await any_exists([spread(self._n_features, self._size)], self._exists)
+        return await any_exists([spread(self._plan.d_sae, self._size)], self._exists)
 
     async def _exists(self, indices: list[int]) -> bool:
         found, _ = await self._transport.send(self._request(indices))

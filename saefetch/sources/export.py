@@ -4,7 +4,7 @@
     v1/{model}/{source}/explanations/batch-{n}.jsonl.gz    description, typeName, explanationModelName, embedding, ...
 
 A chunk is an object. Only the listing says which there are: the two folders are cut differently, and rows are sorted as
-text. An object is unpacked and parsed as it arrives (see `unpack.py`), and what the parser skips is never held.
+text. An object is unpacked and parsed as it arrives, in a thread, and what the parser skips is never held.
 The bucket may change while we read: an object that is gone, or has another ETag than listed, marks the plan as stale,
 and the crawl asks for a new one.
 """
@@ -12,39 +12,38 @@ and the crawl asks for a new one.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
 from dataclasses import replace
+from typing import TypeVar
 
 from saefetch.decode import Rows
 from saefetch.errors import NotFoundError, RequestError
-from saefetch.names.identity import Target
-from saefetch.net.transport import Request, Transport
-from saefetch.objects import MAX_OBJECT, Spec
+from saefetch.net.request import Request
+from saefetch.net.transport import Transport
+from saefetch.objects import MAX_OBJECT, ObjectReader, Spec
+from saefetch.sources import Plan
 from saefetch.sources.breaker import Breaker
 from saefetch.sources.listing import list_batches
-from saefetch.sources.unpack import BLOCK_SIZE, Reader, Unpacker
-from saefetch.store.store import Answers, ExportObject, Store
+from saefetch.store.answers import Answers, ExportObject
+from saefetch.store.store import Store
 
 FOLDERS = ("features", "explanations")
+BLOCK_SIZE = 1 << 17
+"""Compressed bytes that are unpacked in one go."""
+N_THREADS = 2
+T = TypeVar("T")
 
 
 class ExportSource:
-    """Read an SAE's objects of the bulk export; `n_features` bounds the indices taken."""
+    """Read the plan's objects of the bulk export. `threads` is where they are unpacked and parsed."""
 
-    def __init__(
-        self,
-        target: Target,
-        n_features: int,
-        *,
-        transport: Transport,
-        store: Store,
-        unpacker: Unpacker,
-        export_url: str,
-    ) -> None:
-        self._n_features = n_features
-        self._transport, self._store, self._unpacker = transport, store, unpacker
+    def __init__(self, plan: Plan, *, transport: Transport, store: Store, threads: Executor, export_url: str) -> None:
+        self._d_sae = plan.d_sae
+        self._transport, self._store, self._threads = transport, store, threads
         self._url = export_url
-        self._source_id = target.source_id
-        self._prefix = f"v1/{target.neuronpedia_id}/"
+        self._source_id = plan.target.source_id
+        self._prefix = f"v1/{plan.target.neuronpedia_id}/"
         self.listed: list[ExportObject] = []
         self.stale = False
         self.failures: list[RequestError] = []
@@ -63,18 +62,15 @@ class ExportSource:
         new = [o for o in self.listed if not o.etag or known.get(o.key) != o.etag]
         return sorted(new, key=lambda o: (-o.size, o.key))
 
-    async def fetch(self, chunk: ExportObject, answers: Answers) -> None:
+    async def fetch(self, chunk: ExportObject) -> AsyncIterator[Answers]:
         folder = chunk.key[len(self._prefix) :].split("/")[0]
-        spec = Spec(f"GET {chunk.key}", folder, self._source_id, self._n_features)
+        spec = Spec(f"GET {chunk.key}", folder, self._source_id, self._d_sae)
         served_etag = ""
-        reader: Reader | None = None
 
         def sink(etag: str) -> _Blocks:
-            nonlocal served_etag, reader
-            if reader is not None:  # of an attempt that failed
-                reader.close()
-            served_etag, reader = etag, self._unpacker.open(spec)
-            return _Blocks(reader)
+            nonlocal served_etag
+            served_etag = etag
+            return _Blocks(ObjectReader(spec), self._threads)
 
         try:
             rows = await self._transport.send(Request(f"{self._url}/{chunk.key}", sink, max_bytes=MAX_OBJECT))
@@ -87,21 +83,17 @@ class ExportSource:
             self.failures.append(exc)
             self._breaker.failure(exc)
             return
-        finally:
-            if reader is not None:
-                reader.close()
         self._breaker.success()
         if served_etag and chunk.etag and served_etag != chunk.etag:
             self.stale = True
-        answers.rows = rows
-        answers.export_object = replace(chunk, etag=served_etag or chunk.etag)
+        yield Answers(rows, export_object=replace(chunk, etag=served_etag or chunk.etag))
 
 
 class _Blocks:
-    """Sink for one object: collects what arrives into blocks that are worth a reader's while."""
+    """Sink for one object: collects what arrives into blocks that are worth a change of threads."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, reader: ObjectReader, threads: Executor) -> None:
+        self._reader, self._threads = reader, threads
         self._arrived: list[bytes] = []
         self._n_bytes = 0
 
@@ -109,10 +101,14 @@ class _Blocks:
         self._arrived.append(data)
         self._n_bytes += len(data)
         if self._n_bytes >= BLOCK_SIZE:
-            await self._reader.feed(self._take())
+            await self._in_thread(self._reader.feed, self._take())
 
     async def finish(self) -> Rows:
-        return await self._reader.finish(self._take())
+        await self._in_thread(self._reader.feed, self._take())
+        return await self._in_thread(self._reader.finish)
+
+    async def _in_thread(self, work: Callable[..., T], *args: bytes) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
     def _take(self) -> bytes:
         block = b"".join(self._arrived)

@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 
 from saefetch.errors import BadAnswerError
 from saefetch.net.body import Whole
-from saefetch.net.transport import Request, Transport
-from saefetch.store.store import ExportObject
+from saefetch.net.request import Request
+from saefetch.net.transport import Transport
+from saefetch.store.answers import ExportObject
 
 _BATCH = re.compile(r"batch-\d+\.jsonl\.gz")
 

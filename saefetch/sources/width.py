@@ -9,7 +9,8 @@ from saefetch.decode import repair
 from saefetch.errors import NotFoundError, RefusedError, RequestError, UsageError
 from saefetch.names.identity import MAX_FEATURES, Target
 from saefetch.net.body import Whole
-from saefetch.net.transport import Request, Transport
+from saefetch.net.request import Request
+from saefetch.net.transport import Transport
 
 
 async def ask_width(transport: Transport, target: Target, *, api_url: str, export_url: str) -> int:

@@ -20,51 +20,20 @@ import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
-from itertools import chain, count, islice
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from saefetch.decode import ExplanationRow, FeatureRow, Rows
-from saefetch.store.records import API_ORIGIN, Merge, Record, State, make_record
+from saefetch.store import intake
+from saefetch.store.answers import Answers
+from saefetch.store.records import Merge, Record, State, make_record
 from saefetch.store.schema import check_identity, create, sqlite_errors
 
 FILE_NAME = "labels.sqlite"
 A_DAY_S = 86_400.0
 LIVE = "+origin IN (SELECT id FROM objects)"
 """Holds for the rows that are not dead. With the plus SQLite does not look up every feature under every origin."""
-GROUP = 64
-"""Rows inserted with one statement."""
-_INTO_FEATURES = (
-    "INSERT OR REPLACE INTO features (origin, epoch, idx, max_activation, frac_nonzero, positive, negative)"
-)
-_INTO_EXPLANATIONS = "INSERT OR IGNORE INTO explanations (origin, idx, type, model, text)"
-
-
-@dataclass(frozen=True, slots=True)
-class ExportObject:
-    """One object of the bulk export. `etag` is quoted, as S3 sends it; `size` is compressed bytes."""
-
-    key: str
-    etag: str
-    size: int
-
-
-@dataclass(slots=True)
-class Answers:
-    """What one chunk brought: rows, and the indices for which there are none and why."""
-
-    rows: Rows = field(default_factory=Rows)
-    missing: list[int] = field(default_factory=list)
-    failed: list[tuple[int, str]] = field(default_factory=list)
-    export_object: ExportObject | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.export_object or self.rows.features or self.missing or self.failed)
 
 
 class Store:
@@ -153,7 +122,7 @@ class Store:
 
     def set_meta(self, **values: Any) -> None:
         with self.transaction() as connection:
-            _set_meta(connection, values)
+            intake.set_meta(connection, values)
 
     @property
     def generation(self) -> int:
@@ -165,28 +134,15 @@ class Store:
     def commit(self, answers: Answers, downloaded_at: str) -> None:
         """Take in one chunk, all of it or nothing. `downloaded_at` is UTC, ISO 8601."""
         with self.transaction() as connection:
-            epoch, rows = int(self.meta("epoch", 0)), answers.rows
-            if answers.export_object is not None:
-                origin = _new_origin(connection, answers.export_object)
-                _forget(connection, "features", {row[0] for row in rows.features}, f"origin = {API_ORIGIN}")
-                _forget(connection, "explanations", {row[0] for row in rows.explanations}, f"origin = {API_ORIGIN}")
-            else:
-                origin = API_ORIGIN
-                gone = {row[0] for row in rows.features} | set(answers.missing)
-                for table in ("features", "explanations", "absent"):
-                    _forget(connection, table, gone)
-            _insert(connection, _INTO_FEATURES, (origin, epoch), rows.features)
-            _insert(connection, _INTO_EXPLANATIONS, (origin,), rows.explanations)
-            _mark_absent(connection, State.MISSING, epoch, ((index, "not on Neuronpedia") for index in answers.missing))
-            _mark_absent(connection, State.FAILED, epoch, answers.failed)
-            _changed(connection, downloaded_at)
+            intake.take_in(connection, answers, int(self.meta("epoch", 0)))
+            intake.changed(connection, downloaded_at)
 
     def mark_not_exported(self, indices: Iterable[int], downloaded_at: str) -> None:
         """Record that the export, read whole, does not have these."""
         with self.transaction() as connection:
             error = "not in the bulk export; only the API can tell whether it exists"
-            _mark_absent(connection, State.NOT_EXPORTED, 0, ((index, error) for index in indices))
-            _changed(connection, downloaded_at)
+            intake.mark_absent(connection, State.NOT_EXPORTED, 0, ((index, error) for index in indices))
+            intake.changed(connection, downloaded_at)
 
     def begin_refresh(self, now: float) -> None:
         """Begin to ask the API for everything again, or go on with one that was interrupted within the last day."""
@@ -204,7 +160,7 @@ class Store:
                 dead = f"DELETE FROM {table} WHERE NOT {LIVE}"
                 n_rows += connection.execute(dead).rowcount
             if gone or n_rows or self._half:  # features that the half export could not speak for are now settled
-                _changed(connection, None)
+                intake.changed(connection, None)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -293,58 +249,3 @@ class Store:
 
     def record(self, index: int) -> Record:
         return next(self.records(index, index + 1))
-
-
-def _new_origin(connection: sqlite3.Connection, export_object: ExportObject) -> int:
-    connection.execute("DELETE FROM objects WHERE key = ?", (export_object.key,))
-    # max(id)+1 could give a dead row's origin back to life, so ids come from a counter that only rises.
-    origin = connection.execute(
-        "SELECT coalesce((SELECT value FROM meta WHERE name = 'last_origin'), 0) + 1"
-    ).fetchone()[0]
-    _set_meta(connection, {"last_origin": origin})
-    connection.execute("INSERT INTO objects VALUES (?, ?, ?)", (origin, export_object.key, export_object.etag))
-    return int(origin)
-
-
-def _forget(connection: sqlite3.Connection, table: str, indices: Iterable[int], where: str = "true") -> None:
-    listed = orjson.dumps(sorted(indices)).decode()
-    connection.execute(f"DELETE FROM {table} WHERE idx IN (SELECT value FROM json_each(?)) AND {where}", (listed,))
-
-
-def _insert(
-    connection: sqlite3.Connection, into: str, shared: tuple[int, ...], rows: Sequence[FeatureRow | ExplanationRow]
-) -> None:
-    """Insert `rows`, each with the values that are `shared` by all before its own.
-
-    Each step of a statement gives up the interpreter and then waits for it behind the threads that unpack and parse. So
-    many rows go in with one statement; and in the table's order, which touches each page once.
-    """
-    in_order = sorted(rows, key=itemgetter(0))
-    for start in range(0, len(in_order), GROUP):
-        group = in_order[start : start + GROUP]
-        values = _values(len(shared), len(group[0]), len(group))
-        connection.execute(f"{into} VALUES {values}", (*shared, *chain.from_iterable(group)))
-
-
-@cache
-def _values(n_shared: int, n_own: int, n_rows: int) -> str:
-    """Return `(?1,?2,?3), (?1,?4,?5), ...`: `n_rows` rows, each with the `n_shared` first parameters before its own."""
-    shared = [f"?{number}" for number in range(1, n_shared + 1)]
-    own = (f"?{number}" for number in count(n_shared + 1))
-    return ",".join(f"({','.join([*shared, *islice(own, n_own)])})" for _ in range(n_rows))
-
-
-def _mark_absent(connection: sqlite3.Connection, state: State, epoch: int, reasons: Iterable[tuple[int, str]]) -> None:
-    connection.executemany(
-        "INSERT OR REPLACE INTO absent VALUES (?, ?, ?, ?)", ((index, state, epoch, error) for index, error in reasons)
-    )
-
-
-def _set_meta(connection: sqlite3.Connection, values: dict[str, Any]) -> None:
-    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
-
-
-def _changed(connection: sqlite3.Connection, downloaded_at: str | None) -> None:
-    connection.execute("INSERT INTO meta VALUES ('generation', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1")
-    if downloaded_at is not None:
-        _set_meta(connection, {"downloaded_at": downloaded_at})

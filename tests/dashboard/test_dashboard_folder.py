@@ -32,7 +32,8 @@ from encoder.index.build import build_index
 from encoder.shard import Tokens
 from saefetch.decode import Rows
 from saefetch.files.lock import lock_folder
-from saefetch.store.store import Answers, Store
+from saefetch.store.answers import Answers
+from saefetch.store.store import Store
 
 
 @contextmanager

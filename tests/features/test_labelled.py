@@ -13,7 +13,8 @@ from encoder.file.csr import Csr, CsrWriter
 from encoder.shard import Tokens
 from saefetch import Labels, open_labels
 from saefetch.decode import Rows
-from saefetch.store.store import Answers, Store
+from saefetch.store.answers import Answers
+from saefetch.store.store import Store
 
 RELEASE, SAE_ID, NEURONPEDIA_ID = "gemma-scope-2b-pt-res-canonical", "layer_16/width_16k/canonical", "gemma-2-2b/16-x"
 SAME = {"sae_release": RELEASE, "sae_id": SAE_ID, "neuronpedia_id": NEURONPEDIA_ID, "sae_path": None}

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from saefetch.download.outcome import Outcome
-from saefetch.download.run import run_jobs
+from saefetch.downloading.outcome import Outcome
+from saefetch.downloading.run import run_jobs
 from saefetch.inventory import check, folders, progress
 from saefetch.names.identity import Target
 from saefetch.settings import Settings

@@ -18,8 +18,8 @@ import orjson
 import pytest
 from command import SUMMARY_KEYS, end, saefetch, start, wait_until
 
-from saefetch.download.outcome import Outcome
-from saefetch.download.run import run_jobs
+from saefetch.downloading.outcome import Outcome
+from saefetch.downloading.run import run_jobs
 from saefetch.names.identity import Target, resolve
 from saefetch.settings import Settings
 from saefetch.terminal.progress import Display

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from virtual_time import now, run
 
 from saefetch.errors import RateLimitedError
-from saefetch.net.pace import LEAST_PAUSE_S, Brake, Host, Pause, token_bucket
+from saefetch.net.brake import Brake
+from saefetch.net.pace import Host, token_bucket
+from saefetch.net.pause import LEAST_PAUSE_S, Pause
 
 TINY_S = 1e-6
 

@@ -14,9 +14,9 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from saefetch.download.figures import PauseNews, begin_line, plan_of, until_time, words_of
+from saefetch.downloading.figures import PauseNews, begin_line, plan_of, until_time, words_of
 from saefetch.names.identity import Target
-from saefetch.net.transport import Counters
+from saefetch.net.request import Counters
 from saefetch.terminal.bars import Bars
 from saefetch.terminal.board import Board, Pace, Plan, duration
 from saefetch.terminal.progress import Calls, Display, Lines, make_display

@@ -19,7 +19,8 @@ import saefetch
 from saefetch.decode import Rows
 from saefetch.explanations import Preference
 from saefetch.publish import SaeInfo, publish
-from saefetch.store.store import Answers, ExportObject, Store
+from saefetch.store.answers import Answers, ExportObject
+from saefetch.store.store import Store
 from standin import Fault, Feature, Respond, Standin
 
 INFO_KEYS = ["release", "sae_id", "neuronpedia_id", "num_features", "downloaded_at"]

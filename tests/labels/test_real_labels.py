@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from harness import RELEASE, SHARED, read_back, settings_for
 
-from saefetch.download.run import run_jobs
+from saefetch.downloading.run import run_jobs
 from saefetch.labels import open_labels
 from saefetch.names.identity import Target
 from saefetch.terminal.progress import Display

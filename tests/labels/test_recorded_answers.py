@@ -13,7 +13,7 @@ from aiohttp import web
 from harness import RELEASE, SAE_ID, Download, read_back, settings_for
 from recorded import ANSWERS
 
-from saefetch.download.run import run_jobs
+from saefetch.downloading.run import run_jobs
 from saefetch.errors import (
     BadAnswerError,
     NotFoundError,
@@ -24,7 +24,8 @@ from saefetch.errors import (
 )
 from saefetch.names.identity import Target
 from saefetch.net.body import Whole
-from saefetch.net.transport import Limits, Request, Transport
+from saefetch.net.request import Limits, Request
+from saefetch.net.transport import Transport
 from saefetch.sources.width import find_width
 from saefetch.terminal.progress import Display
 

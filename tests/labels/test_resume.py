@@ -22,7 +22,8 @@ from harness import EXPORT_PREFIX, MODEL, NEURONPEDIA_ID, RELEASE, SAE_ID, SOURC
 from saefetch.decode import Rows
 from saefetch.inventory import progress
 from saefetch.names.identity import sae_folder
-from saefetch.store.store import Answers, Store
+from saefetch.store.answers import Answers
+from saefetch.store.store import Store
 from standin import Fault, Gone, NoAnswer, Respond, Stall, Standin, TooMany, World
 
 N_FEATURES = 400

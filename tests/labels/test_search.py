@@ -20,7 +20,8 @@ from saefetch.explanations import Preference
 from saefetch.labels import open_labels
 from saefetch.names.identity import sae_folder
 from saefetch.search import MARK, Match, build, search
-from saefetch.store.store import LIVE, Answers, ExportObject, Store
+from saefetch.store.answers import Answers, ExportObject
+from saefetch.store.store import LIVE, Store
 from standin import Fault, Respond, Standin
 
 TEXTS = [

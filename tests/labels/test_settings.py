@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from saefetch.errors import UsageError
-from saefetch.net.transport import Limits
+from saefetch.net.request import Limits
 from saefetch.settings import Settings, load_settings
 
 # For every key: values for TOML, environment and flag, as they are written there, and as they are read.

@@ -25,8 +25,9 @@ from saefetch.explanations import Explanation, Preference
 from saefetch.names.identity import MAX_FEATURES
 from saefetch.publish import SaeInfo, all_texts, render
 from saefetch.search import build, search
+from saefetch.store.answers import Answers, ExportObject
 from saefetch.store.records import State
-from saefetch.store.store import Answers, ExportObject, Store
+from saefetch.store.store import Store
 
 NOW = "2026-01-02T03:04:05Z"
 N = 6
@@ -482,7 +483,8 @@ import resource, sys
 from pathlib import Path
 from saefetch.decode import Rows
 from saefetch.errors import StoreError
-from saefetch.store.store import Answers, Store
+from saefetch.store.answers import Answers
+from saefetch.store.store import Store
 store = Store.open(Path(sys.argv[1]))
 if sys.argv[2] != "disk":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))

@@ -46,8 +46,10 @@ from saefetch.errors import (
     UnreachableError,
 )
 from saefetch.net.body import Inflater, Whole
+from saefetch.net.exchange import MAX_REDIRECTS
 from saefetch.net.faults import parse_retry_after, redirect_target
-from saefetch.net.transport import MAX_REDIRECTS, Limits, Request, Transport
+from saefetch.net.request import Limits, Request
+from saefetch.net.transport import Transport
 from standin import (
     Action,
     CorruptGzip,

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from saefetch.download.run import run_jobs
+from saefetch.downloading.run import run_jobs
 from saefetch.names.identity import Target
 from saefetch.settings import Settings
 from saefetch.terminal.progress import Display

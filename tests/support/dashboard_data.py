@@ -24,7 +24,8 @@ from saefetch.decode import Rows
 from saefetch.explanations import Preference
 from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID, sae_folder
 from saefetch.search import build
-from saefetch.store.store import Answers, Store
+from saefetch.store.answers import Answers
+from saefetch.store.store import Store
 
 RELEASE, SAE_ID, NEURONPEDIA_ID = DEFAULT_RELEASE, DEFAULT_SAE_ID, "gemma-2-2b/16-gemmascope-res-16k"
 WIDTH = 512

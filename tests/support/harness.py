@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from saefetch.download.outcome import Outcome, Summary
-from saefetch.download.run import run_jobs
+from saefetch.downloading.outcome import Outcome, Summary
+from saefetch.downloading.run import run_jobs
 from saefetch.names.identity import Target
 from saefetch.settings import Settings
 from saefetch.terminal.progress import Display

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from saefetch.names.identity import Target
-from saefetch.net.transport import Counters
+from saefetch.net.request import Counters
 from saefetch.terminal.board import Plan
 
 

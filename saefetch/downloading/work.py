@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from saefetch.sources import Source
-from saefetch.store.store import Answers
+from saefetch.store.answers import Answers
 
 ChunkT = TypeVar("ChunkT")
 T = TypeVar("T")
@@ -60,28 +60,42 @@ class Slots:
         self._free += 1
 
 
-async def work_off(source: Source[ChunkT], chunks: list[ChunkT], commit: Commit, slots: Slots, priority: int) -> None:
-    """Fetch and commit all chunks. What a chunk brought is committed also when it fails, or when this is cancelled.
+async def work_off(
+    source: Source[ChunkT],
+    chunks: list[ChunkT],
+    arrived: Callable[[Answers], None],
+    commit: Commit,
+    slots: Slots,
+    priority: int,
+) -> None:
+    """Fetch and commit all chunks: `arrived` hears of each answer, `commit` takes in all answers of a chunk.
+
+    What a chunk brought is committed also when it fails, or when this is cancelled.
 
     Raises: the first error that a `fetch` or a `commit` raised, after the other workers have stopped.
     """
     queue, stopped = iter(chunks), False
 
-    async def worker() -> None:
+    async def get(chunk: ChunkT) -> None:
         nonlocal stopped
+        gathered = Answers()
+        try:
+            async for answers in source.fetch(chunk):
+                gathered.add(answers)
+                arrived(answers)
+        except BaseException:
+            stopped = True  # before the slot is passed on
+            raise
+        finally:
+            if gathered:
+                await to_the_end(commit(gathered))
+
+    async def worker() -> None:
         for chunk in queue:
             async with slots.hold(priority):
                 if stopped:
                     return
-                answers = Answers()
-                try:
-                    await source.fetch(chunk, answers)
-                except BaseException:
-                    stopped = True  # before the slot is passed on
-                    raise
-                finally:
-                    if answers:
-                        await to_the_end(commit(answers))
+                await get(chunk)
 
     # One more worker than slots: a slot that falls free finds this job waiting, and does not go to a later one.
     await together([worker() for _ in range(min(slots.n + 1, len(chunks)))])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saefetch.download.crawl import Slots, work_off
+from saefetch.downloading.work import Slots, work_off
 from saefetch.errors import ServerError, StoreError
-from saefetch.store.store import Answers
+from saefetch.store.answers import Answers
 
 
 class Chunks:
@@ -26,12 +26,12 @@ class Chunks:
     async def plan(self) -> list[int]:
         return []
 
-    async def fetch(self, chunk: int, answers: Answers) -> None:
+    async def fetch(self, chunk: int) -> AsyncIterator[Answers]:
         self.begun.append(chunk)
         self.now += 1
         self.most = max(self.most, self.now)
         try:
-            answers.missing.append(chunk)
+            yield Answers(missing=[chunk])
             await self._then(chunk)
         finally:
             self.now -= 1
@@ -44,6 +44,9 @@ class Committed(list[int]):
         for _ in range(5):
             await asyncio.sleep(0)
         self.extend(answers.missing)
+
+
+def unheard(_: Answers) -> None: ...
 
 
 async def at_once(_: int) -> None:
@@ -180,14 +183,14 @@ def test_never_more_than_n_hold_and_no_slot_is_ever_lost(n: int, steps: list[tup
 
 def test_every_chunk_is_fetched_once_and_committed_and_never_more_than_the_slots_at_a_time() -> None:
     source, committed = Chunks(at_once), Committed()
-    asyncio.run(work_off(source, list(range(100)), committed, Slots(7), 0))
+    asyncio.run(work_off(source, list(range(100)), unheard, committed, Slots(7), 0))
     assert source.begun == list(range(100))
     assert sorted(committed) == list(range(100))
     assert source.most == 7
 
 
 def test_no_chunks_are_no_work() -> None:
-    asyncio.run(work_off(Chunks(at_once), [], Committed(), Slots(3), 0))
+    asyncio.run(work_off(Chunks(at_once), [], unheard, Committed(), Slots(3), 0))
 
 
 def test_the_first_job_is_served_before_the_later_ones_and_they_use_what_it_leaves() -> None:
@@ -203,7 +206,7 @@ def test_the_first_job_is_served_before_the_later_ones_and_they_use_what_it_leav
 
         await asyncio.gather(
             *(
-                work_off(named(name), list(range(n)), Committed(), slots, priority)
+                work_off(named(name), list(range(n)), unheard, Committed(), slots, priority)
                 for name, n, priority in (("late", 6, 1), ("early", 6, 0))
             )
         )
@@ -226,7 +229,7 @@ def test_a_chunk_that_fails_stops_the_others_and_all_that_came_is_committed() ->
 
     source, committed = Chunks(then), Committed()
     with pytest.raises(ServerError, match="gone"):
-        asyncio.run(asyncio.wait_for(work_off(source, list(range(50)), committed, Slots(4), 0), 5))
+        asyncio.run(asyncio.wait_for(work_off(source, list(range(50)), unheard, committed, Slots(4), 0), 5))
     assert sorted(committed) == source.begun == [0, 1, 2, 3]
 
 
@@ -237,7 +240,7 @@ def test_a_commit_that_fails_stops_the_run() -> None:
 
     source = Chunks(at_once)
     with pytest.raises(StoreError, match="full"):
-        asyncio.run(work_off(source, list(range(1000)), commit, Slots(2), 0))
+        asyncio.run(work_off(source, list(range(1000)), unheard, commit, Slots(2), 0))
     assert len(source.begun) < 12
 
 
@@ -249,7 +252,7 @@ def test_when_cancelled_what_had_arrived_is_committed_before_it_ends(n_slots: in
                 await asyncio.sleep(3600)
 
         source, committed = Chunks(then), Committed()
-        task = asyncio.create_task(work_off(source, list(range(100)), committed, Slots(n_slots), 0))
+        task = asyncio.create_task(work_off(source, list(range(100)), unheard, committed, Slots(n_slots), 0))
         await turns(500)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -269,7 +272,7 @@ def test_a_commit_under_way_when_the_run_is_cancelled_is_finished_first() -> Non
             await may_go_on.wait()
             said.append("committed")
 
-        task = asyncio.create_task(work_off(Chunks(at_once), [1], commit, Slots(1), 0))
+        task = asyncio.create_task(work_off(Chunks(at_once), [1], unheard, commit, Slots(1), 0))
         await turns()
         task.cancel()
         await turns()
@@ -283,13 +286,30 @@ def test_a_commit_under_way_when_the_run_is_cancelled_is_finished_first() -> Non
 
 def test_a_chunk_that_brought_nothing_is_not_committed() -> None:
     class Nothing(Chunks):
-        async def fetch(self, chunk: int, answers: Answers) -> None:
+        async def fetch(self, chunk: int) -> AsyncIterator[Answers]:
             self.begun.append(chunk)
+            yield Answers()
 
     source, committed = Nothing(at_once), list[Answers]()
 
     async def commit(answers: Answers) -> None:
         committed.append(answers)
 
-    asyncio.run(work_off(source, [1, 2], commit, Slots(1), 0))
+    asyncio.run(work_off(source, [1, 2], unheard, commit, Slots(1), 0))
     assert (source.begun, committed) == ([1, 2], [])
+
+
+def test_each_answer_is_heard_as_it_comes_and_a_chunk_is_one_commit() -> None:
+    said = list[str]()
+
+    class Twice(Chunks):
+        async def fetch(self, chunk: int) -> AsyncIterator[Answers]:
+            for index in (chunk, chunk + 1):
+                yield Answers(missing=[index])
+                said.append(f"after {index}")
+
+    async def commit(answers: Answers) -> None:
+        said.append(f"committed {answers.missing}")
+
+    asyncio.run(work_off(Twice(at_once), [10], lambda a: said.append(f"heard {a.missing}"), commit, Slots(1), 0))
+    assert said == ["heard [10]", "after 10", "heard [11]", "after 11", "committed [10, 11]"]

@@ -1,0 +1,129 @@
+"""One SAE's crawl: the bulk export, then the API for what the export lacks, as the setting `source` says."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+
+from saefetch.downloading.crew import Crew
+from saefetch.downloading.session import Session, utc_now
+from saefetch.downloading.tally import Tally
+from saefetch.downloading.work import work_off
+from saefetch.errors import RefusedError, RequestError
+from saefetch.net.transport import Transport
+from saefetch.sources import ChunkT, Plan, Source
+from saefetch.sources.batch import BatchSource
+from saefetch.sources.export import ExportSource
+from saefetch.sources.feature import FeatureSource
+from saefetch.store.answers import Answers
+from saefetch.store.records import State
+
+EXPORT_ROUNDS = 3
+"""How often the export is listed again because it changed while it was read."""
+
+
+class Crawl:
+    """Gets what the store of `session` lacks of `plan`. `notes` takes what the user should know."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        session: Session,
+        plan: Plan,
+        tally: Tally,
+        *,
+        transport: Transport,
+        priority: int,
+        notes: list[str],
+    ) -> None:
+        self._crew, self._session, self._plan, self._tally = crew, session, plan, tally
+        self._settings, self._store = crew.settings, session.store
+        self._transport, self._priority, self._notes = transport, priority, notes
+        self._alone = crew.settings.source == "export"
+
+    async def run(self) -> None:
+        """Raises: RequestError or RefusedError when it makes no sense to go on; what came before it is in the store."""
+        exported = False
+        if self._settings.source in ("export", "auto"):
+            try:
+                await self._export()
+                exported = True
+            except (RequestError, RefusedError) as exc:
+                if self._alone:
+                    raise
+                self._notes.append(f"the bulk export could not be used, so the API is asked instead: {exc}")
+        if not self._alone:
+            await self._api(exported)
+
+    async def _export(self) -> None:
+        store, plan = self._store, self._plan
+        source = ExportSource(
+            plan,
+            transport=self._transport,
+            store=store,
+            threads=self._crew.threads,
+            export_url=self._settings.export_url,
+        )
+        for _ in range(EXPORT_ROUNDS):
+            chunks = await source.plan()
+            if not source.listed:
+                hint = "; the API may know it: --source batch" if self._alone else ""
+                raise RefusedError(f"the bulk export has nothing for {plan.target.neuronpedia_id}{hint}")
+            if chunks:
+                self._tally.expect_export(sum(chunk.size for chunk in chunks))
+                store.set_meta(export_open=1)  # from here on, what came from the export may be half of it
+            await self._work_off(source, chunks)
+            if not source.stale:
+                break
+        if source.failures:
+            n_failed = len(source.failures)
+            raise RequestError(f"{n_failed:,} objects of the export failed; the first: {source.failures[0]}")
+        if source.stale:
+            raise RequestError("the export kept changing while it was read; try again later")
+        await self._session.writing(partial(store.keep_objects, [o.key for o in source.listed]))
+        store.set_meta(export_open=0)
+        if self._alone:
+            await self._session.writing(self._mark_not_exported)
+
+    def _mark_not_exported(self) -> None:
+        states = self._store.states(self._plan.d_sae)
+        absent = [index for index, state in enumerate(states) if state in (State.UNKNOWN, State.FAILED)]
+        if absent:
+            self._store.mark_not_exported(absent, utc_now())
+            self._tally.mark(absent)
+
+    async def _api(self, exported: bool) -> None:
+        store, d_sae, refresh = self._store, self._plan.d_sae, self._crew.refresh
+        # A refresh asks for all that the export did not just bring; an export half read is not to be relied on.
+        if refresh:
+            store.begin_refresh(time.time())
+        plan = replace(
+            self._plan,
+            epoch=int(store.meta("epoch", 0)) if refresh else 0,
+            api_only=(refresh and not exported) or bool(store.meta("export_open")),
+            known=any(state in (State.GOT, State.ORPHAN) for state in store.states(d_sae)),
+        )
+        source = self._api_source(plan)
+        await self._work_off(source, await source.plan())
+        if refresh and not await source.plan():
+            store.set_meta(refreshing=0)
+        if store.meta("export_open"):
+            states = store.states(d_sae, api_only=True)
+            if all(state in (State.GOT, State.MISSING) for state in states):
+                store.set_meta(export_open=0)  # the API answered for all: the export is not needed
+
+    def _api_source(self, plan: Plan) -> BatchSource | FeatureSource:
+        transport, store, settings = self._transport, self._store, self._settings
+        if settings.source == "feature":
+            return FeatureSource(plan, transport=transport, store=store, api_url=settings.api_url)
+        return BatchSource(
+            plan, transport=transport, store=store, api_url=settings.api_url, batch_size=settings.batch_size
+        )
+
+    async def _work_off(self, source: Source[ChunkT], chunks: list[ChunkT]) -> None:
+        await work_off(source, chunks, self._tally.arrived, self._commit, self._crew.slots, self._priority)
+
+    async def _commit(self, answers: Answers) -> None:
+        await self._session.commit(answers)
+        self._tally.committed(answers)

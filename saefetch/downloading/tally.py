@@ -1,0 +1,65 @@
+"""How far one job is, for the progress display, and the counts that its outcome will tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from saefetch.store.answers import Answers
+from saefetch.terminal.progress import Display
+
+
+class Tally:
+    """Counts what comes for the features `scope` of `d_sae`, of which `n_open` are not accounted for yet."""
+
+    def __init__(self, display: Display, name: str, d_sae: int, scope: range, n_open: int) -> None:
+        self._display, self._name = display, name
+        self.n_open = n_open
+        self._n_asked = len(scope)
+        self._n_done = self._n_asked - n_open
+        self._export_bytes = self._export_bytes_read = 0
+        self._arrived = bytearray(d_sae)
+        self.fetched = bytearray(d_sae)
+        """Marks the features of which this run committed something."""
+        self.n_repaired = self.n_ignored = 0
+
+    def expect_export(self, n_bytes: int) -> None:
+        """More of the export is to be read: that many compressed bytes."""
+        self._export_bytes = self._export_bytes_read + n_bytes
+
+    def arrived(self, answers: Answers) -> None:
+        """Show what has come. The export's progress is told in bytes, as its features come before their labels."""
+        here = self._arrived
+        for index in _closed(answers):
+            self._n_done += not here[index]
+            here[index] = 1
+        n_shown = min(self._n_done, self._n_asked)
+        if answers.export_object is not None:
+            self._export_bytes_read += answers.export_object.size
+            n_shown = self._n_asked * self._export_bytes_read // max(1, self._export_bytes)
+        self._display.advance(self._name, n_shown)
+
+    def committed(self, answers: Answers) -> None:
+        """Count what is in the store now."""
+        self.mark(_closed(answers))
+        for explanation in answers.rows.explanations:
+            self.fetched[explanation[0]] = 1
+        self.n_repaired += answers.rows.repaired
+        self.n_ignored += answers.rows.ignored
+
+    def mark(self, indices: Iterable[int]) -> None:
+        for index in indices:
+            self.fetched[index] = 1
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what the user should know of the answers."""
+        notes = []
+        if self.n_repaired:
+            notes.append(f"{self.n_repaired:,} answers or lines held malformed JSON and were repaired")
+        if self.n_ignored:
+            notes.append(f"{self.n_ignored:,} rows were not of these features, or beyond repair, and were left out")
+        return notes
+
+
+def _closed(answers: Answers) -> list[int]:
+    return [row[0] for row in answers.rows.features] + answers.missing
