@@ -450,7 +450,7 @@ def test_a_pause_is_shown_with_its_end(tmp_path: Path) -> None:
         words = ("download", "--source", "batch", "--num-features", "50", "--json")
         ended = saefetch(tmp_path, *words, standin=standin)
     assert ended.status == 0 and ended.document["rate_limited"] == 1
-    assert re.search(r"everything pauses until \d\d:\d\d:\d\d\. Ctrl-C is safe", ended.err)
+    assert re.search(r"paused until \d\d:\d\d:\d\d, Ctrl-C is safe", ended.err)
 
 
 def test_search_and_show_give_json(here: Path, run_here: Callable[..., Ended]) -> None:
