@@ -1,7 +1,7 @@
 """A folder of features as it stood at one moment: its rows, its documents, and sums over some of them.
 
-Whatever is asked for costs what it holds: rows are read as they are needed, from memory-mapped files. What takes a walk
-over many rows (sums over documents) is done in blocks of bounded size and kept.
+A question costs what its answer is made of: rows are read as they are needed, from memory-mapped files. Sums over
+documents go through many rows, so they are made in blocks of bounded size and kept.
 """
 
 from __future__ import annotations
@@ -66,6 +66,15 @@ class Corpus:
         return self.features.shape[0]
 
     @property
+    def nnz(self) -> int:
+        return self.features.nnz
+
+    @property
+    def shards(self) -> Sequence[int]:
+        """The numbers of the shards, rising."""
+        return range(self.features.n_shards)
+
+    @property
     def d_sae(self) -> int:
         return self.features.shape[1]
 
@@ -123,14 +132,14 @@ class Corpus:
             at += n
 
     def sums(self, documents: Ranges) -> Sums:
-        """Sum up over the rows of `documents`; kept for the next who asks."""
+        """Sum up over the rows of `documents`; kept for the next request."""
         return self.kept.get(("sums", documents), lambda: self._sum(documents))
 
     def counts(self, documents: Ranges) -> tuple[int, I64]:
         """Return how many rows `documents` have, and on how many of them each feature fires: int64 [F].
 
-        Of more than half of the rows, it is what all have less what the others have: all are known by the index, or
-        gone through once.
+        Where they have more than half of all rows, the counts of the others are taken from the counts of all. The index
+        knows the counts of all; without an index all rows are gone through once.
         """
         starts = self.documents.starts
         n_rows = sum(int(starts[stop] - starts[first]) for first, stop in documents)
@@ -172,7 +181,7 @@ def _add(block: csr_matrix, count: I64, total: F64, largest: F32) -> None:
 
 def complement(ranges: Ranges, n: int) -> Ranges:
     """Return what is left of [0, n); `ranges` rise and do not touch."""
-    edges = [0, *(edge for one in ranges for edge in one), n]
+    edges = [0, *(edge for bounds in ranges for edge in bounds), n]
     return merge(list(zip(edges[::2], edges[1::2], strict=True)))
 
 

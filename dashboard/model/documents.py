@@ -6,7 +6,8 @@ rows at which they begin are all there is to know.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,27 +41,38 @@ class Documents:
     """The documents of a folder. `starts` int64 [n + 1]: their first rows, and the number of rows at the end."""
 
     def __init__(self, features: Features, starts: I64) -> None:
-        self._features = features
+        self.features = features
         self.starts = starts
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of the documents that may be looked at, rising."""
+        return range(len(self))
+
+    def beside(self, number: int) -> tuple[int | None, int | None]:
+        """Return the numbers of the documents before and after this one, None where there is none."""
+        at = bisect_left(self.numbers, number)
+        before = self.numbers[at - 1] if at > 0 else None
+        return before, self.numbers[at + 1] if at + 1 < len(self.numbers) else None
 
     def __getitem__(self, number: int) -> Document:
         """Raises: NotFoundError if there is no such document."""
         if not 0 <= number < len(self):
             raise NotFoundError(f"document {number} does not exist: there are {len(self):,}, counted from 0")
         first_row, stop_row = int(self.starts[number]), int(self.starts[number + 1])
-        shard, start = self._features.locate(first_row)
+        shard, start = self.features.locate(first_row)
         n_rows = stop_row - first_row
-        said = self._features.tokens(shard, start, start + 1)
-        own = None if said.row_document is None else int(said.row_document[0])
-        within = [(name, max(a - start, 0), min(b - start, n_rows)) for name, (a, b) in said.sections.items()]
+        tokens = self.features.tokens(shard, start, start + 1)
+        number_in_shard = None if tokens.row_document is None else int(tokens.row_document[0])
+        within = [(name, max(a - start, 0), min(b - start, n_rows)) for name, (a, b) in tokens.sections.items()]
         sections = [section for section in within if section[1] < section[2]]
-        return Document(number, shard, start, first_row, n_rows, own, sections)
+        return Document(number, shard, start, first_row, n_rows, number_in_shard, sections)
 
     def __iter__(self) -> Iterator[Document]:
-        return (self[number] for number in range(len(self)))
+        return (self[number] for number in self.numbers)
 
     def of_row(self, row: int) -> Document:
         """Return the document that has the row. Raises: NotFoundError if there is no such row."""

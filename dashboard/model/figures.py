@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from dashboard.model.cache import Cache
-from dashboard.model.data import Look
 from dashboard.model.downloads import version_of
-from encoder.arrays import F64, I64, AnyArray
+from dashboard.model.look import Look
+from encoder.arrays import F64, I64
 from saefetch.labels import Label
 from saefetch.store.store import Store
 
@@ -52,24 +52,32 @@ def figures_of(look: Look) -> Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """The figures of one feature, None where one is not known."""
+
+    density: float | None = None
+    max: float | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SomeFigures:
-    """The figures of a few features, in their order, None where one is not known."""
+    """The figures of a few features, in their order."""
 
     source: Source | None
-    of: list[dict[str, float | int | None]]
+    of: list[Known]
 
 
 def figures_of_some(look: Look, indices: Sequence[int], labels: Mapping[int, Label]) -> SomeFigures:
     """Return what `figures_of` knows of these features without a look at all of them."""
     if look.corpus is not None and look.corpus.index is not None:
         index = look.corpus.index
-        arrays: dict[str, AnyArray] = {"density": index.density, "max": index.max, "count": index.count}
-        return SomeFigures("here", [{name: values[i] for name, values in arrays.items()} for i in indices])
-    figures: list[dict[str, float | int | None]] = []
-    for label in map(labels.get, indices):
-        density, largest = (label.frac_nonzero, label.max_activation) if label is not None else (None, None)
-        figures.append({"density": density, "max": largest, "count": None})
-    return SomeFigures(None if look.labels is None else "neuronpedia", figures)
+        return SomeFigures("here", [Known(index.density[i], index.max[i], index.count[i]) for i in indices])
+    known = [
+        Known(label.frac_nonzero, label.max_activation) if label is not None else Known()
+        for label in map(labels.get, indices)
+    ]
+    return SomeFigures(None if look.labels is None else "neuronpedia", known)
 
 
 def _here(look: Look) -> Figures:

@@ -56,30 +56,32 @@ class Routes:
                 if not _NUMBER.fullmatch(number):
                     raise NotFoundError(f"{number[:40]!r} is not there: expected a whole number")
                 numbers.append(int(number))
-            asked = Parameters(request.query, address.parameters)
+            parameters = Parameters(request.query, address.parameters)
             zipped = "gzip" in request.headers.get("Accept-Encoding", "")
             threads = self._slow_threads if address.is_slow(request.query) else self._threads
             loop = asyncio.get_running_loop()
-            body, headers = await loop.run_in_executor(threads, self._answer, address.view, asked, numbers, zipped)
+            body, headers = await loop.run_in_executor(threads, self._answer, address.view, parameters, numbers, zipped)
             return respond(request, body, headers)
 
         return handle
 
-    def _answer(self, view: View, asked: Parameters, numbers: list[int], zipped: bool) -> tuple[bytes, dict[str, str]]:
+    def _answer(
+        self, view: View, parameters: Parameters, numbers: list[int], zipped: bool
+    ) -> tuple[bytes, dict[str, str]]:
         try:
-            body = self._look(view, asked, numbers)
+            body = self._look(view, parameters, numbers)
         except EncoderError:  # a shard may have been replaced at this very moment; a second look finds the new one
             self._data.folder.look_again()
-            body = self._look(view, asked, numbers)
+            body = self._look(view, parameters, numbers)
         headers = {"Content-Type": "application/json", "ETag": etag_of(body), "Vary": "Accept-Encoding"}
         if zipped and len(body) >= ZIPPED_BYTES:
             body = igzip.compress(body, compresslevel=1)
             headers["Content-Encoding"] = "gzip"
         return body, headers
 
-    def _look(self, view: View, asked: Parameters, numbers: list[int]) -> bytes:
+    def _look(self, view: View, parameters: Parameters, numbers: list[int]) -> bytes:
         with self._data.look() as look:
-            return dumps(view(look, asked, *numbers))
+            return dumps(view(look, parameters, *numbers))
 
     async def _file(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]

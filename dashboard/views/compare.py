@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import cast
 
 import numpy as np
 
 from dashboard.errors import RequestError
-from dashboard.model.data import Look
-from dashboard.views.documents import preview
-from dashboard.views.features import texts_of
+from dashboard.model.look import Look
 from dashboard.views.parameters import Parameters
+from dashboard.views.shapes import Comparison, FeatureDifference, Side
 from encoder.arrays import F64, Int
 
 PARAMETERS = ("a", "b", "offset", "limit")
@@ -19,51 +18,46 @@ MOST_FEATURES = 1 << 15
 _SIDE = re.compile(r"(row|doc):([0-9]{1,15})")
 
 
-def compare(look: Look, asked: Parameters) -> dict[str, Any]:
+def compare(look: Look, parameters: Parameters) -> Comparison:
     """List the features that differ, the largest difference a - b first; of equal ones the lower index first.
 
-    A row counts with its activations, a document with the mean of each over all its tokens.
+    A row counts with its activations, a document with the mean of each feature over all its tokens.
     """
-    offset, limit = asked.number("offset"), asked.number("limit", 200, MOST_FEATURES)
-    sides = [_side(look, name, asked.text(name)) for name in ("a", "b")]
+    offset, limit = parameters.number("offset"), parameters.number("limit", 200, MOST_FEATURES)
+    sides = [_side(look, name, parameters.text(name)) for name in ("a", "b")]
     columns = np.union1d(sides[0][1], sides[1][1])
-    a, b = (_spread(columns, side[1], side[2]) for side in sides)
+    a, b = (_spread(columns, indices, values) for _, indices, values in sides)
     difference = a - b
     order = np.argsort(-np.abs(difference), kind="stable")[offset : offset + limit]
     indices = columns[order].tolist()
-    labels = look.pick(indices)
-    listed = [
-        {
-            "index": index,
-            "label": labels[index].description if index in labels else None,
-            "a": a[at],
-            "b": b[at],
-            "difference": difference[at],
-        }
-        for at, index in zip(order.tolist(), indices, strict=True)
+    listed: list[FeatureDifference] = [
+        {"index": index, "label": label, "a": a[at], "b": b[at], "difference": difference[at]}
+        for at, index, label in zip(order, indices, look.descriptions(indices), strict=True)
     ]
-    return {"a": sides[0][0], "b": sides[1][0], "features": listed, "total": len(columns)}
+    return {"total": len(columns), "a": sides[0][0], "b": sides[1][0], "features": listed}
 
 
-def _side(look: Look, name: str, text: str) -> tuple[dict[str, Any], Int, F64]:
+def _side(look: Look, name: str, text: str) -> tuple[Side, Int, F64]:
     """Return what a side is, its features, rising, and their values."""
     match = _SIDE.fullmatch(text)
     if match is None:
         raise RequestError(f"{name} {text[:40]!r}: expected row:NUMBER or doc:NUMBER")
-    corpus, kind, number = look.features, match[1], int(match[2])
-    if kind == "doc":
+    corpus, number = look.features, int(match[2])
+    side = cast(Side, {"kind": match[1], "id": number, "document": None, "position": None})
+    if match[1] == "doc":
         document = corpus.documents[number]
         sums = corpus.sums(((number, number + 1),))
-        title = preview(look, document) or corpus.name(document.shard)
-        return {"kind": kind, "id": number, "title": title}, sums.columns, sums.total / max(1, sums.n_rows)
+        side["title"] = look.preview(document) or corpus.name(document.shard)
+        return side, sums.columns, sums.total / max(1, sums.n_rows)
     document = corpus.documents.of_row(number)
     matrix, position = corpus.rows(number, number + 1), number - document.first_row
-    (title,) = texts_of(look, document, position, position + 1)
-    side = {"kind": kind, "id": number, "title": title, "document": document.id, "position": position}
+    (side["title"],) = look.texts(document, position, position + 1)
+    side["document"], side["position"] = document.id, position
     return side, matrix.indices, matrix.data.astype(np.float64)
 
 
-def _spread(columns: Int, own: Int, values: F64) -> F64:
+def _spread(columns: Int, indices: Int, values: F64) -> F64:
+    """Return the values of `columns`, 0 for those that are not among `indices`; both rise."""
     spread = np.zeros(len(columns))
-    spread[np.searchsorted(columns, own)] = values
+    spread[np.searchsorted(columns, indices)] = values
     return spread

@@ -1,50 +1,42 @@
-"""`/api/features/<index>` and `/top`: what a feature means, and where in this data it fires most."""
+"""`/api/features/<index>` and `/top`: what a feature means, and where in these documents it fires most."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import numpy as np
 
 from dashboard.model.corpus import Corpus
-from dashboard.model.data import Look
-from dashboard.model.documents import Document
+from dashboard.model.look import Look
 from dashboard.views.parameters import Parameters
+from dashboard.views.shapes import Context, Feature, FeatureHere, TopContexts
 from encoder.arrays import F32, I64, Int
 from encoder.index import FeatureIndex
-
-Column = Callable[[int, int], tuple[Int, F32]]
-"""A feature's rows in [start, stop), rising, and its values there."""
 
 PARAMETERS = ()
 TOP_PARAMETERS = ("limit", "offset", "around", "distinct", "below")
 MOST_CONTEXTS, MOST_AROUND = 200, 200
-N_BINS = 30
 
 
-def feature(look: Look, asked: Parameters, index: int) -> dict[str, Any]:
+def feature(look: Look, parameters: Parameters, index: int) -> Feature:
     label = look.pick([look.check_feature(index)]).get(index)
-    page = look.neuronpedia
+    address = look.neuronpedia
     return {
         "index": index,
-        "label": label and label.description,
-        "error": label and label.error,
+        "label": None if label is None else label.description,
+        "error": None if label is None else label.error,
         "explanations": [
-            {"text": one.text, "type": one.type, "explainer": one.model}
-            for one in (label.explanations if label else ())
+            {"text": explanation.text, "type": explanation.type, "explainer": explanation.model}
+            for explanation in (label.explanations if label else ())
         ],
         "top_positive_tokens": label.top_positive_tokens if label else [],
         "top_negative_tokens": label.top_negative_tokens if label else [],
-        "max_activation": label and label.max_activation,
-        "density_neuronpedia": label and label.frac_nonzero,
-        "neuronpedia": page and f"{page}/{index}",
+        "max_activation": None if label is None else label.max_activation,
+        "density_neuronpedia": None if label is None else label.frac_nonzero,
+        "neuronpedia": address and f"{address}/{index}",
         "here": None if look.corpus is None else _here(look.corpus, index),
     }
 
 
-def _here(corpus: Corpus, index: int) -> dict[str, Any] | None:
+def _here(corpus: Corpus, index: int) -> FeatureHere | None:
     if corpus.index is None:
         return None
     edges, counts = corpus.index.histogram(index)
@@ -58,89 +50,73 @@ def _here(corpus: Corpus, index: int) -> dict[str, Any] | None:
     }
 
 
-def top(look: Look, asked: Parameters, index: int) -> dict[str, Any]:
+def top(look: Look, parameters: Parameters, index: int) -> TopContexts:
     """List the tokens on which a feature fires most, the strongest first, each with the tokens around it.
 
     With `below`, only those with a smaller value; with `distinct`, one of each document.
     """
-    limit, offset = asked.number("limit", 20, MOST_CONTEXTS), asked.number("offset")
-    around, distinct = asked.number("around", 12, MOST_AROUND), asked.number("distinct", 0, 1)
-    corpus = look.features
+    limit, offset = parameters.number("limit", 20, MOST_CONTEXTS), parameters.number("offset")
+    around, distinct = parameters.number("around", 12, MOST_AROUND), parameters.number("distinct", 0, 1)
     look.check_feature(index)
-    if corpus.index is None:
-        raise look.need_index()
-    below, k = asked.value("below"), offset + limit
+    by_feature = look.index
+    below, k = parameters.value("below"), offset + limit
     if below is None:
-        rows, values, total = _strongest(corpus.index, index, k, distinct=bool(distinct))
+        rows, values, total = _strongest(by_feature, index, k, distinct=bool(distinct))
     else:
-        rows, values, total = _strongest_below(corpus.index, index, k, below, distinct=bool(distinct))
-    column = partial(corpus.index.feature, index)
-    return {"total": total, "contexts": contexts(look, rows[offset:], values[offset:], around, column)}
+        rows, values, total = _strongest_below(by_feature, index, k, below, distinct=bool(distinct))
+    found = zip(rows[offset:].tolist(), values[offset:], strict=True)
+    return {"total": total, "contexts": [_context(look, index, row, value, around) for row, value in found]}
 
 
-def _strongest(index: FeatureIndex, feature: int, k: int, *, distinct: bool) -> tuple[Int, F32, int]:
-    """Return the rows of the k strongest tokens, or of the strongest of k documents, their values, how many there are.
+def _strongest(by_feature: FeatureIndex, index: int, k: int, *, distinct: bool) -> tuple[Int, F32, int]:
+    """Return the rows of the k strongest tokens, or of the strongest of k documents, their values, and how many exist.
 
     How many tokens hold the strongest of k documents is found by trying: it is k at least.
     """
-    count = int(index.count[feature])
+    count = int(by_feature.count[index])
     if not distinct:
-        return *index.top(feature, k), count
-    n_documents, n = int(index.n_documents[feature]), k
+        return *by_feature.top(index, k), count
+    n_documents, n = int(by_feature.n_documents[index]), k
     while True:
-        rows, values = index.top(feature, n)
-        first = first_of_each(index.document_of(rows))
+        rows, values = by_feature.top(index, n)
+        first = _first_of_each(by_feature.document_of(rows))
         if len(first) >= min(k, n_documents) or n >= count:
             return rows[first[:k]], values[first[:k]], n_documents
         n = max(64, 4 * n)
 
 
 def _strongest_below(
-    index: FeatureIndex, feature: int, k: int, below: float, *, distinct: bool
+    by_feature: FeatureIndex, index: int, k: int, below: float, *, distinct: bool
 ) -> tuple[Int, F32, int]:
-    """Return the same of the values below `below`: all that the feature has are looked at."""
-    rows, values = index.feature(feature)
+    """Return the same of the values below `below`: all values of the feature are gone through."""
+    rows, values = by_feature.feature(index)
     kept = np.flatnonzero(values < below)
-    kept = kept[strongest_first(values[kept])]
+    kept = kept[np.argsort(-values[kept], kind="stable")]
     if distinct:
-        kept = kept[first_of_each(index.document_of(rows[kept]))]
+        kept = kept[_first_of_each(by_feature.document_of(rows[kept]))]
     return rows[kept[:k]], values[kept[:k]], len(kept)
 
 
-def strongest_first(values: F32) -> I64:
-    """Return the order of a column's entries: the strongest first, of equal ones the lower row first."""
-    return np.argsort(-values, kind="stable")
-
-
-def first_of_each(documents: I64) -> I64:
+def _first_of_each(documents: I64) -> I64:
     """Return the places, rising, at which a document is named for the first time."""
     return np.sort(np.unique(documents, return_index=True)[1])
 
 
-def contexts(look: Look, rows: Int, values: F32, around: int, column: Column) -> list[dict[str, Any]]:
-    """Show a feature's rows, each with up to `around` tokens before and after it, and its value on each of them."""
-    return [_context(look, int(row), value, around, column) for row, value in zip(rows, values, strict=True)]
-
-
-def _context(look: Look, row: int, value: np.float32, around: int, column: Column) -> dict[str, Any]:
+def _context(look: Look, index: int, row: int, value: np.float32, around: int) -> Context:
+    """Return a row with up to `around` tokens before and after it, and the feature's value on each of them."""
     document = look.features.documents.of_row(row)
     position = row - document.first_row
     start, stop = max(0, position - around), min(document.n_rows, position + around + 1)
-    fires, own = column(document.first_row + start, document.first_row + stop)
-    seen = np.zeros(stop - start, np.float32)
-    seen[fires - (document.first_row + start)] = own
+    first_row = document.first_row + start
+    rows, values_there = look.index.feature(index, first_row, document.first_row + stop)
+    values = np.zeros(stop - start, np.float32)
+    values[rows - first_row] = values_there
     return {
         "row": row,
         "document": document.id,
         "position": position,
         "value": value,
-        "tokens": texts_of(look, document, start, stop),
-        "values": seen,
+        "tokens": look.texts(document, start, stop),
+        "values": values,
         "at": position - start,
     }
-
-
-def texts_of(look: Look, document: Document, start: int, stop: int) -> list[str]:
-    """Return the texts of the tokens [start, stop) of a document."""
-    said = look.features.features.tokens(document.shard, document.start + start, document.start + stop)
-    return look.vocabulary.texts(said, start, stop - start)

@@ -1,7 +1,7 @@
-"""`/api/health`: shards, downloads and the queue, as they are at this moment. Asked for every two seconds.
+"""`/api/health`: shards, downloads and the queue, as they are at this moment. The page asks every two seconds.
 
-What a shard's headers do not say is counted once and kept; a request counts for about BUDGET_S and answers null for
-what is left, which a later one finds.
+What a shard's headers do not say is counted once and kept. A request counts for about BUDGET_S; what it has not counted
+by then is null in its answer, and a later request finds it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from dashboard.model.cache import PATIENCE
 from dashboard.model.corpus import Corpus
-from dashboard.model.data import Look
 from dashboard.model.downloads import count, is_running
+from dashboard.model.look import Look
 from dashboard.model.shards import L0, dead_of, l0_of
 from dashboard.views.parameters import Parameters
+from dashboard.views.shapes import Download, Health, QueueHealth, ShardHealth
 from encoder.queue.queue import Queue, Status
 from saefetch.errors import SaefetchError, StoreError
 from saefetch.inventory import folders
@@ -30,17 +31,18 @@ MOST_SHARDS = 1000
 BUDGET_S = 0.1
 COUNTED_NNZ = 1 << 25
 """The dead features of a shard with more stored values are not counted: the index knows those of the whole folder."""
+STATES: dict[str, Literal["complete", "unreadable"]] = {"complete": "complete", "unreadable": "unreadable"}
 T = TypeVar("T")
 
 
-def health(look: Look, asked: Parameters) -> dict[str, Any]:
-    offset, limit = asked.number("offset"), asked.number("limit", 100, MOST_SHARDS)
-    corpus, queue = look.corpus, _queue_of(look)
-    n_shards = 0 if corpus is None else corpus.features.n_shards
+def health(look: Look, parameters: Parameters) -> Health:
+    offset, limit = parameters.number("offset"), parameters.number("limit", 100, MOST_SHARDS)
+    numbers = [] if look.corpus is None else look.corpus.shards
+    queue = _queue_of(look)
     return {
-        "total": n_shards,
-        "shards": [] if corpus is None else list(shards(corpus, range(n_shards)[offset : offset + limit], BUDGET_S)),
-        "dead_features": dead_features(corpus),
+        "total": len(numbers),
+        "shards": list(shards(look.corpus, numbers[offset : offset + limit], BUDGET_S)) if look.corpus else [],
+        "dead_features": dead_features(look.corpus),
         "downloads": [_download(look, folder) for folder in folders(look.settings.data_dir)],
         "queue": None
         if queue is None
@@ -56,8 +58,8 @@ def dead_features(corpus: Corpus | None) -> int | None:
     return corpus.kept.get("dead", lambda: int((index.count == 0).sum()))
 
 
-def shards(corpus: Corpus, numbers: Sequence[int], budget_s: float) -> Iterator[dict[str, Any]]:
-    """Describe shards; what is not found out within `budget_s` is None."""
+def shards(corpus: Corpus, numbers: Sequence[int], budget_s: float) -> Iterator[ShardHealth]:
+    """Describe shards; what is not counted within `budget_s` is None."""
     deadline = time.monotonic() + budget_s
 
     def count(shard: int, what: str, find: Callable[[], T]) -> T | None:
@@ -71,7 +73,7 @@ def shards(corpus: Corpus, numbers: Sequence[int], budget_s: float) -> Iterator[
         yield _shard(corpus, i, l0, count(i, "dead", partial(dead_of, features, i)) if is_small else None)
 
 
-def _shard(corpus: Corpus, i: int, l0: L0 | None, n_dead: int | None) -> dict[str, Any]:
+def _shard(corpus: Corpus, i: int, l0: L0 | None, n_dead: int | None) -> ShardHealth:
     file = corpus.features.files[i]
     meta, rows = file.meta, file.shape[0]
     quality = meta.get("quality") if isinstance(meta.get("quality"), dict) else {}
@@ -92,7 +94,6 @@ def _shard(corpus: Corpus, i: int, l0: L0 | None, n_dead: int | None) -> dict[st
         "sae": f"{release} {meta.get('sae_id')}" if release else str(meta.get("sae_path") or ""),
         "dtype_read": str(meta.get("dtype_read") or ""),
         "values": file.members["data"].dtype.name,
-        "shard_path": str(meta.get("shard_path") or ""),
     }
 
 
@@ -101,19 +102,27 @@ def _number(quality: Any, name: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _download(look: Look, folder: Path) -> dict[str, Any]:
+def _download(look: Look, folder: Path) -> Download:
     """Say how far a download is; a store that cannot be read says so in `error`."""
-    answer: dict[str, Any] = {"release": folder.parent.name, "id": folder.name, "neuronpedia_id": "", "total": 0}
-    answer |= {"successful": 0, "missing": 0, "failed": 0, "remaining": 0, "state": "unreadable", "error": None}
     command = ["saefetch", "download", "--data-dir", str(look.settings.data_dir)]
     try:
         with closing(Store.open_read_only(folder)) as store:
             progress = count(store, folder, look.kept).progress
     except StoreError as exc:
-        return answer | {"error": str(exc), "command": shlex.join(command)}
-    states = {"complete": "complete", "unreadable": "unreadable"}
-    state = "running" if is_running(folder) else states.get(progress.state, "partial")
-    return answer | {
+        return {
+            "release": folder.parent.name,
+            "id": folder.name,
+            "neuronpedia_id": "",
+            "total": 0,
+            "successful": 0,
+            "missing": 0,
+            "failed": 0,
+            "remaining": 0,
+            "state": "unreadable",
+            "error": str(exc),
+            "command": shlex.join(command),
+        }
+    return {
         "release": progress.sae_release,
         "id": progress.sae_id,
         "neuronpedia_id": progress.neuronpedia_id,
@@ -122,8 +131,8 @@ def _download(look: Look, folder: Path) -> dict[str, Any]:
         "missing": progress.missing,
         "failed": progress.failed,
         "remaining": progress.remaining,
-        "state": state,
-        "next_step": progress.next_step,
+        "state": "running" if is_running(folder) else STATES.get(progress.state, "partial"),
+        "error": None,
         "command": shlex.join([*command, *progress.flags]),
     }
 
@@ -137,23 +146,23 @@ def _queue_of(look: Look) -> Path | None:
     return next((path for path in candidates if (path / "ready").is_dir() and (path / "claimed").is_dir()), None)
 
 
-def _queue(folder: Path) -> dict[str, Any]:
-    answer: dict[str, Any] = {"folder": str(folder), "ready": 0, "claimed": [], "done": 0, "failed": [], "error": None}
-    command = shlex.join(["sae-encode", "work", "--queue", str(folder)])
+def _queue(folder: Path) -> QueueHealth:
+    status, problem = Status([], [], [], {}, []), None
     try:
         # With a clock of its own it does not touch the folder to learn the file system's time.
-        status: Status = Queue(folder, now=time.time).status()
+        status = Queue(folder, now=time.time).status()
     except (SaefetchError, OSError) as exc:
-        return answer | {"error": str(exc), "command": command}
-    if status.failed and status.is_finished:
-        command = shlex.join(["sae-encode", "retry", "--queue", str(folder)])
-    return answer | {
+        problem = str(exc)
+    verb = "retry" if status.failed and status.is_finished else "work"
+    return {
+        "folder": str(folder),
         "ready": len(status.ready),
         "claimed": [
-            {"job": held.job, "worker": held.worker, "attempt": held.attempt, "age_s": round(held.age_s, 1)}
-            for held in status.claimed
+            {"job": claim.job, "worker": claim.worker, "attempt": claim.attempt, "age_s": round(claim.age_s, 1)}
+            for claim in status.claimed
         ],
         "done": len(status.done),
         "failed": [{"job": job, "error": (error.splitlines() or [""])[0]} for job, error in status.failed.items()],
-        "command": command,
+        "error": problem,
+        "command": shlex.join(["sae-encode", verb, "--queue", str(folder)]),
     }

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from dashboard.model.data import Look
+from dashboard.model.look import Look
 from dashboard.views.parameters import Parameters
+from dashboard.views.shapes import Row
 
 PARAMETERS = ()
 
 
-def row(look: Look, asked: Parameters, number: int) -> dict[str, Any]:
+def row(look: Look, parameters: Parameters, number: int) -> Row:
     """Return a row's features, the strongest first; of equal ones the lower index first."""
     corpus = look.features
     document = corpus.documents.of_row(number)
     position = number - document.first_row
     at = document.start + position
-    said = corpus.features.tokens(document.shard, at, at + 1)
+    tokens = corpus.features.tokens(document.shard, at, at + 1)
     matrix = corpus.rows(number, number + 1)
     order = np.argsort(-matrix.data, kind="stable")
-    index, value = matrix.indices[order], matrix.data[order]
-    labels = look.pick(index.tolist())
-    largest = [labels[i].max_activation if i in labels else None for i in index.tolist()]
-    here = None if corpus.index is None else corpus.index.max[index]
+    indices, values = matrix.indices[order], matrix.data[order]
+    listed = indices.tolist()
+    labels = look.pick(listed)
+    largest = [labels[index].max_activation if index in labels else None for index in listed]
+    here = None if corpus.index is None else corpus.index.max[indices]
     return {
         "row": number,
         "document": document.id,
         "position": position,
         "shard": corpus.name(document.shard),
-        "token": look.vocabulary.texts(said, position, 1)[0],
-        "token_id": None if said.token_ids is None else said.token_ids[0],
+        "token": look.vocabulary.texts(tokens, position, 1)[0],
+        "token_id": None if tokens.token_ids is None else int(tokens.token_ids[0]),
         "section": next((name for name, start, stop in document.sections if start <= position < stop), None),
-        "masked": said.row_mask is not None and not said.row_mask[0],
-        "l0": len(index),
+        "masked": tokens.row_mask is not None and not tokens.row_mask[0],
+        "l0": len(listed),
         "active": {
-            "index": index,
-            "value": value,
-            "label": [labels[i].description if i in labels else None for i in index.tolist()],
-            "share": [float(v) / most if most else None for v, most in zip(value, largest, strict=True)],
-            "share_here": [None] * len(index) if here is None else value / here,
+            "index": indices,
+            "value": values,
+            "label": [labels[index].description if index in labels else None for index in listed],
+            "share": [float(v) / most if most else None for v, most in zip(values, largest, strict=True)],
+            "share_here": [None] * len(listed) if here is None else values / here,
         },
     }

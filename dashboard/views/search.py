@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from dashboard.errors import RequestError
 from dashboard.model.contrast import contrast, parse_selections
-from dashboard.model.data import Look
 from dashboard.model.figures import FIGURES, figures_of, figures_of_some, order_of
+from dashboard.model.look import Look
 from dashboard.views.parameters import Parameters
+from dashboard.views.shapes import FeatureList, FoundFeature
 from encoder.arrays import F64, I64
+from saefetch import search as full_text
 from saefetch.errors import UsageError
-from saefetch.search import MARK
-from saefetch.search import search as find
 
 PARAMETERS = ("query", "sort", "order", "document", "a", "b", "offset", "limit")
 SORTS = ("match", "here", "z", "log_ratio", "density", "max", "count", "index")
 MOST_FEATURES = 1000
 MOST_MATCHES = 2000
-"""Matches that are looked at; the best of them are the best of all."""
+"""How many of the best matches are looked at. Where there are more, the answer has no total."""
 
 
 @dataclass(slots=True)
 class _Found:
-    """Features in their order, and what is known of each besides its figures. None: all features, by index."""
+    """Features in their order, None for all features by index, and what is known of some of them by feature.
+
+    `marked` are labels with the matched words marked, `here` sums of values in a document, `log_ratio` and `z` figures
+    of a contrast. `is_cut` says that there are more matches than were looked at.
+    """
 
     indices: I64 | None = None
     marked: dict[int, str] = field(default_factory=dict)
@@ -41,53 +44,57 @@ class _Found:
         self.indices = columns if self.indices is None else self.indices[np.isin(self.indices, columns)]
 
 
-def search(look: Look, asked: Parameters) -> dict[str, Any]:
+def search(look: Look, parameters: Parameters) -> FeatureList:
     """List features: those whose labels match `query`, that fire in `document`, or in one of `a` and `b`.
 
-    `sort=match` is the best match first; without a query what fires most in the document, or most surely more in `a`.
+    `sort=match` is the best match first. Without a query it is what fires most in the document, or most surely more in
+    `a` than in `b`, or the index.
     """
-    offset, limit = asked.number("offset"), asked.number("limit", 50, MOST_FEATURES)
-    sort = asked.choice("sort", SORTS, "match")
-    order = asked.choice("order", ("asc", "desc"), "asc" if sort == "index" else "desc")
-    found = _find(look, asked)
+    offset, limit = parameters.number("offset"), parameters.number("limit", 50, MOST_FEATURES)
+    sort = parameters.choice("sort", SORTS, "match")
+    order = parameters.choice("order", ("asc", "desc"), "asc" if sort == "index" else "desc")
+    found = _find(look, parameters)
     page, total = _sorted(found, look, sort, order == "asc")
     chosen = page[offset : offset + limit].tolist()
     labels = look.pick(chosen)
     figures = figures_of_some(look, chosen, labels)
-    listed = [
+    listed: list[FoundFeature] = [
         {
             "index": index,
             "label": labels[index].description if index in labels else None,
             "marked": _pieces(found.marked[index]) if index in found.marked else None,
-            **figures.of[at],
+            "density": known.density,
+            "max": known.max,
+            "count": known.count,
             "here": None if found.here is None else found.here[index],
             "log_ratio": None if found.log_ratio is None else found.log_ratio[index],
             "z": None if found.z is None else found.z[index],
         }
-        for at, index in enumerate(chosen)
+        for index, known in zip(chosen, figures.of, strict=True)
     ]
     return {"total": None if found.is_cut else total, "figures_of": figures.source, "features": listed}
 
 
-def _find(look: Look, asked: Parameters) -> _Found:
+def _find(look: Look, parameters: Parameters) -> _Found:
     found = _Found()
-    query = asked.text("query")
+    query = parameters.text("query")
     if query.strip():
         _match(look, query, found)
-    if "document" in asked:
-        number = asked.number("document")
+    if "document" in parameters:
+        number = parameters.number("document")
         corpus = look.features
         sums = corpus.sums(((number, corpus.documents[number].id + 1),))
         found.here = dict(zip(sums.columns.tolist(), sums.total.tolist(), strict=True))
         found.narrow(sums.columns)
-    if "a" in asked or "b" in asked:
+    if "a" in parameters or "b" in parameters:
         corpus = look.features
-        a, b = parse_selections(asked.text("a") or "rest", asked.text("b") or "rest", len(corpus.documents))
-        told = corpus.kept.get(("contrast", a, b), lambda: contrast(corpus, a, b))
-        columns = told.columns.tolist()
-        found.log_ratio = dict(zip(columns, told.log_ratio.tolist(), strict=True))
-        found.z = dict(zip(columns, told.z.tolist(), strict=True))
-        found.narrow(told.columns)
+        texts = parameters.text("a") or "rest", parameters.text("b") or "rest"
+        a, b = parse_selections(*texts, len(corpus.documents))
+        compared = corpus.kept.get(("contrast", a, b), lambda: contrast(corpus, a, b))
+        columns = compared.columns.tolist()
+        found.log_ratio = dict(zip(columns, compared.log_ratio.tolist(), strict=True))
+        found.z = dict(zip(columns, compared.z.tolist(), strict=True))
+        found.narrow(compared.columns)
     return found
 
 
@@ -96,7 +103,7 @@ def _match(look: Look, query: str, found: _Found) -> None:
     if look.store is None:
         return
     try:
-        matches = find(look.store, as_typed(query), MOST_MATCHES)
+        matches = full_text.search(look.store, as_typed(query), MOST_MATCHES)
     except UsageError:  # no word yet, just a quotation mark or a dot
         return
     found.indices = np.array([match.index for match in matches], np.int64)
@@ -105,7 +112,7 @@ def _match(look: Look, query: str, found: _Found) -> None:
 
 
 def as_typed(query: str) -> str:
-    """Make the last word a beginning, as whoever types may not be at its end."""
+    """Make the last word a beginning: the person who types may not be at its end."""
     return f"{query}*" if re.search(r"\w\Z", query) and query.count('"') % 2 == 0 else query
 
 
@@ -136,7 +143,7 @@ def _known(found: _Found, sort: str, indices: I64) -> F64:
 
 def _pieces(marked: str) -> list[tuple[str, bool]]:
     """Split a marked text into pieces, each with whether it matched."""
-    begin, end = MARK
+    begin, end = full_text.MARK
     pieces = []
     for i, part in enumerate(re.split(f"{begin}|{end}", marked)):
         if part:

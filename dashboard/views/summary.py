@@ -1,42 +1,41 @@
-"""`/api/summary`: what there is, and what fills what there is not."""
+"""`/api/summary`: what there is, and the commands that bring what there is not."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import saefetch
 from dashboard.model.corpus import Corpus
-from dashboard.model.data import Look
 from dashboard.model.downloads import count
+from dashboard.model.look import Look
 from dashboard.views.parameters import Parameters
+from dashboard.views.shapes import FeaturesSummary, Hint, LabelsSummary, Summary
 
 PARAMETERS = ()
 
 
-def summary(look: Look, asked: Parameters) -> dict[str, Any]:
+def summary(look: Look, parameters: Parameters) -> Summary:
     return {
         "version": saefetch.__version__,
         "features": None if look.corpus is None else _features(look, look.corpus),
         "labels": _labels(look),
         "refusal": look.refusal,
-        "hints": list(_hints(look)),
+        "hints": _hints(look),
         "neuronpedia": look.neuronpedia,
         "static": False,
+        "part": None,
     }
 
 
-def _features(look: Look, corpus: Corpus) -> dict[str, Any]:
-    features = corpus.features
-    meta = features.meta[0]
+def _features(look: Look, corpus: Corpus) -> FeaturesSummary:
+    meta = corpus.features.meta[0]
     return {
         "folder": str(look.settings.features),
         "rows": corpus.n_rows,
         "d_sae": corpus.d_sae,
-        "nnz": features.nnz,
-        "n_shards": features.n_shards,
-        "n_documents": len(corpus.documents),
-        "mean_l0": features.nnz / max(1, corpus.n_rows),
-        "has_text": any("tokens" in file.members for file in features.files),
+        "nnz": corpus.nnz,
+        "n_shards": len(corpus.shards),
+        "n_documents": len(corpus.documents.numbers),
+        "mean_l0": corpus.nnz / max(1, corpus.n_rows),
+        "has_text": any("tokens" in corpus.features.files[shard].members for shard in corpus.shards),
         "sae": {
             "release": meta.get("sae_release"),
             "id": meta.get("sae_id"),
@@ -48,7 +47,7 @@ def _features(look: Look, corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _labels(look: Look) -> dict[str, Any] | None:
+def _labels(look: Look) -> LabelsSummary | None:
     if look.labels is None or look.store is None:
         return None
     counted = count(look.store, look.labels_folder, look.kept)
@@ -64,8 +63,8 @@ def _labels(look: Look) -> dict[str, Any] | None:
     }
 
 
-def _hints(look: Look) -> list[dict[str, str]]:
-    hints = []
+def _hints(look: Look) -> list[Hint]:
+    hints: list[Hint] = []
     if look.labels is None and look.refusal is None:
         hints.append({"what": "no labels yet", "command": look.download_command})
     if look.corpus is None:

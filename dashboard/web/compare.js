@@ -8,6 +8,8 @@
 
   sae.compareView = (path, params, page) => {
     if (!page.summary.features) return page.noFeatures();
+    if (sae.source.isStatic)
+      return page.nothing("Compare", "Tokens and documents are compared by the server: run sae-dashboard.");
     const start = { a: params.a || sae.compared() || "doc:0", b: params.b || "doc:1" };
     const sides = { a: side("a", start.a), b: side("b", start.b) };
     const titles = sae.el("div", { class: "sides" });

@@ -43,7 +43,7 @@
       ["Token", panel.node],
       ["Whole document", whole.node, whole.open],
     ]);
-    const neighbours = sae.neighbours("document", await around(id, page));
+    const neighbours = sae.neighbours("document", [told.previous, told.next]);
 
     function setColour(which) {
       if (which === colour) return;
@@ -132,30 +132,27 @@
     };
   };
 
-  /** The numbers of the documents before and after, null where there is none: without a server some are left out. */
-  async function around(id, page) {
-    if (!page.summary.static)
-      return [id > 0 ? id - 1 : null, id + 1 < page.summary.features.n_documents ? id + 1 : null];
-    const { documents } = await sae.source.get("documents", { limit: Infinity });
-    const at = documents.findIndex((one) => one.id === id);
-    return [documents[at - 1]?.id ?? null, documents[at + 1]?.id ?? null];
-  }
-
   function facts(id, told) {
     const mine = `doc:${id}`;
     const kept = sae.compared();
+    const others = told.previous !== null || told.next !== null;
     return [
       sae.el("span", {}, sae.el("b", {}, sae.count(told.total)), told.total === 1 ? " token" : " tokens"),
       sae.el("bdi", { class: "shard" }, told.shard),
-      sae.el("a", { href: sae.link(["features"], { a: id, b: "rest" }) }, "What fires more here than elsewhere"),
-      kept?.startsWith("doc:") && kept !== mine
+      others &&
+        sae.el("a", { href: sae.link(["features"], { a: id, b: "rest" }) }, "What fires more here than elsewhere"),
+      !sae.source.isStatic && compare(),
+    ];
+
+    function compare() {
+      return kept?.startsWith("doc:") && kept !== mine
         ? sae.el("a", { href: sae.link(["compare"], { a: kept, b: mine }) }, `Compare with document ${kept.slice(4)}`)
         : sae.el(
             "a",
             { href: sae.link(["compare"], { a: mine }), onclick: () => sae.keepForCompare(mine) },
             "Compare with another",
-          ),
-    ];
+          );
+    }
   }
 
   /** The feature that the text is coloured by, and how to go to where it fires. */

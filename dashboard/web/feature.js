@@ -16,7 +16,7 @@
     const title = `Feature ${sae.count(index)}`;
     const n = page.summary.features?.d_sae ?? page.summary.labels?.n_features ?? 0;
     const around = [index > 0 ? index - 1 : null, index + 1 < n ? index + 1 : null];
-    const neighbours = sae.neighbours("feature", page.summary.static ? [null, null] : around);
+    const neighbours = sae.neighbours("feature", sae.source.isStatic ? [null, null] : around);
     return {
       title: `${title}${told.label ? `: ${told.label.slice(0, 80)}` : ""}`,
       node: sae.el(
@@ -185,7 +185,7 @@
         "div",
         { class: "title" },
         sae.el("h2", {}, "Where it fires most"),
-        here?.count > 0 && !page.summary.static && strength,
+        here?.count > 0 && !sae.source.isStatic && strength,
         sae.el("label", {}, once, " once a document"),
         count,
       ),

@@ -27,7 +27,7 @@
             ]);
         }
       }
-      if (!page.summary.static && !left) timer = setTimeout(look, POLL_MS);
+      if (!sae.source.isStatic && !left) timer = setTimeout(look, POLL_MS);
     }
 
     /** Draw anew what has changed, and leave alone what has not, or has the focus: parts of [name, made of, how]. */

@@ -150,18 +150,32 @@
   /** Ask what there is, each time a view is opened: a download or an encoder may be at work. */
   async function know() {
     summary = await sae.source.get("summary");
-    const { features, labels, refusal } = summary;
-    const own = features?.sae ?? labels;
-    const name = own && (own.neuronpedia_id || [own.release, own.id].filter(Boolean).join(" ") || own.path);
+    const { features, labels } = summary;
+    const names = features?.sae ?? labels;
+    const name = names && (names.neuronpedia_id || [names.release, names.id].filter(Boolean).join(" ") || names.path);
     document.getElementById("sae").textContent = name || "";
-    const hint = features && !refusal && !labels && summary.hints.find(({ command }) => command.startsWith("saefetch"));
+    const [kind, text, command] = news();
     const banner = document.getElementById("banner");
-    const text = refusal ? `Labels are not shown: ${refusal}` : hint ? hint.command : "";
-    if (banner.dataset.told === text) return; // said already
-    banner.dataset.told = text;
+    if (banner.dataset.text === text + command) return; // a screen reader would read it again
+    banner.dataset.text = text + command;
     banner.hidden = !text;
-    banner.className = refusal ? "refusal" : "hint";
-    banner.replaceChildren(...(hint ? ["No labels yet. They come with ", sae.command(hint.command)] : [text]));
+    banner.className = kind;
+    banner.replaceChildren(text, command ? sae.command(command) : "");
+  }
+
+  /** What stands above every view: [class, text, command]. */
+  function news() {
+    const { features, labels, refusal, hints, part } = summary;
+    if (refusal) return ["refusal", `Labels are not shown: ${refusal}`, ""];
+    const download = features && !labels && hints.find(({ command }) => command.startsWith("saefetch"));
+    if (download) return ["hint", "No labels yet. They come with ", download.command];
+    if (part && part.n_documents < part.of_documents)
+      return [
+        "hint",
+        `This page holds ${sae.count(part.n_documents)} of ${sae.plural(part.of_documents, "document")}. All figures are of these ${sae.count(part.n_documents)} alone.`,
+        "",
+      ];
+    return ["", "", ""];
   }
 
   let before = { key: "", at: 0 };
@@ -199,6 +213,7 @@
     event.preventDefault();
     main.focus();
   });
+  document.querySelector('header nav a[href="#/compare"]').hidden = sae.source.isStatic;
   addEventListener("hashchange", open);
   open();
 }

@@ -142,8 +142,8 @@
                 "div",
                 { class: "tools" },
                 sae.el("label", {}, "Fires in document ", inDocument),
-                sae.el("label", {}, "More in documents ", a),
-                sae.el("label", {}, "than in ", b),
+                sae.el("label", {}, sae.source.isStatic ? "More in document " : "More in documents ", a),
+                sae.source.isStatic ? "than in the others" : sae.el("label", {}, "than in ", b),
               ),
             ),
           told &&

@@ -20,5 +20,5 @@
     error.status = answer.status;
     throw error;
   }
-  sae.source = { get };
+  sae.source = { get, isStatic: false };
 }

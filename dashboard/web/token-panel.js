@@ -90,7 +90,9 @@
             sae.el("b", {}, sae.count(answer.l0)),
             answer.l0 === 1 ? " feature fires" : " features fire",
           ),
-          isHeld ? compare() : sae.el("span", { class: "muted" }, "click the token to hold it"),
+          isHeld
+            ? !sae.source.isStatic && compare()
+            : sae.el("span", { class: "muted" }, "click the token to hold it"),
         ),
         at === null ? "" : sae.el("p", { class: "muted" }, `feature ${sae.count(chosen())}: ${own}`),
       );

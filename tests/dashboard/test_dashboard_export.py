@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from dashboard_data import WIDTH, made_up, write_features, write_labels, write_shard
 from dashboard_server import settings_for
@@ -18,6 +18,7 @@ from dashboard.model.data import Data, Look
 from dashboard.page import WebFiles
 from dashboard.views.addresses import API
 from dashboard.views.parameters import Parameters
+from encoder.index.build import build_index
 
 
 @pytest.fixture(scope="module")
@@ -52,62 +53,99 @@ def ask(look: Look, address: str, *numbers: int, **parameters: object) -> Any:
     return json.loads(exporting.dumps(answer))
 
 
-def test_the_files_hold_what_the_api_answers(folder: Path, tmp_path: Path) -> None:
-    data = exported(folder, tmp_path / "out")
-    with Data(settings_for(folder)).look() as look:
+@pytest.fixture(scope="module")
+def alone(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first five documents as a folder of their own, which has an index: the same documents, rows and figures."""
+    path = tmp_path_factory.mktemp("alone")
+    write_labels(path / "sae")
+    (path / "features").mkdir()
+    for name in ("capture.npz", "corpus__part-0.npz"):
+        shutil.copy(folder / "features" / name, path / "features" / name)
+    build_index(path / "features")
+    return path
+
+
+def test_the_files_hold_what_a_server_with_these_documents_alone_answers(
+    folder: Path, alone: Path, tmp_path: Path
+) -> None:
+    data = exported(folder, tmp_path / "out", "0-4")
+    with Data(settings_for(alone)).look() as look:
         summary = ask(look, "summary")
-        assert data["summary"].pop("features") | {"folder": "", "index": ""} == summary.pop("features") | {
-            "folder": "",
-            "index": "",
-        }
+        assert data["summary"].pop("part") == {"n_documents": 5, "of_documents": 7} and summary.pop("part") is None
+        for answer in (summary, data["summary"]):
+            answer["features"] |= {"folder": "", "index": ""}
         assert data["summary"] == summary | {"static": True, "hints": []}
         assert data["documents"] == ask(look, "documents")
-        for number in range(7):
-            document, answer = data[f"document-{number}"], ask(look, "documents/{}/tokens", number, colour="top")
-            for name in ("tokens", "token_ids", "masked", "sections", "shard", "first_row"):
-                assert document[name] == answer[name]
-            for position, (a, b) in enumerate(zip(document["indptr"], document["indptr"][1:], strict=False)):
-                active = ask(look, "rows/{}", document["first_row"] + position)["active"]
-                pairs = zip(document["indices"][a:b], document["values"][a:b], strict=True)
-                assert sorted(pairs) == sorted(zip(active["index"], active["value"], strict=True))
-        known = ask(look, "search", sort="index", limit=WIDTH)["features"]
-        for at, index in enumerate(data["labels"]["index"]):
-            assert data["labels"]["label"][at] == known[index]["label"]
-            assert data["labels"]["density"][at] == known[index]["density"]
-        for index in (0, 1, 300):
-            assert data[f"features-{index // 256}"][str(index)]["feature"] == ask(look, "features/{}", index)
+        known = {one["index"]: one for one in ask(look, "search", limit=WIDTH)["features"] if one["count"]}
+        columns = data["features"]
+        assert columns.pop("figures_of") == "here" and columns["index"] == list(known)
+        largest = [ask(look, "features/{}", index)["max_activation"] for index in known]
+        assert columns.pop("max_neuronpedia") == largest
+        for name, values in columns.items():
+            assert values == [one[name] for one in known.values()], name
+        for index in known:
+            found = data[f"features-{index // 256}"][str(index)]
+            mean = found["feature"]["here"].pop("mean")
+            expected = ask(look, "features/{}", index)
+            assert mean == pytest.approx(expected["here"].pop("mean")) and found["feature"] == expected
+            for name, distinct in (("top", 0), ("distinct", 1)):
+                assert found[name] == ask(look, "features/{}/top", index, distinct=distinct, limit=20)
         health = ask(look, "health")
-        named = [shard for shard in health["shards"] if shard["rows"]]
-        assert [shard["name"] for shard in data["health"]["shards"]] == [shard["name"] for shard in named]
-        assert data["health"]["shards"][1]["l0_histogram"] == named[1]["l0_histogram"]
+        assert data["health"] == health | {"downloads": [], "queue": None}
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_documents_file_holds_what_that_server_answers(
+    folder: Path, alone: Path, tmp_path: Path, number: int
+) -> None:
+    document = exported(folder, tmp_path / "out", "0-4")[f"document-{number}"]
+    with Data(settings_for(alone)).look() as look:
+        for colour in ("l0", "top"):
+            answer = ask(look, "documents/{}/tokens", number, colour=colour)
+            assert document["tokens"] | document["colours"][colour] == answer
+        for position, row in enumerate(document["rows"]):
+            answer = ask(look, "rows/{}", document["tokens"]["first_row"] + position)
+            answer["active"] = {name: answer["active"][name] for name in ("index", "value")}
+            assert row == answer
+        fires = ask(look, "search", document=number, limit=WIDTH)["features"]
+        assert document["fires"] == {name: [one[name] for one in fires] for name in ("index", "here")}
+        b = document["contrast"].pop("b")
+        assert b == ("1-4", "0,2-4", "0-1,3-4", "0-2,4", "0-3")[number]
+        more = ask(look, "search", a=number, b=b, limit=WIDTH)["features"]
+        assert document["contrast"] == {name: [one[name] for one in more] for name in ("index", "log_ratio", "z")}
 
 
 def test_contexts_are_the_strongest_of_the_set_and_of_nothing_else(folder: Path, tmp_path: Path) -> None:
     data = exported(folder, tmp_path / "out", "1,3")
     assert sorted(name for name in data if name.startswith("document-")) == ["document-1", "document-3"]
     assert [document["id"] for document in data["documents"]["documents"]] == [1, 3]
+    assert (data["document-1"]["tokens"]["next"], data["document-3"]["tokens"]["next"]) == (3, None)
     found: dict[int, list[tuple[float, int]]] = {}
     for number in (1, 3):
-        document = data[f"document-{number}"]
-        rows = np.repeat(np.arange(len(document["tokens"])), np.diff(document["indptr"])) + document["first_row"]
-        for row, index, value in zip(rows.tolist(), document["indices"], document["values"], strict=True):
-            found.setdefault(index, []).append((-value, row))
-    assert data["labels"]["index"] == sorted(found)
-    first_of_3 = data["document-3"]["first_row"]
+        for row in data[f"document-{number}"]["rows"]:
+            for index, value in zip(row["active"]["index"], row["active"]["value"], strict=True):
+                found.setdefault(index, []).append((-value, row["row"]))
+    assert data["features"]["index"] == sorted(found)
+    first_of_3 = data["document-3"]["tokens"]["first_row"]
     for index, entries in found.items():
-        top = data[f"features-{index // 256}"][str(index)]["top"]
+        answers = data[f"features-{index // 256}"][str(index)]
+        top, once = answers["top"], answers["distinct"]
         expected = [(row, -value) for value, row in sorted(entries)[:20]]
         assert [(context["row"], context["value"]) for context in top["contexts"]] == expected
-        assert top["total"] == len(entries)
+        assert top["total"] == len(entries) == answers["feature"]["here"]["count"]
         best: dict[int, tuple[float, int]] = {}
         for value, row in sorted(entries):
             best.setdefault(1 if row < first_of_3 else 3, (value, row))
-        once = data[f"features-{index // 256}"][str(index)]["distinct"]
         assert [context["row"] for context in once["contexts"]] == [row for _, row in sorted(best.values())]
         assert once["total"] == len(best)
         for context in top["contexts"]:
             assert context["values"][context["at"]] == context["value"] and context["document"] in (1, 3)
     assert "Tell" not in "".join(path.read_text() for path in (tmp_path / "out").rglob("*.js")), "of document 0"
+
+
+def test_one_document_alone_has_nothing_to_be_compared_with(folder: Path, tmp_path: Path) -> None:
+    document = exported(folder, tmp_path / "out", "3")["document-3"]
+    assert document["contrast"] is None and document["tokens"]["previous"] is document["tokens"]["next"] is None
 
 
 def test_it_says_nothing_of_this_machine(folder: Path, tmp_path: Path) -> None:

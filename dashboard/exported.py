@@ -1,0 +1,160 @@
+"""The views' answers for some documents, by the name of the file that holds them.
+
+    summary, documents, health    as the API answers
+    features                      every feature that fires in these documents, with its label and figures: columns
+    features-<k>                  the features 256 k to 256 k + 255: what the API answers, and their strongest contexts
+    document-<id>                 one document: its tokens, its colours, its rows, and what fires in it
+
+The views are given a `Part` in place of the whole corpus. So each figure is that of the part, and the same as a server
+would show that has only these documents. Labels and largest values stand in `features` alone; the page puts them beside
+the features of a row. The folder goes to others, so it holds no text of other documents and no paths of this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from dashboard.model.look import Look
+from dashboard.model.part import Part
+from dashboard.views.documents import MOST_DOCUMENTS, MOST_TOKENS, documents, tokens
+from dashboard.views.features import feature, top
+from dashboard.views.health import dead_features, shards
+from dashboard.views.parameters import Parameters
+from dashboard.views.rows import row
+from dashboard.views.search import MOST_FEATURES, search
+from dashboard.views.summary import summary
+
+N_CONTEXTS, AROUND, MOST_CONTEXTS = 20, 12, 50_000
+"""Of each feature the N_CONTEXTS strongest tokens and the strongest of N_CONTEXTS documents, each with AROUND tokens on
+each side; fewer, but MIN_CONTEXTS, where so many features fire that it would be more than 2 MOST_CONTEXTS in all."""
+MIN_CONTEXTS = 3
+FEATURES_A_FILE = 256
+
+
+def answers(whole: Look, part: Part) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the contents of each file."""
+    firing = np.flatnonzero(np.diff(part.columns.indptr)).tolist()
+    look = replace(whole, corpus=part, picked=whole.pick(firing))
+    numbers = part.documents.numbers
+    yield "summary", _summary(look, part, len(whole.features.documents))
+    yield "documents", _all(documents, look, "documents", MOST_DOCUMENTS)
+    yield "features", _features(look)
+    for number in numbers:
+        others = [other for other in numbers if other != number]
+        yield f"document-{number}", _document(look, part, number, others)
+    n_contexts = max(MIN_CONTEXTS, min(N_CONTEXTS, MOST_CONTEXTS // max(1, len(firing))))
+    for k, indices in groupby(firing, lambda index: index // FEATURES_A_FILE):
+        yield f"features-{k}", {str(index): _feature(look, index, n_contexts) for index in indices}
+    yield "health", _health(part)
+
+
+def _ask(**parameters: object) -> Parameters:
+    return Parameters({name: str(value) for name, value in parameters.items()}, tuple(parameters))
+
+
+def _all(view: Callable[..., Any], look: Look, listed: str, most: int, **parameters: object) -> dict[str, Any]:
+    """Return a view's answer with the whole of its list, which it gives by pages of `most`."""
+    answer = dict(view(look, _ask(limit=most, **parameters)))
+    found = list(answer[listed])
+    while len(found) < answer["total"]:
+        found += view(look, _ask(limit=most, offset=len(found), **parameters))[listed]
+    return answer | {listed: found}
+
+
+def _summary(look: Look, part: Part, n_documents: int) -> dict[str, Any]:
+    answer: dict[str, Any] = {**summary(look, _ask())}
+    features = answer["features"]
+    features["folder"] = PurePath(features["folder"]).name
+    features["sae"]["path"] = features["sae"]["path"] and PurePath(str(features["sae"]["path"])).name
+    features["index"]["command"] = ""
+    if answer["refusal"]:  # which names files
+        answer["refusal"] = "the labels that were there are of another SAE than the features"
+    counts = {"n_documents": len(part.documents.numbers), "of_documents": n_documents}
+    return answer | {"static": True, "hints": [], "part": counts}
+
+
+def _features(look: Look) -> dict[str, Any]:
+    answer = _all(search, look, "features", MOST_FEATURES, sort="index")
+    found = [feature for feature in answer["features"] if feature["count"]]
+    labels = look.pick(())
+    return {
+        "figures_of": answer["figures_of"],
+        **_columns(found, ("index", "label", "density", "max", "count")),
+        "max_neuronpedia": [label and label.max_activation for label in (labels.get(one["index"]) for one in found)],
+    }
+
+
+def _columns(listed: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
+    return {name: [entry[name] for entry in listed] for name in names}
+
+
+def _document(look: Look, part: Part, number: int, others: Sequence[int]) -> dict[str, Any]:
+    colours = [_tokens(look, part, number, colour) for colour in ("l0", "top")]
+    document = part.documents[number]
+    rows = [_row(look, at) for at in range(document.first_row, document.stop_row)]
+    fires = _all(search, look, "features", MOST_FEATURES, document=number)["features"]
+    contrast = None
+    if others:
+        b = _selection(others)
+        more = _all(search, look, "features", MOST_FEATURES, a=number, b=b)["features"]
+        contrast = {"b": b, **_columns(more, ("index", "log_ratio", "z"))}
+    return {
+        "tokens": {name: value for name, value in colours[0].items() if name not in COLOURED},
+        "colours": {answer["colour"]: {name: answer[name] for name in COLOURED} for answer in colours},
+        "rows": rows,
+        "fires": _columns(fires, ("index", "here")),
+        "contrast": contrast,
+    }
+
+
+def _row(look: Look, number: int) -> dict[str, Any]:
+    answer = row(look, _ask(), number)
+    return {**answer, "active": {"index": answer["active"]["index"], "value": answer["active"]["value"]}}
+
+
+COLOURED = ("colour", "values", "floor", "scale")
+"""What an answer has of its colour; the rest of the answer is the same for each colour."""
+
+
+def _tokens(look: Look, part: Part, number: int, colour: str) -> dict[str, Any]:
+    """Return what the API answers of all of a document's tokens."""
+    n_rows = part.documents[number].n_rows
+    starts = range(0, max(1, n_rows), MOST_TOKENS)
+    pieces = [tokens(look, _ask(start=at, stop=at + MOST_TOKENS, colour=colour), number) for at in starts]
+    answer: dict[str, Any] = {**pieces[0], "stop": n_rows}
+    for name in ("tokens", "token_ids", "masked", "values"):
+        if len(pieces) > 1 and answer[name] is not None:
+            answer[name] = np.concatenate([np.asarray(piece[name]) for piece in pieces]).tolist()
+    return answer
+
+
+def _selection(numbers: Sequence[int]) -> str:
+    """Write numbers as a selection: [0, 1, 2, 5] -> "0-2,5"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, run)) for run in runs)
+
+
+def _feature(look: Look, index: int, n_contexts: int) -> dict[str, Any]:
+    strongest = [top(look, _ask(limit=n_contexts, around=AROUND, distinct=distinct), index) for distinct in (0, 1)]
+    return {"feature": feature(look, _ask(), index), "top": strongest[0], "distinct": strongest[1]}
+
+
+def _health(part: Part) -> dict[str, Any]:
+    """Describe the whole of each shard that has a document in the part."""
+    described = list(shards(part, part.shards, budget_s=float("inf")))
+    for number, shard in zip(part.shards, described, strict=True):
+        if not part.features.meta[number].get("sae_release"):
+            shard["sae"] = PurePath(shard["sae"]).name
+    counts = {"total": len(described), "dead_features": dead_features(part)}
+    return {**counts, "shards": described, "downloads": [], "queue": None}

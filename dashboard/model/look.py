@@ -1,0 +1,126 @@
+"""One request's view of the data: the features as they are now, and the labels that may stand beside them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from dashboard.errors import NotFoundError, NotReadyError
+from dashboard.model.cache import Cache
+from dashboard.model.corpus import Corpus
+from dashboard.model.documents import Document
+from dashboard.model.tokens import Vocabulary
+from encoder.index import FeatureIndex
+from saefetch.labels import Label, Labels
+from saefetch.store.store import Store
+
+PREVIEW_ROWS, PREVIEW_CHARACTERS = 80, 160
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command was told. `named` is the SAE whose labels are meant, `default` the one to take otherwise."""
+
+    data_dir: Path
+    features: Path
+    default: tuple[str, str]
+    named: tuple[str, str] | None = None
+    queue: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a view gets. `labels` and their `store` are None where no labels may be shown; `refusal` says why not.
+
+    `picked` holds labels that were read before, for an export that needs the same ones for every row.
+    """
+
+    settings: Settings
+    vocabulary: Vocabulary
+    corpus: Corpus | None
+    labels: Labels | None
+    store: Store | None
+    labels_folder: Path
+    refusal: str | None
+    kept: Cache
+    picked: Mapping[int, Label] | None = None
+
+    @property
+    def features(self) -> Corpus:
+        """Raises: NotFoundError where there are no features."""
+        if self.corpus is None:
+            raise NotFoundError(f"no features in {self.settings.features} yet; {self.encode_command} makes them")
+        return self.corpus
+
+    @property
+    def index(self) -> FeatureIndex:
+        """Raises: NotFoundError where there are no features, NotReadyError where they have no index."""
+        if self.features.index is None:
+            raise NotReadyError(f"this needs the index by feature; make it: {self.index_command}")
+        return self.features.index
+
+    @property
+    def encode_command(self) -> str:
+        return shlex.join(["sae-encode", "run", "ACTIVATIONS", "--out", str(self.settings.features)])
+
+    @property
+    def download_command(self) -> str:
+        names = self.settings.named or self.settings.default
+        if self.corpus is not None and self.corpus.features.meta:
+            meta = self.corpus.features.meta[0]
+            if isinstance(meta.get("sae_release"), str) and isinstance(meta.get("sae_id"), str):
+                names = meta["sae_release"], meta["sae_id"]
+        flags = ["--sae-release", names[0], "--sae-id", names[1], "--data-dir", str(self.settings.data_dir)]
+        return shlex.join(["saefetch", "download", *flags])
+
+    @property
+    def index_command(self) -> str:
+        return shlex.join(["sae-encode", "index", str(self.settings.features)])
+
+    @property
+    def d_sae(self) -> int:
+        """The SAE's width, 0 where nothing says it."""
+        if self.corpus is not None:
+            return self.corpus.d_sae
+        return len(self.labels) if self.labels is not None else 0
+
+    def check_feature(self, index: int) -> int:
+        """Raises: NotFoundError unless there is such a feature."""
+        if not 0 <= index < self.d_sae:
+            raise NotFoundError(f"feature {index} does not exist: there are {self.d_sae:,}, counted from 0")
+        return index
+
+    def pick(self, indices: Iterable[int]) -> Mapping[int, Label]:
+        """Return the labels of these features, by feature; empty where there are no labels to be shown."""
+        if self.picked is not None:
+            return self.picked
+        return {} if self.labels is None else self.labels.pick(indices)
+
+    def descriptions(self, indices: Sequence[int]) -> list[str | None]:
+        """Return each feature's description, None where it has none."""
+        labels = self.pick(indices)
+        return [labels[index].description if index in labels else None for index in indices]
+
+    @property
+    def neuronpedia(self) -> str | None:
+        """The address of the SAE's page."""
+        name = self.labels.neuronpedia_id if self.labels is not None else None
+        if name is None and self.corpus is not None and self.corpus.features.meta:
+            name = self.corpus.features.meta[0].get("neuronpedia_id")
+        return f"https://www.neuronpedia.org/{quote(name)}" if isinstance(name, str) and name else None
+
+    def texts(self, document: Document, start: int, stop: int) -> list[str]:
+        """Return the texts of the tokens [start, stop) of a document."""
+        tokens = self.features.features.tokens(document.shard, document.start + start, document.start + stop)
+        return self.vocabulary.texts(tokens, start, stop - start)
+
+    def preview(self, document: Document) -> str:
+        """Return the beginning of the document's text, "" if its shard has neither texts nor ids of tokens."""
+        n_rows = min(document.n_rows, PREVIEW_ROWS)
+        tokens = self.features.features.tokens(document.shard, document.start, document.start + n_rows)
+        if tokens.texts is None and tokens.token_ids is None:
+            return ""
+        return "".join(self.vocabulary.texts(tokens, 0, n_rows))[:PREVIEW_CHARACTERS]
