@@ -78,7 +78,7 @@ def _why_unknown(source: Source) -> str:
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return f"a bare pickle, which can run code, so it is not loaded; {RESAVE}"
     if head.startswith(b"PK"):
-        return "a zip file that is not torch's; an npz has to be saved as npy: np.save(path, np.load(npz)[name])"
+        return "a zip file that is neither torch's nor numpy's; unpack it, and name what was in it"
     if head.startswith(b"ARROW1"):
         return "an Arrow file; expected an Arrow stream, which is what datasets' save_to_disk writes"
     if source.path.suffix == ".memmap":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from encoder.errors import ShardError
-from encoder.readers import safetensors_header, torch_archive
+from encoder.readers import numpy_archive, safetensors_header, torch_archive
 from encoder.readers.arrays import Array
 
 MAX_JSON_BYTES = 4 << 20
@@ -38,11 +38,13 @@ class Source:
 
     @cached_property
     def contents(self) -> Any:
-        """What a safetensors or torch file holds: an `Array`, or dicts and lists of them; None for other files."""
+        """What a safetensors, torch or npz file holds: an `Array`, or dicts and lists of them; None for other files."""
         if torch_archive.looks_like(self.head):
             return torch_archive.load(self.path)
         if safetensors_header.looks_like(self.head, self.size):
             return safetensors_header.load(self.path, self.size)
+        if numpy_archive.looks_like(self.head):
+            return numpy_archive.load(self.path)
         return None
 
     def has_arrays(self, *names: str) -> bool:

@@ -1,4 +1,4 @@
-"""safetensors, and torch .pt: one tensor, or names -> tensors (a TransformerLens cache, {hook_name: [b, s, d]}).
+"""safetensors, torch .pt, numpy .npz: one array, or names -> arrays (a TransformerLens cache, {hook_name: [b, s, d]}).
 
 With several tensors the only one whose rows fit the SAE is taken, else --select names it; nested names join with dots.
 Token ids and a mask of the same file come along where their names say what they are. Token ids must match the rows; a
@@ -10,20 +10,22 @@ from __future__ import annotations
 from typing import Any
 
 from encoder.errors import ShardError
-from encoder.readers import safetensors_header, torch_archive
+from encoder.readers import numpy_archive, safetensors_header, torch_archive
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import fits, shard_of
 from encoder.readers.select import check_rows, choose, declared, printable
 from encoder.readers.source import Source
 from encoder.shard import Shard
 
-NAME = "safetensors, torch .pt"
+NAME = "safetensors, torch .pt, numpy .npz"
 TOKEN_NAMES = ("token_ids", "tokens", "input_ids")
 MASK_NAMES = ("mask", "attention_mask")
 
 
 def claims(source: Source) -> bool:
-    return torch_archive.looks_like(source.head) or safetensors_header.looks_like(source.head, source.size)
+    head = source.head
+    is_numpy_or_torch = numpy_archive.looks_like(head) or torch_archive.looks_like(head)
+    return is_numpy_or_torch or safetensors_header.looks_like(head, source.size)
 
 
 def open_shard(source: Source) -> Shard:

@@ -2,7 +2,7 @@
 
 In a folder that a format owns (an Arrow dataset, a memmap store, saev, Language-Model-SAEs chunks, activault) exactly
 its data files count; side files such as `labels.bin` or `mean.pt` do not. Hidden files and folders are passed over.
-What looks like data elsewhere but is read by no format, such as an .npz, is reported.
+What looks like data elsewhere but is read by no format, such as a features file of ours, is reported.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from encoder.errors import InputError, ShardError
-from encoder.readers import dictionary_learning, numpy_array, torch_archive
+from encoder.readers import dictionary_learning, numpy_archive, numpy_header, torch_archive
 from encoder.readers.registry import FOLDER_READERS
 from encoder.readers.source import HEAD_BYTES
 
-SUFFIXES = {".npy", ".safetensors", ".pt", ".pth", ".arrow", ".memmap"}
+SUFFIXES = {".npy", ".npz", ".safetensors", ".pt", ".pth", ".arrow", ".memmap"}
 UNREAD_SUFFIXES = {".npz", ".pkl", ".pickle", ".h5", ".hdf5", ".parquet", ".bin", ".ckpt", ".joblib", ".dat", ".mmap"}
 MAX_DEPTH = 64  # folders within folders
 
@@ -79,7 +79,7 @@ def _owned(folder: Path) -> list[Path] | None:
 
 def _is_data(entry: Path) -> bool:
     if entry.suffix in SUFFIXES:
-        return True
+        return entry.suffix != ".npz" or not numpy_archive.is_sparse(entry)
     if not entry.is_file():
         return False
     try:
@@ -87,7 +87,7 @@ def _is_data(entry: Path) -> bool:
             head = file.read(HEAD_BYTES)
     except OSError:
         return False
-    return torch_archive.looks_like(head) or head.startswith(numpy_array.MAGIC)
+    return torch_archive.looks_like(head) or head.startswith(numpy_header.MAGIC)
 
 
 def _natural(entry: Path) -> list[tuple[int, str]]:

@@ -42,6 +42,7 @@ class Entry(NamedTuple):
     header: int  # the offset of its local header
     n_packed: int
     n_bytes: int
+    crc: int  # CRC-32 of the unpacked bytes
     limit: int  # where the directory begins: the payload ends before that
 
     @property
@@ -113,7 +114,7 @@ def _entries(directory: bytes, n_entries: int, start: int) -> Iterator[Entry]:
         if at + _RECORD.size > len(directory) or directory[at : at + 4] != b"PK\x01\x02":
             raise ZipError(f"its directory says {n_entries:,} entries and ends after {number:,}")
         record = _RECORD.unpack_from(directory, at)
-        flags, method, n_packed, n_bytes, header = record[3], record[4], record[8], record[9], record[16]
+        flags, method, crc, n_packed, n_bytes, header = record[3], record[4], *record[7:10], record[16]
         name_at = at + _RECORD.size
         extra_at = name_at + record[10]
         at = extra_at + record[11] + record[12]
@@ -129,7 +130,7 @@ def _entries(directory: bytes, n_entries: int, start: int) -> Iterator[Entry]:
             n_bytes = next(large) if n_bytes == _LARGE else n_bytes
             n_packed = next(large) if n_packed == _LARGE else n_packed
             header = next(large) if header == _LARGE else header
-        entry = Entry(name, method, header, n_packed, n_bytes, start)
+        entry = Entry(name, method, header, n_packed, n_bytes, crc, start)
         if header + LOCAL_HEADER_BYTES + len(raw) + n_packed > start:
             raise entry.past_the_end()
         yield entry

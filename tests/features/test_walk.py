@@ -25,7 +25,7 @@ def test_a_folder_is_walked_in_natural_order_without_hidden_and_foreign_files(tm
         (tmp_path / name).parent.mkdir(exist_ok=True)
         np.save(tmp_path / name, acts)
     torch.save(torch.zeros(2, 3), tmp_path / "odd-name.acts")
-    for name in ("README.md", "config.json", "sub/x.npz", "x.bin"):
+    for name in ("README.md", "config.json", "sub/x.h5", "x.bin"):
         (tmp_path / name).write_bytes(b"PK\x03\x04 text")
     (tmp_path / "sub" / "loop").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "sub" / "self").symlink_to(tmp_path / "sub" / "self")
@@ -33,7 +33,7 @@ def test_a_folder_is_walked_in_natural_order_without_hidden_and_foreign_files(tm
     assert names(tmp_path) == ["a_2.npy", "a_10.npy", "odd-name.acts", "sub/b.npy"]
     unread: list[Path] = []
     find_inputs(tmp_path, unread=unread.append)
-    assert unread == [tmp_path / "sub" / "x.npz", tmp_path / "x.bin"]
+    assert unread == [tmp_path / "sub" / "x.h5", tmp_path / "x.bin"]
     assert find_inputs(tmp_path / "README.md") == [tmp_path / "README.md"]
     (tmp_path / "empty").mkdir()
     assert find_inputs(tmp_path / "empty") == []

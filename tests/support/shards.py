@@ -110,6 +110,27 @@ def npy_bits(folder: Path, acts: torch.Tensor) -> Made:
     return Made(path, rows, **contexts(tuple(acts.shape)), select={"dtype": "bfloat16"})
 
 
+def npz(folder: Path, acts: torch.Tensor, *, save: Callable[..., None] = np.savez) -> Made:
+    path = folder / "acts.npz"
+    as_bits = acts.dtype == torch.bfloat16
+    plain = acts.contiguous().view(torch.int16).numpy().view("V2") if as_bits else acts.numpy()
+    ids, mask = ids_like(acts, torch.int32), ids_like(acts) % 3 > 0
+    others = {"other": np.zeros((3, acts.shape[-1]), np.int64), "names": np.array(["a", "b"], dtype=object)}
+    save(path, **others, layer_16=plain, input_ids=ids.numpy(), attention_mask=mask.numpy())
+    return Made(
+        path,
+        flat(acts),
+        token_ids=ids.flatten().tolist(),
+        row_mask=mask.flatten().tolist(),
+        **contexts(tuple(acts.shape)),
+        hook_name="layer_16",
+    )
+
+
+def npz_compressed(folder: Path, acts: torch.Tensor) -> Made:
+    return npz(folder, acts, save=np.savez_compressed)
+
+
 def safetensors(folder: Path, acts: torch.Tensor) -> Made:
     path = folder / "acts.safetensors"
     others = {"bias": torch.zeros(acts.shape[-1]), "other": torch.zeros(3, acts.shape[-1] + 1)}
@@ -303,9 +324,9 @@ def saev_cut(folder: Path, acts: torch.Tensor) -> Made:
 
 
 MAKERS: tuple[Callable[[Path, torch.Tensor], Made], ...] = (
-    npy, npy_fortran, npy_bits, safetensors, torch_tensor, torch_transposed, torch_mapping, hook_z, capture,
-    capture_response_only, arrow, memmap, sae_bench, language_model_saes, language_model_saes_pt, activault, saev,
-    saev_cut,
+    npy, npy_fortran, npy_bits, npz, npz_compressed, safetensors, torch_tensor, torch_transposed, torch_mapping, hook_z,
+    capture, capture_response_only, arrow, memmap, sae_bench, language_model_saes, language_model_saes_pt, activault,
+    saev, saev_cut,
 )  # fmt: skip
 
 
