@@ -44,7 +44,7 @@ class Progress:
         known = registry.find(self.sae_release, self.sae_id)
         if self.neuronpedia_id and (known is None or known.neuronpedia_id != self.neuronpedia_id):
             flags += ["--neuronpedia-id", self.neuronpedia_id]
-        if self.total_features and (known is None or known.width not in (None, self.total_features)):
+        if self.total_features and (known is None or known.d_sae not in (None, self.total_features)):
             flags += ["--num-features", str(self.total_features)]
         return flags
 
@@ -64,7 +64,7 @@ def progress(folder: Path) -> Progress:
 
 
 def _progress(store: Store, folder: Path) -> Progress:
-    total = _n_features(store)
+    total = _d_sae(store)
     half = bool(store.meta("export_open"))
     states = store.states(total)
     n = {state: states.count(state) for state in State}
@@ -166,8 +166,8 @@ def _wrong_members(path: Path, info: SaeInfo, stats: Stats) -> str | None:
     return f"{', '.join(wrong)} not as in the store" if wrong else None
 
 
-def _n_features(store: Store) -> int:
-    n_features = store.meta("num_features", 0)
-    if not isinstance(n_features, int) or not 0 <= n_features <= MAX_FEATURES:
-        raise StoreError(f"{store.path}: damaged: it says that it has {str(n_features)[:40]!r} features")
-    return n_features
+def _d_sae(store: Store) -> int:
+    d_sae = store.meta("num_features", 0)
+    if not isinstance(d_sae, int) or not 0 <= d_sae <= MAX_FEATURES:
+        raise StoreError(f"{store.path}: damaged: it says that it has {str(d_sae)[:40]!r} features")
+    return d_sae

@@ -68,13 +68,13 @@ class Labels(Sequence[Label]):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._preference = full_text.stored_preference(store)
-        self._n_features = int(store.meta("num_features", 0))
+        self._d_sae = int(store.meta("num_features", 0))
         self.release = str(store.meta("release", ""))
         self.sae_id = str(store.meta("sae_id", ""))
         self.neuronpedia_id = str(store.meta("neuronpedia_id", ""))
 
     def __len__(self) -> int:
-        return self._n_features
+        return self._d_sae
 
     @overload
     def __getitem__(self, index: int) -> Label: ...

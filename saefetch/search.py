@@ -53,10 +53,10 @@ class Match:
     marked: str
 
 
-def build(store: Store, n_features: int, preference: Preference) -> None:
+def build(store: Store, d_sae: int, preference: Preference) -> None:
     """Make the index over what the store holds now."""
     with store.transaction() as connection:
-        _build(connection, "main", store, n_features, preference)
+        _build(connection, "main", store, d_sae, preference)
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('searchable', ?)", (store.generation,))
 
 
@@ -74,8 +74,8 @@ def search(store: Store, query: str, limit: int) -> list[Match]:
     schema = "main"
     if store.meta("searchable") != store.generation:
         schema = "temp"
-        n_features = int(store.meta("num_features", 0))
-        _build(store.connection, schema, store, n_features, stored_preference(store))
+        d_sae = int(store.meta("num_features", 0))
+        _build(store.connection, schema, store, d_sae, stored_preference(store))
     found = {match.index: match for match in _run(store, schema, terms, limit)}
     if not found:
         for fewer in _relaxed(store, schema, terms):
@@ -92,11 +92,11 @@ def stored_preference(store: Store) -> Preference:
     return Preference(tuple(filter(None, types.split("\n"))), tuple(filter(None, models.split("\n"))))
 
 
-def _build(connection: sqlite3.Connection, schema: str, store: Store, n_features: int, preference: Preference) -> None:
+def _build(connection: sqlite3.Connection, schema: str, store: Store, d_sae: int, preference: Preference) -> None:
     for statement in _TABLES.format(schema=schema).split(";\n"):
         connection.execute(statement)
-    _add_plain(connection, schema, n_features)
-    rest = _not_plain(store, n_features)
+    _add_plain(connection, schema, d_sae)
+    rest = _not_plain(store, d_sae)
     connection.executemany(
         f"INSERT INTO {schema}.documents VALUES (?, ?)",
         ((len(text) * MAX_FEATURES + index, text) for index, text in _texts(store, rest, preference)),
@@ -104,7 +104,7 @@ def _build(connection: sqlite3.Connection, schema: str, store: Store, n_features
     connection.execute(f"INSERT INTO {schema}.search (search) VALUES ('rebuild')")
 
 
-def _add_plain(connection: sqlite3.Connection, schema: str, n_features: int) -> None:
+def _add_plain(connection: sqlite3.Connection, schema: str, d_sae: int) -> None:
     """Add the features that have just one explanation and nothing odd about it, without a look at each.
 
     That is most of them. SQLite does it by itself, so that other threads can do something else meanwhile, and in the
@@ -113,13 +113,13 @@ def _add_plain(connection: sqlite3.Connection, schema: str, n_features: int) -> 
     connection.execute(
         f"INSERT INTO {schema}.documents SELECT length(min(text)) * {MAX_FEATURES} + idx, min(text)"
         f" FROM explanations WHERE idx < ?2 AND {LIVE} GROUP BY idx HAVING {_PLAIN} ORDER BY 1",
-        (_BLANKS, n_features),
+        (_BLANKS, d_sae),
     )
 
 
-def _not_plain(store: Store, n_features: int) -> list[int]:
+def _not_plain(store: Store, d_sae: int) -> list[int]:
     features = f"SELECT idx FROM explanations WHERE idx < ?2 AND {LIVE} GROUP BY idx HAVING NOT ({_PLAIN})"
-    return [index for (index,) in store.query(features, (_BLANKS, n_features))]
+    return [index for (index,) in store.query(features, (_BLANKS, d_sae))]
 
 
 def _texts(store: Store, indices: Sequence[int], preference: Preference) -> Iterator[tuple[int, str]]:

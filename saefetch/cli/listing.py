@@ -19,7 +19,7 @@ def run(pattern: str | None, *, as_json: bool) -> None:
         _print_groups(saes)
     else:
         for sae in saes:
-            print(sae.release, sae.sae_id, sae.width or "?", sae.neuronpedia_id, sep="\t")
+            print(sae.release, sae.sae_id, sae.d_sae or "?", sae.neuronpedia_id, sep="\t")
     if not saes and not as_json:
         remark(f"no SAE matches {pattern!r}; fewer or shorter words match more")
 
@@ -30,7 +30,7 @@ def _print_groups(saes: list[Sae]) -> None:
         print(f"{bold(release)}  {model}")
         longest = max(len(sae.sae_id) for sae in members)
         for sae in members:
-            width = f"{sae.width:,}" if sae.width else "?"
+            width = f"{sae.d_sae:,}" if sae.d_sae else "?"
             print(f"  {sae.sae_id:{longest}}  {width:>9}  {sae.neuronpedia_id}")
     if saes:
         print(f"{len(saes):,} SAEs. To get one: saefetch download --sae-release R --sae-id ID")
@@ -40,7 +40,7 @@ def _document(sae: Sae) -> dict[str, object]:
     return {
         "sae_release": sae.release,
         "sae_id": sae.sae_id,
-        "num_features": sae.width,
+        "num_features": sae.d_sae,
         "neuronpedia_id": sae.neuronpedia_id,
         "model": sae.model,
     }

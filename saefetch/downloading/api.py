@@ -159,7 +159,7 @@ def parse_scope(features: str | range | None, targets: list[Target]) -> range | 
     start, stop = int(match[1] or 0), int(match[2] or 10**9)
     if start >= stop:
         raise UsageError(f"--features {features!r}: holds no feature; A must be less than B")
-    widest = max(target.n_features or 10**9 for target in targets)
+    widest = max(target.d_sae or 10**9 for target in targets)
     if start >= widest:
         raise UsageError(f"--features {features!r}: there are features 0 to {widest - 1:,} only")
     return range(start, stop)

@@ -26,7 +26,7 @@ class Pacer(Protocol):
 
 def plan_of(targets: Sequence[Target], scope: range | None = None) -> Plan:
     """Return what is known beforehand. `scope` are the features of each target that are asked for."""
-    widths = (range(target.n_features or 0) for target in targets)
+    widths = (range(target.d_sae or 0) for target in targets)
     n_features = sum(len(width[scope.start : scope.stop] if scope else width) for width in widths)
     return Plan("features", "SAEs", len(targets), n_features, "asking the server", "writing the files")
 

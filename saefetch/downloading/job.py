@@ -75,7 +75,7 @@ class Job:
                 f"{store.path.parent} holds the labels of {held}, not of {target.neuronpedia_id};"
                 " choose another --data-dir"
             )
-        d_sae = target.n_features or int(store.meta("num_features", 0))
+        d_sae = target.d_sae or int(store.meta("num_features", 0))
         if not d_sae:
             urls = {"api_url": settings.api_url, "export_url": settings.export_url}
             d_sae = await ask_width(self._transport, target, **urls)

@@ -48,7 +48,7 @@ class Outcome:
     @classmethod
     def not_begun(cls, target: Target, source: str) -> Outcome:
         """Make the outcome of a job that was interrupted before its turn came."""
-        summary = Summary(target.neuronpedia_id, source, total_features=target.n_features or 0)
+        summary = Summary(target.neuronpedia_id, source, total_features=target.d_sae or 0)
         return cls(target, summary, interrupted=True)
 
     def fail(self, exc: SaefetchError) -> None:

@@ -24,12 +24,12 @@ _NEURONPEDIA_ID = re.compile(rf"({_SEGMENT})/({_SEGMENT})")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One SAE to download. `n_features` is None where only the server can tell."""
+    """One SAE to download. `d_sae` is None where only the server can tell."""
 
     release: str
     sae_id: str
     neuronpedia_id: str
-    n_features: int | None
+    d_sae: int | None
 
     @property
     def model_id(self) -> str:
@@ -57,17 +57,15 @@ def sae_folder(data_dir: Path, release: str, sae_id: str) -> Path:
     return data_dir / release.replace("/", "_") / sae_id.replace("/", "_")
 
 
-def resolve(
-    release: str | None, sae_id: str | None, neuronpedia_id: str | None, n_features: int | None
-) -> list[Target]:
+def resolve(release: str | None, sae_id: str | None, neuronpedia_id: str | None, d_sae: int | None) -> list[Target]:
     """Say which SAEs a command line means; a pattern as `sae_id` may mean many.
 
     Raises: UsageError for a name that nobody knows, with the nearest known ones.
     """
-    if n_features is not None and not 0 < n_features <= MAX_FEATURES:
-        raise UsageError(f"--num-features must be from 1 to {MAX_FEATURES:,}, not {n_features:,}")
+    if d_sae is not None and not 0 < d_sae <= MAX_FEATURES:
+        raise UsageError(f"--num-features must be from 1 to {MAX_FEATURES:,}, not {d_sae:,}")
     if neuronpedia_id is not None:
-        return [_overridden(release, sae_id, neuronpedia_id, n_features)]
+        return [_overridden(release, sae_id, neuronpedia_id, d_sae)]
     release = release or DEFAULT_RELEASE
     sae_id = sae_id or (DEFAULT_SAE_ID if release == DEFAULT_RELEASE else "")
     _check(_RELEASE, release, "--sae-release")
@@ -83,10 +81,10 @@ def resolve(
         if sae is None:
             raise UsageError(_unknown(release, sae_id))
         saes = [sae]
-    return [Target(sae.release, sae.sae_id, sae.neuronpedia_id, n_features or sae.width) for sae in saes]
+    return [Target(sae.release, sae.sae_id, sae.neuronpedia_id, d_sae or sae.d_sae) for sae in saes]
 
 
-def _overridden(release: str | None, sae_id: str | None, neuronpedia_id: str, n_features: int | None) -> Target:
+def _overridden(release: str | None, sae_id: str | None, neuronpedia_id: str, d_sae: int | None) -> Target:
     """The user names the Neuronpedia id. Without release and id, the registry's, or else the id's own two parts."""
     match = _check(_NEURONPEDIA_ID, neuronpedia_id, "--neuronpedia-id")
     known = registry.by_neuronpedia_id(neuronpedia_id)
@@ -98,7 +96,7 @@ def _overridden(release: str | None, sae_id: str | None, neuronpedia_id: str, n_
         release, sae_id = (known.release, known.sae_id) if known else (match[1], match[2])
     _check(_RELEASE, release, "--sae-release")
     _check(_SAE_ID, sae_id, "--sae-id")
-    return Target(release, sae_id, neuronpedia_id, n_features or (known.width if known else None))
+    return Target(release, sae_id, neuronpedia_id, d_sae or (known.d_sae if known else None))
 
 
 def _check(pattern: re.Pattern[str], value: str, flag: str) -> re.Match[str]:

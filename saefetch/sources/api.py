@@ -22,9 +22,9 @@ def chunks_of(store: Store, plan: Plan, size: int) -> list[Chunk]:
     return [todo[start : start + size] for start in range(0, len(todo), size)]
 
 
-def spread(n_features: int, n: int) -> list[int]:
+def spread(d_sae: int, n: int) -> list[int]:
     """Return at most `n` indices spread evenly over all features."""
-    return sorted({round(k * (n_features - 1) / max(1, n - 1)) for k in range(n)})
+    return sorted({round(k * (d_sae - 1) / max(1, n - 1)) for k in range(n)})
 
 
 def take_feature(answers: Answers, feature: FeatureJson, index: int) -> None:

@@ -173,30 +173,26 @@ class Store:
         """Whether the export is half read: then its row does not make up for an answer that the API failed to give."""
         return bool(self.meta("export_open"))
 
-    def states(self, n_features: int, *, api_only: bool = False, epoch: int = 0) -> array[int]:
-        """Return each feature's `State`, for indices 0 to n_features-1.
+    def states(self, d_sae: int, *, api_only: bool = False, epoch: int = 0) -> array[int]:
+        """Return each feature's `State`, for indices 0 to d_sae-1.
 
         With `api_only` what came from the export does not count; with `epoch` what the API said before it does not.
         """
-        states = array("b", bytes(n_features))
+        states = array("b", bytes(d_sae))
         unknown, got, orphan, not_exported = (
             int(state) for state in (State.UNKNOWN, State.GOT, State.ORPHAN, State.NOT_EXPORTED)
         )
         origins = "origin = 0" if api_only else LIVE
         for (index,) in self.query(
-            f"SELECT idx FROM features WHERE idx < ? AND (epoch >= ? OR origin <> 0) AND {origins}", (n_features, epoch)
+            f"SELECT idx FROM features WHERE idx < ? AND (epoch >= ? OR origin <> 0) AND {origins}", (d_sae, epoch)
         ):
             states[index] = got
         half = self._half
-        for index, state in self.query(
-            "SELECT idx, state FROM absent WHERE idx < ? AND epoch >= ?", (n_features, epoch)
-        ):
+        for index, state in self.query("SELECT idx, state FROM absent WHERE idx < ? AND epoch >= ?", (d_sae, epoch)):
             if (half and state == State.FAILED) or not (states[index] or (api_only and state == not_exported)):
                 states[index] = state
         if not api_only and (unknown in states or not_exported in states):
-            for (index,) in self.query(
-                f"SELECT DISTINCT idx FROM explanations WHERE idx < ? AND {origins}", (n_features,)
-            ):
+            for (index,) in self.query(f"SELECT DISTINCT idx FROM explanations WHERE idx < ? AND {origins}", (d_sae,)):
                 if states[index] in (unknown, not_exported):
                     states[index] = orphan
         return states
@@ -235,8 +231,8 @@ class Store:
         of_these = f"SELECT idx, text FROM explanations WHERE idx >= ? AND idx < ? AND {LIVE}"
         return {index for index, text in self.query(of_these, (start, stop)) if text.strip()}
 
-    def figures(self, n_features: int) -> Iterator[tuple[int, float, float]]:
-        """Yield index, largest activation and share of tokens of the features below `n_features` that are here, rising.
+    def figures(self, d_sae: int) -> Iterator[tuple[int, float, float]]:
+        """Yield index, largest activation and share of tokens of the features below `d_sae` that are here, rising.
 
         A figure that is unknown is infinite, as SQLite has no NaN; no figure in a store is infinite.
         """
@@ -244,7 +240,7 @@ class Store:
         return self.query(  # of several rows of a feature the first origin's counts, as in `records`
             f"SELECT idx, {columns} FROM (SELECT *, min(origin) FROM features WHERE idx < ? AND {LIVE} GROUP BY idx)"
             " ORDER BY idx",
-            (n_features,),
+            (d_sae,),
         )
 
     def record(self, index: int) -> Record:

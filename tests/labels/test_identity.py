@@ -68,7 +68,7 @@ def test_a_pattern_means_every_sae_that_matches_in_natural_order() -> None:
 
 def test_a_neuronpedia_id_alone_finds_the_sae_of_the_registry() -> None:
     (target,) = resolve(None, None, "gemma-2-2b/5-gemmascope-res-16k", None)
-    assert (target.release, target.sae_id, target.n_features) == (
+    assert (target.release, target.sae_id, target.d_sae) == (
         DEFAULT_RELEASE,
         "layer_5/width_16k/canonical",
         16_384,
@@ -77,7 +77,7 @@ def test_a_neuronpedia_id_alone_finds_the_sae_of_the_registry() -> None:
 
 def test_a_neuronpedia_id_that_the_registry_does_not_know_names_the_folder_itself() -> None:
     (target,) = resolve(None, None, "my-model/3-my-sae", None)
-    assert target.folder(Path("sae")) == Path("sae/my-model/3-my-sae") and target.n_features is None
+    assert target.folder(Path("sae")) == Path("sae/my-model/3-my-sae") and target.d_sae is None
 
 
 def test_a_repository_of_the_hub_is_a_release_and_one_folder() -> None:
@@ -88,7 +88,7 @@ def test_a_repository_of_the_hub_is_a_release_and_one_folder() -> None:
 
 
 def test_a_width_that_is_given_wins_over_the_registry() -> None:
-    assert resolve(None, None, None, 7)[0].n_features == 7
+    assert resolve(None, None, None, 7)[0].d_sae == 7
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def download(
 
 
 def test_a_pattern_is_26_jobs_in_order() -> None:
-    assert len(TARGETS) == 26 and {target.n_features for target in TARGETS} == {N_FEATURES}
+    assert len(TARGETS) == 26 and {target.d_sae for target in TARGETS} == {N_FEATURES}
 
 
 def test_all_jobs_share_one_limiter(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_all_jobs_share_one_limiter(tmp_path: Path) -> None:
 
 
 def test_the_first_job_is_not_starved_by_the_others(tmp_path: Path) -> None:
-    targets = [replace(TARGETS[0], n_features=3000), *TARGETS[1:]]
+    targets = [replace(TARGETS[0], d_sae=3000), *TARGETS[1:]]
     display = Order()
     with Standin(make_world({0: 3000}), features_batch=100, explanations_batch=100, latency_s=0.005) as standin:
         download(targets, tmp_path, standin.api_url, standin.export_url, display, concurrency=4)
@@ -170,7 +170,7 @@ def standin_elsewhere(folder: Path, n_features: int) -> Iterator[tuple[str, str]
 
 def test_memory_does_not_grow_with_the_number_of_jobs(tmp_path: Path) -> None:
     n_features = 400  # a job that stays in memory costs about 400 KB
-    targets = [replace(target, n_features=n_features) for target in TARGETS]
+    targets = [replace(target, d_sae=n_features) for target in TARGETS]
 
     def peak(n_jobs: int) -> int:
         tracemalloc.reset_peak()

@@ -170,7 +170,7 @@ def test_nonsense_suggests_nothing(release: str, sae_id: str) -> None:
 def test_widths_are_known_exactly_or_not_at_all(release: str, sae_id: str, width: int | None) -> None:
     sae = find(release, sae_id)
     assert sae is not None
-    assert sae.width == width
+    assert sae.d_sae == width
 
 
 def test_names_that_disagree_about_the_width_leave_it_open() -> None:

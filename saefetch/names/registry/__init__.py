@@ -1,6 +1,6 @@
 """The SAEs that SAELens maps to Neuronpedia, from a table that ships with the package.
 
-    Sae(release, sae_id, neuronpedia_id, width, model)
+    Sae(release, sae_id, neuronpedia_id, d_sae, model)
 
     find, by_neuronpedia_id     exactly one, or None
     match                       the SAEs of one release whose id fits a pattern

@@ -8,13 +8,13 @@ import argparse
 import importlib
 import importlib.metadata
 import importlib.util
-import os
 import re
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from saefetch.files.atomic import atomic_write
 from saefetch.names.registry.table import TABLE_PATH, Sae, parse, render
 from saefetch.names.registry.widths import Names, width_of
 
@@ -81,10 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         print(f"{TABLE_PATH} is out of date: run `python -m saefetch.names.registry.build`", file=sys.stderr)
         return 1
-    temporary = TABLE_PATH.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(TABLE_PATH)
-    unknown = Counter(sae.release for sae in parse(text) if sae.width is None)
+    with atomic_write(TABLE_PATH) as file:
+        file.write(text.encode())
+    unknown = Counter(sae.release for sae in parse(text) if sae.d_sae is None)
     for release, count in unknown.items():
         print(f"width unknown: {release} ({count})")
     return 0

@@ -21,12 +21,12 @@ TABLE_PATH = Path(__file__).with_name("table.tsv")
 
 @dataclass(frozen=True, slots=True)
 class Sae:
-    """One SAE of the registry; `width` is its number of features, None where only the server knows."""
+    """One SAE of the registry; `d_sae` is its number of features, None where only the server knows."""
 
     release: str
     sae_id: str
     neuronpedia_id: str
-    width: int | None
+    d_sae: int | None
     model: str
 
 
@@ -51,7 +51,7 @@ def render(saes: Iterable[Sae], comment: str) -> str:
         for sae in members:
             if sae.sae_id.startswith(("@", "#")):
                 raise ValueError(f"SAE id {sae.sae_id!r} of {release} looks like a heading of the table")
-            lines.append(f"{sae.sae_id}\t{sae.neuronpedia_id.partition('/')[2]}\t{sae.width or ''}")
+            lines.append(f"{sae.sae_id}\t{sae.neuronpedia_id.partition('/')[2]}\t{sae.d_sae or ''}")
     return "\n".join(lines) + "\n"
 
 
@@ -65,8 +65,8 @@ def parse(text: str) -> Iterator[Sae]:
         if first.startswith("@"):
             release, model, neuronpedia_model = first[1:], second, third
         else:
-            width = int(third) if third else None
-            yield Sae(release, first, f"{neuronpedia_model}/{second}", width, model)
+            d_sae = int(third) if third else None
+            yield Sae(release, first, f"{neuronpedia_model}/{second}", d_sae, model)
 
 
 def section(text: str, release: str) -> str:
