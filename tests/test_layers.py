@@ -64,7 +64,7 @@ def test_the_encoder_imports_nothing_of_the_dashboard() -> None:
         assert "dashboard" not in names, path
 
 
-ROOMS = ["arrays", "errors", "shard", "options", "machine", "stores", "file", "index", "readers", "sae"]
+ROOMS = ["arrays", "errors", "hooks", "shard", "options", "machine", "stores", "file", "index", "readers", "sae"]
 ROOMS += ["labelled", "kernels", "queue", "work", "engines", "cli"]
 """The rooms of the encoder: a room imports only rooms that stand before it here."""
 

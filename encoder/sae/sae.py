@@ -70,6 +70,11 @@ class LoadedSae:
         return str(getattr(self.module.cfg.metadata, "hook_name", None) or "")
 
     @property
+    def model_name(self) -> str:
+        """The language model that it was trained on, as its own files say; "" where they do not say."""
+        return str(getattr(self.module.cfg.metadata, "model_name", None) or "")
+
+    @property
     def rebuilds(self) -> bool:
         """Say whether decoding its features gives back what went in; a transcoder's output is something else."""
         return self.architecture in REBUILDING

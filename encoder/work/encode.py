@@ -26,6 +26,7 @@ from encoder.errors import ShardError
 from encoder.file.csr import Csr, CsrWriter
 from encoder.kernels import Kernel
 from encoder.sae.quality import Quality, Sample
+from encoder.sae.right_hook import check_hook
 from encoder.sae.sae import LoadedSae
 from encoder.shard import Shard, Tokens
 from encoder.work.sound import unsound_rows
@@ -73,6 +74,7 @@ def encode_shard(
         raise ShardError(
             f"{shard.path}: rows of {shard.d_in} numbers, but the SAE takes {sae.d_in}; another layer, hook or model?"
         )
+    hook_notes = check_hook(shard, sae, settings.get("select", {}))
     progress, sample = Progress(shard.n_rows), Sample(sae, shard.n_rows)
     ended = threading.Event()
     starts = range(0, shard.n_rows, batch_tokens)
@@ -124,7 +126,7 @@ def encode_shard(
             "d_sae": sae.d_sae,
             "dtype_read": shard.dtype,
             "n_tokens": shard.n_rows,
-            "notes": [*shard.notes, *sae.notes],
+            "notes": [*shard.notes, *hook_notes, *sae.notes],
             "quality": quality.document(),
             "warning": quality.warning(sae.expected_l0),
             "saefetch_version": saefetch.__version__,

@@ -1,0 +1,93 @@
+"""Activations of another layer than the SAE is for are refused with both names, unless the user chose them by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import encoding
+import pytest
+import torch
+from encoding import D_IN, Command, make_module, save
+
+from encoder.errors import ShardError
+from encoder.sae.right_hook import check_hook
+from encoder.sae.sae import LoadedSae
+from encoder.shard import Shard
+
+HOOK = "blocks.1.hook_resid_post"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An SAE of GPT-2's block 1."""
+    module = make_module("jumprelu")
+    module.cfg.metadata.hook_name, module.cfg.metadata.model_name = HOOK, "gpt2-small"
+    return save(module, tmp_path / "sae")
+
+
+@pytest.fixture
+def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    return encoding.command_of(monkeypatch, capfd)
+
+
+@pytest.fixture
+def sae(folder: Path) -> LoadedSae:
+    return encoding.load(folder)
+
+
+def shard_from(hook_name: str) -> Shard:
+    return Shard(Path("a.pt"), 1, D_IN, "float32", lambda start, stop: torch.zeros(1, D_IN), hook_name=hook_name)
+
+
+@pytest.mark.parametrize("name", ["blocks.2.hook_resid_post", "model.layers.0", "layer=1,component=mlp", "layer_2"])
+def test_another_layer_or_site_is_refused_with_both_names(sae: LoadedSae, name: str) -> None:
+    with pytest.raises(ShardError) as refused:
+        check_hook(shard_from(name), sae, {})
+    assert name in str(refused.value) and HOOK in str(refused.value) and "--select" in str(refused.value)
+    with pytest.raises(ShardError):
+        check_hook(shard_from(name), sae, {"dtype": "bfloat16"})
+
+
+@pytest.mark.parametrize("chosen", [{"key": "blocks.2.hook_resid_post"}, {"layer": "2", "component": "residual"}])
+def test_what_was_chosen_by_hand_is_taken_and_noted(sae: LoadedSae, chosen: dict[str, str]) -> None:
+    (note,) = check_hook(shard_from("blocks.2.hook_resid_post"), sae, chosen)
+    assert "blocks.2.hook_resid_post" in note and HOOK in note and "--select" in note
+    assert check_hook(shard_from("model.layers.1"), sae, chosen) == ()
+
+
+@pytest.mark.parametrize("name", [HOOK, "model.layers.1", "hidden_states[2]", "layer=1", "1", "", "acts"])
+def test_the_same_place_and_names_that_tell_none_are_taken_without_a_word(sae: LoadedSae, name: str) -> None:
+    assert check_hook(shard_from(name), sae, {}) == ()
+
+
+def test_an_sae_that_names_no_hook_is_compared_with_nothing(sae: LoadedSae) -> None:
+    sae.module.cfg.metadata.hook_name = None
+    assert check_hook(shard_from("blocks.2.hook_resid_post"), sae, {}) == ()
+
+
+def test_the_last_hidden_state_is_not_the_output_of_the_models_last_block(sae: LoadedSae) -> None:
+    sae.module.cfg.metadata.hook_name = "blocks.11.hook_resid_post"
+    with pytest.raises(ShardError, match=r"hidden_states\[12\]"):
+        check_hook(shard_from("hidden_states[12]"), sae, {})
+    sae.module.cfg.metadata.hook_name = "blocks.10.hook_resid_post"
+    assert check_hook(shard_from("hidden_states[11]"), replace(sae), {}) == ()
+
+
+def test_a_cache_of_another_layer_fails_and_the_good_one_beside_it_is_encoded(
+    folder: Path, tmp_path: Path, encode: Command
+) -> None:
+    acts = tmp_path / "acts"
+    acts.mkdir()
+    x = torch.randn(5, D_IN, generator=torch.Generator().manual_seed(0))
+    torch.save({"blocks.2.hook_resid_post": x}, acts / "other.pt")
+    torch.save({HOOK: x}, acts / "right.pt")
+    run = ("run", acts, "--sae-path", folder, "--json")
+    ended = encode(*run, "--out", tmp_path / "out")
+    assert ended.status == 1 and ended.document["done"] == 1
+    assert "blocks.2" in ended.document["errors"]["other"] and "blocks.1" in ended.document["errors"]["other"]
+    (acts / "right.pt").unlink()
+    ended = encode(*run, "--out", tmp_path / "by hand", "--select", "blocks.2.hook_resid_post")
+    assert ended.status == 0
+    notes = encoding.meta(tmp_path / "by hand" / "other.npz")["notes"]
+    assert any("blocks.2.hook_resid_post" in note and HOOK in note for note in notes)
