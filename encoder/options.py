@@ -1,51 +1,39 @@
-"""What a run is made of: which SAE, where to compute, what to write. Read once in the command line, then passed on."""
+"""The settings of an encoding; how they are read is `saefetch.terminal.settings`."""
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from encoder.errors import InputError
+from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID
+from saefetch.terminal.settings import Declared, declared
 
+Backend = Literal["auto", "reference", "cpu", "triton"]
 Values = Literal["float32", "float16"]
+Seconds = Annotated[float, Field(gt=0, lt=1e9)]
 
-DEFAULT_CONFIG = Path("config/encoder.toml")
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Declared):
     """Every setting, with its built-in value; `config/encoder.toml` holds the same."""
 
-    sae_release: str = "gemma-scope-2b-pt-res-canonical"  # the SAE where none is named
-    sae_id: str = "layer_16/width_16k/canonical"
-    device: str = "auto"
-    backend: str = "auto"
-    batch_tokens: int = 4096  # rows read, encoded and written at a time; memory grows with it, results do not change
-    values: Values = "float32"  # or float16
-    workers: int = 1
-    lease_s: float = 60.0  # a job whose worker has not been heard of for so long goes to another
-    max_attempts: int = 3
-    stable_s: float = 5.0  # how long a file in the inbox must not have changed
-    strict: bool = False  # activations that do not look like the SAE's are an error, not a warning
+    model_config = declared("SAE_ENCODE_")
+    default_config = Path("config/encoder.toml")
+    error = InputError
 
-    def __post_init__(self) -> None:
-        for name, allowed in (("values", ("float32", "float16")), ("backend", ("auto", "reference", "cpu", "triton"))):
-            if getattr(self, name) not in allowed:
-                raise InputError(f"--{name} {getattr(self, name)}: expected {', '.join(allowed)}")
-        for name, least in (("batch_tokens", 1), ("workers", 1), ("max_attempts", 1)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise InputError(f"--{name.replace('_', '-')} {value}: expected a whole number from {least}")
-        for name in ("lease_s", "stable_s"):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 < value < 1e9:
-                raise InputError(f"{name} {value}: expected a number of seconds")
-        for name, kind in (("strict", bool), ("device", str), ("sae_release", str), ("sae_id", str)):
-            if type(getattr(self, name)) is not kind:
-                raise InputError(f"{name} {getattr(self, name)}: expected a {kind.__name__}")
+    sae_release: str = DEFAULT_RELEASE  # the SAE where none is named
+    sae_id: str = DEFAULT_SAE_ID
+    device: str = "auto"
+    backend: Backend = "auto"
+    batch_tokens: int = Field(default=4096, ge=1, le=1 << 30)  # rows at a time; results do not change
+    values: Values = "float32"
+    workers: int = Field(default=1, ge=1, le=4096)
+    lease_s: Seconds = 60.0  # a job whose worker has not been heard of for so long goes to another
+    max_attempts: int = Field(default=3, ge=1, le=1000)
+    stable_s: Seconds = 5.0  # how long a file in the inbox must not have changed
+    strict: bool = False  # activations that do not look like the SAE's are an error, not a warning
 
     def name_sae(self, release: str | None, sae_id: str | None, path: Path | None) -> dict[str, str | None]:
         """Return a ticket's `sae` for what the command line names, which may be nothing.
@@ -66,19 +54,5 @@ class Options:
 
 
 def load_options(config: Path | None, **flags: Any) -> Options:
-    """Flags over the TOML file over built-in. Raises: InputError that names the key and the closest known one."""
-    path = config or DEFAULT_CONFIG
-    values: dict[str, Any] = {}
-    if config is not None or path.is_file():
-        try:
-            values = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as exc:
-            raise InputError(f"--config {path}: {exc}") from exc
-    known = [field.name for field in fields(Options)]
-    for key in values:
-        if key not in known:
-            raise InputError(
-                f"{path}: unknown key {key!r}; the closest known one is "
-                f"{difflib.get_close_matches(key, known, n=1, cutoff=0)[0]!r}"
-            )
-    return Options(**values | {name: value for name, value in flags.items() if value is not None})
+    """Read all sources; see `Declared.load`. Raises: InputError."""
+    return Options.load(flags, config)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -213,8 +212,8 @@ def test_the_toml_file_holds_the_built_in_values() -> None:
 
 def test_the_encoders_toml_file_holds_the_built_in_values() -> None:
     written = tomllib.loads((ROOT / "config" / "encoder.toml").read_text(encoding="utf-8"))
-    assert written == asdict(Options())
-    assert list(written) == [field.name for field in fields(Options)], "in the order of the class"
+    assert written == Options().model_dump()
+    assert list(written) == list(Options.model_fields), "in the order of the class"
 
 
 def test_the_default_sae_is_the_same_for_labels_and_features() -> None:

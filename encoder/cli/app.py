@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import saefetch
-from encoder.options import load_options
 from saefetch.terminal.program import new_app
+
+if TYPE_CHECKING:
+    from encoder.options import Options
 
 EXAMPLES = """\b
 Examples:
@@ -21,8 +23,9 @@ Examples:
   sae-encode work --queue queue
 
 \b
-Defaults come from config/encoder.toml. An SAE is named by --sae-release and --sae-id, as SAELens knows it,
-or by --sae-path: a SAELens folder, or a GemmaScope params.npz."""
+Defaults come from config/encoder.toml and SAE_ENCODE_* environment variables.
+An SAE is named by --sae-release and --sae-id, as SAELens knows it, or by --sae-path: a SAELens folder,
+or a GemmaScope params.npz."""
 
 RUN_EXAMPLES = """\b
 INPUT is a file or a folder: .npy, .safetensors, .pt, SAELens, dictionary_learning and other stores.
@@ -107,7 +110,7 @@ def run(
     config: Config = None,
 ) -> None:
     """Encode shards: submit them, work until all are done, say how it went. Run it again to resume."""
-    options = load_options(
+    options = _options(
         config,
         device=device,
         batch_tokens=batch_tokens,
@@ -138,7 +141,7 @@ def submit(
     """Put shards on a queue; the files themselves are never moved or changed."""
     from encoder.cli.queue import submit as put
 
-    put(inputs, queue, out, load_options(config).name_sae(sae_release, sae_id, sae_path), select)
+    put(inputs, queue, out, _options(config).name_sae(sae_release, sae_id, sae_path), select)
 
 
 @app.command(short_help="Work on a queue, one process.", epilog=WORK_EXAMPLES)
@@ -164,7 +167,7 @@ def work(
     config: Config = None,
 ) -> None:
     """Work on a queue, one process. Start as many as you like, here or on machines that share the folder."""
-    options = load_options(
+    options = _options(
         config, device=device, batch_tokens=batch_tokens, values=values, backend=backend, strict=strict or None
     )
     named = options.name_sae(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
@@ -218,7 +221,13 @@ def index(
 @app.command(short_help="What this machine computes with, and why.")
 def info(device: Device = None, backend: Backend = None, json: Json = False, config: Config = None) -> None:
     """Show the libraries, the devices, which kernel is taken and in which precision its screen runs, and why."""
-    options = load_options(config, device=device, backend=backend)
+    options = _options(config, device=device, backend=backend)
     from encoder.cli.info import info as show
 
     show(options, as_json=json)
+
+
+def _options(config: Path | None, **flags: Any) -> Options:
+    from encoder.options import load_options  # takes pydantic along, which no help needs
+
+    return load_options(config, **flags)

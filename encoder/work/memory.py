@@ -24,7 +24,7 @@ from encoder.errors import ShardError
 from encoder.file.csr import Csr, Values, fitted
 from encoder.kernels import Kernel, make_kernel
 from encoder.machine.devices import pick_device
-from encoder.options import Options
+from encoder.options import Backend, Options
 from encoder.sae.sae import LoadedSae
 from encoder.work.named import loaded
 from encoder.work.sound import unsound_rows
@@ -46,7 +46,7 @@ def encode(
     sae: LoadedSae | str | Path | tuple[str, str],
     *,
     device: str = "auto",
-    backend: str = "auto",
+    backend: Backend = "auto",
     values: Values = "float32",
     batch_tokens: int = 4096,
 ) -> csr_matrix:

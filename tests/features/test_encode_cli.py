@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 
 import encoding
@@ -223,14 +222,14 @@ def test_the_config_file_of_the_folder_is_read_without_being_named(site: Site, e
     ("line", "word"),
     [
         ("lease = 3", "'lease_s'"),
-        ("batch_tokens = true", "batch-tokens"),
-        ("batch_tokens = 2.5", "batch-tokens"),
-        ("lease_s = nan", "lease_s nan"),
-        ("lease_s = 0", "lease_s 0"),
-        ('strict = "yes"', "strict yes"),
-        ("device = 7", "device 7"),
-        ("values = []", "values []"),
-        ("a = = b", "--config"),
+        ("batch_tokens = true", "bad.toml: batch_tokens 'True': should not be true or false"),
+        ("batch_tokens = 2.5", "batch_tokens '2.5'"),
+        ("lease_s = nan", "lease_s 'nan'"),
+        ("lease_s = 0", "lease_s '0'"),
+        ('strict = "yes"', "strict 'yes': should be true or false"),
+        ("device = 7", "device '7'"),
+        ("values = []", "values '[]'"),
+        ("a = = b", "bad.toml: not valid TOML"),
     ],
 )
 def test_a_bad_config_file_is_refused_with_the_key(line: str, word: str, site: Site, encode: Command) -> None:
@@ -241,7 +240,40 @@ def test_a_bad_config_file_is_refused_with_the_key(line: str, word: str, site: S
 def test_the_toml_file_of_the_repository_holds_the_built_in_values() -> None:
     path = ROOT / "config" / "encoder.toml"
     assert load_options(path) == Options()
-    assert list(tomllib.loads(path.read_text())) == [field.name for field in fields(Options)]
+    assert list(tomllib.loads(path.read_text())) == list(Options.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "in_toml", "in_env", "flag"),
+    [
+        ("sae_id", '"t"', "e", "f"),
+        ("device", '"mps"', "cpu", "cuda"),
+        ("backend", '"cpu"', "triton", "reference"),
+        ("batch_tokens", "2", "3", 4),
+        ("values", '"float16"', "float32", "float16"),
+        ("lease_s", "2.5", "3", 4.0),
+        ("strict", "true", "0", True),
+    ],
+)
+def test_a_flag_wins_over_the_environment_over_toml(
+    name: str, in_toml: str, in_env: str, flag: object, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(f"SAE_ENCODE_{name.upper()}", raising=False)
+    config = site.folder / "my.toml"
+    config.write_text(f"{name} = {in_toml}")
+    from_toml = getattr(load_options(config), name)
+    assert from_toml == tomllib.loads(config.read_text())[name]
+    monkeypatch.setenv(f"SAE_ENCODE_{name.upper()}", in_env)
+    from_env = getattr(load_options(config), name)
+    assert from_env != from_toml and str(from_env) in (in_env, f"{in_env}.0", str(in_env != "0"))
+    assert getattr(load_options(config, **{name: flag}), name) == flag
+    assert getattr(Options(), name) == Options.model_fields[name].default, "made directly, it looks at no variable"
+
+
+def test_a_bad_variable_is_refused_with_its_name(site: Site, encode: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.shard("a")
+    monkeypatch.setenv("SAE_ENCODE_WORKERS", "many")
+    encode("run", site.acts, "--out", site.out).refused("SAE_ENCODE_WORKERS 'many': should be a valid integer")
 
 
 def test_an_sae_that_is_not_named_is_the_configured_one(site: Site, encode: Command) -> None:

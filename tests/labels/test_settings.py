@@ -168,7 +168,9 @@ def test_what_is_no_address_is_refused(value: str) -> None:
     assert refusal({"api_url": value}).startswith(f"--api-url {value!r}: expected an address")
 
 
-@pytest.mark.parametrize("who", ["me:geheim", "geheim", ":geheim"])
-def test_a_password_in_an_address_is_refused_and_not_repeated(who: str) -> None:
-    message = refusal({"export_url": f"https://{who}@host"})
+@pytest.mark.parametrize(
+    "address", ["https://me:geheim@host", "https://geheim@host", "https://:geheim@host", "ftp://geheim@host:port/?a"]
+)
+def test_a_password_in_an_address_is_refused_and_not_repeated(address: str) -> None:
+    message = refusal({"export_url": address})
     assert message.startswith("--export-url: user names and passwords") and "geheim" not in message
