@@ -1,4 +1,4 @@
-"""What can go wrong with a request or the command, and the status it gets.
+"""The errors of a request or of the command, and their status.
 
 SaefetchError
 `-- DashboardError          exit 2: a folder that is not there, a port in use

@@ -67,7 +67,7 @@ def run(
 
 @contextmanager
 def _damage_is_usage() -> Iterator[None]:
-    """What cannot be shown is exit 2, as it is the folder that was named; while it is served it would be a 500."""
+    """Make a damaged file exit 2 at the start, as the user named its folder; later it is a 500 of one request."""
     try:
         yield
     except (EncoderError, StoreError) as exc:
@@ -84,7 +84,7 @@ def _is_listening(data: Data, address: str, open_browser: bool) -> None:
 
 
 def _warm(data: Data) -> None:
-    """Find out what is kept and takes a while, before the first page asks for it."""
-    with suppress(SaefetchError), data.look() as look:  # what is wrong, the page will be told
+    """Compute the answers that take a while and are kept, before the first page asks for them."""
+    with suppress(SaefetchError), data.look() as look:  # the page's request will meet the error again, and show it
         summary(look, Parameters({}, ()))
         figures_of(look)

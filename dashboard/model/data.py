@@ -62,8 +62,8 @@ class Data:
         root = self.settings.data_dir
         if self.settings.named:
             return sae_folder(root, *self.settings.named)
-        if own := _sae_of(corpus, root):
-            return own
+        if folder := _sae_of(corpus, root):
+            return folder
         there = list(folders(root))
         return there[0] if len(there) == 1 else sae_folder(root, *self.settings.default)
 

@@ -1,8 +1,8 @@
 """A folder of features that may grow while it is looked at: `sae-encode` publishes a shard by renaming it into place.
 
-The folder's own time of change says cheaply whether there was a rename. As it is no finer than a few milliseconds, it
-is trusted only once it lies a while back. It says nothing of a file that is written over in its place, as `cp` does, so
-the files themselves are looked at from time to time, too.
+The time at which the folder changed says cheaply whether there was a rename. That time is no finer than a few
+milliseconds, so it is trusted only once it lies a while back. It does not change when a file is written over in its
+place, as `cp` does, so the files themselves are listed from time to time, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from encoder.index.format import NAME
 
 SETTLED_NS = 1_000_000_000
 TRUSTED_S = 5.0
-"""How long the folder's time of change is taken for that of the files in it."""
+"""For how long an unchanged folder is taken to hold unchanged files."""
 KEPT_OF_SHARDS = 1 << 16
 
 
@@ -55,7 +55,7 @@ class FeaturesFolder:
                 self._seen, self._changed_ns, self._corpus = ((), ()), None, None
                 return None
             if changed_ns != self._changed_ns or self._clock() - self._looked_s > TRUSTED_S:
-                self._changed_ns = None  # so that a file that is damaged is said to be so each time
+                self._changed_ns = None  # so that every request names a damaged file
                 self._looked_s = self._clock()
                 self._look()
                 is_settled = abs(time.time_ns() - changed_ns) > SETTLED_NS
@@ -84,7 +84,7 @@ class FeaturesFolder:
     def _open_index(self) -> FeatureIndex | None:
         try:
             return open_index(self.path)
-        except EncoderError:  # damaged: as good as none, and the command that makes it is shown
+        except EncoderError:  # a damaged index is treated as missing, so the page shows the command that makes it
             return None
 
     def _list(self, pattern: str) -> Names:

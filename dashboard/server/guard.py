@@ -1,12 +1,13 @@
-"""What stands before every request, and the headers of every answer.
+"""What is checked of every request before it is answered, and the headers of every answer.
 
-    wrong Host          421   a page on the internet whose name leads here (DNS rebinding) does not get at the data
-    not GET or HEAD     405   nothing here can be changed
-    no or wrong token   401   where others than this machine can reach it; `?token=` is traded for a cookie
+    wrong Host          421   a page on the internet whose name leads here (DNS rebinding) cannot read the data
+    not GET or HEAD     405   the server only reads
+    no or wrong token   401   where other machines can reach the server; the browser gets a cookie for `?token=`
     an error            4xx, 500 and one line; a traceback goes to stderr only
 
-The names that are served: loopback's, with the port, where only loopback can reach it; else also IP addresses, this
-machine's names and the one it was told to listen at. An attacker's name that leads here has no cookie, either.
+The names that are served: loopback's, with the port, where only loopback can reach the server. Elsewhere also IP
+addresses, this machine's names and the name that the command was told to listen at; a name of an attacker's that leads
+here is refused all the same, as the browser has no cookie for it.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Guard:
         return response
 
     def _refusal(self, request: web.Request) -> web.Response | None:
-        """Return what is answered instead, None if the request may be answered."""
+        """Return the answer that refuses the request, None if it may be answered."""
         if not self._is_served(request.headers.get("Host", "")):
             wanted = f"http://localhost:{self.port}/"
             return refuse(421, f"not served under this name; open {wanted} (through a tunnel, use the same port)")

@@ -20,7 +20,8 @@ from dashboard.server.routes import Routes
 
 SHUTDOWN_S = 1.0
 _SILENT = logging.Logger("sae-dashboard", logging.CRITICAL + 1)
-"""aiohttp's: it writes a traceback for whoever speaks no HTTP. What goes wrong here, `Guard` reports."""
+"""Takes the place of aiohttp's logger, which writes a traceback for every client that does not speak HTTP. `Guard`
+reports what goes wrong."""
 
 
 def make_app(data: Data, guard: Guard) -> web.Application:

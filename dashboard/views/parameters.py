@@ -1,4 +1,4 @@
-"""A request's parameters, each checked when it is read; what nobody reads is an error of the caller's."""
+"""A request's parameters. Each is checked when it is read; a name that the address does not know is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 class Parameters:
-    """What a request asks for, by name. Raises: RequestError, with the name, for what is none of the expected."""
+    """A request's parameters by name. Raises: RequestError, with the name, for an unknown name or a wrong value."""
 
     def __init__(self, given: Mapping[str, str], known: Collection[str]) -> None:
         for name in given:

@@ -42,7 +42,7 @@
     );
   };
 
-  /** A bar of a share of 0 to 1. What it shows stands beside it as a number. */
+  /** A bar of a share from 0 to 1. The share itself stands beside the bar as a number. */
   sae.bar = (share) =>
     sae.el(
       "span",

@@ -20,23 +20,23 @@
       label: "Features that differ, the largest difference first",
       fetch: async (offset, limit) => {
         const [a, b] = await Promise.all([named("a"), named("b")]);
-        const told = await sae.source.get("compare", { a, b, offset, limit });
+        const answer = await sae.source.get("compare", { a, b, offset, limit });
         if (offset === 0) {
-          most = Math.abs(told.features[0]?.difference || 1);
-          titles.replaceChildren(name("A", told.a), name("B", told.b));
+          most = Math.abs(answer.features[0]?.difference || 1);
+          titles.replaceChildren(name("A", answer.a), name("B", answer.b));
           page.replace({ a, b });
         }
-        return { items: told.features, total: told.total };
+        return { items: answer.features, total: answer.total };
       },
       onTotal: (total) => (count.textContent = `${sae.plural(total, "feature")} in either`),
       onError() {
         count.textContent = "";
         titles.replaceChildren();
       },
-      render: (one) => [
-        ...sae.featureRow({ ...one, figures: [["A", sae.figure(one.a), "a"]] }),
-        difference(one.difference / most),
-        ...sae.figures([["B", sae.figure(one.b), "b"]]),
+      render: (feature) => [
+        ...sae.featureRow({ ...feature, figures: [["A", sae.figure(feature.a), "a"]] }),
+        difference(feature.difference / most),
+        ...sae.figures([["B", sae.figure(feature.b), "b"]]),
       ],
       empty: () => sae.empty("Nothing fires in either", "Choose two others."),
     });
@@ -62,13 +62,13 @@
       return `${sides[which].kinds.value}:${sides[which].box.value.trim()}`;
     }
 
-    /** What the server knows it by: a token may also be given as document:token. */
+    /** The side as the server names it. A person may also write a token as document:token. */
     async function named(which) {
       const [, id, position] = /^row:(\d+):(\d+)$/.exec(value(which)) || [];
       if (id === undefined) return value(which);
-      const told = await sae.source.get(`documents/${id}/tokens`, { start: 0, stop: 0 });
-      if (Number(position) < told.total) return `row:${told.first_row + Number(position)}`;
-      throw new Error(`document ${id} has ${sae.plural(told.total, "token")}, counted from 0`);
+      const tokens = await sae.source.get(`documents/${id}/tokens`, { start: 0, stop: 0 });
+      if (Number(position) < tokens.total) return `row:${tokens.first_row + Number(position)}`;
+      throw new Error(`document ${id} has ${sae.plural(tokens.total, "token")}, counted from 0`);
     }
 
     function swap() {
@@ -121,20 +121,20 @@
     };
   };
 
-  function name(which, told) {
+  function name(which, side) {
     const text = sae.showToken(
-      sae.el("bdi", { class: told.kind === "row" ? "token" : "preview" }),
-      told.title || "no text",
+      sae.el("bdi", { class: side.kind === "row" ? "token" : "preview" }),
+      side.title || "no text",
       { breaks: false },
     );
     const href =
-      told.kind === "row"
-        ? sae.link(["documents", told.document], { at: told.position })
-        : sae.link(["documents", told.id]);
+      side.kind === "row"
+        ? sae.link(["documents", side.document], { at: side.position })
+        : sae.link(["documents", side.id]);
     const where =
-      told.kind === "row"
-        ? `document ${sae.count(told.document)}, token ${sae.count(told.position)}`
-        : `document ${sae.count(told.id)}, mean of its tokens`;
+      side.kind === "row"
+        ? `document ${sae.count(side.document)}, token ${sae.count(side.position)}`
+        : `document ${sae.count(side.id)}, mean of its tokens`;
     return sae.el(
       "a",
       { href, class: `side ${which.toLowerCase()}` },
@@ -144,12 +144,12 @@
     );
   }
 
-  /** A bar from the middle: to the left what is more in A, to the right what is more in B. */
+  /** A bar from the middle: to the left where the feature is stronger in A, to the right where it is stronger in B. */
   function difference(share) {
-    const own = sae.el("span", {
+    const bar = sae.el("span", {
       class: share > 0 ? "more a" : "more b",
       "--share": `${(50 * Math.min(1, Math.abs(share))).toFixed(1)}%`,
     });
-    return sae.el("span", { class: "difference", "aria-hidden": "true" }, own);
+    return sae.el("span", { class: "difference", "aria-hidden": "true" }, bar);
   }
 }

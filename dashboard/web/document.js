@@ -1,4 +1,4 @@
-// View: one document, its tokens coloured, and beside them what fires on the one that is looked at.
+// View: one document, its tokens coloured, and beside the text the features that fire on the token that is looked at.
 "use strict";
 {
   const COLOUR = /^(l0|top|feature:\d{1,15})$/;
@@ -8,7 +8,7 @@
   sae.documentView = async (path, params, page) => {
     const id = Number(path[1]);
     if (!page.summary.features) return page.noFeatures();
-    const told = await sae.source.get(`documents/${id}/tokens`, { start: 0, stop: 0 });
+    const doc = await sae.source.get(`documents/${id}/tokens`, { start: 0, stop: 0 });
     let colour = readColour(params.colour);
     const chosen = () => (colour.startsWith("feature:") ? Number(colour.slice(8)) : null);
     const toggle = (index) => setColour(index === chosen() ? "l0" : `feature:${index}`);
@@ -23,11 +23,11 @@
     };
     const flow = sae.tokenFlow({
       id,
-      total: told.total,
-      sections: told.sections,
+      total: doc.total,
+      sections: doc.sections,
       colour,
       onAt(at, isHeld, isJump) {
-        if (at !== null) panel.show(told.first_row + at, isHeld);
+        if (at !== null) panel.show(doc.first_row + at, isHeld);
         page.replace({ at: isHeld ? at : "" });
         if (isHeld && !isJump) tabs.choose(0);
       },
@@ -43,7 +43,7 @@
       ["Token", panel.node],
       ["Whole document", whole.node, whole.open],
     ]);
-    const neighbours = sae.neighbours("document", [told.previous, told.next]);
+    const neighbours = sae.neighbours("document", [doc.previous, doc.next]);
 
     function setColour(which) {
       if (which === colour) return;
@@ -98,7 +98,7 @@
       node: sae.filling(
         [
           sae.el("div", { class: "title" }, sae.heading(`Document ${sae.count(id)}`), neighbours.node),
-          sae.el("p", { class: "facts" }, ...facts(id, told)),
+          sae.el("p", { class: "facts" }, ...facts(id, doc)),
           legend,
         ],
         sae.el(
@@ -110,14 +110,14 @@
         sae.el(
           "p",
           { id: "flow-help", class: "hidden" },
-          "Arrow keys move from token to token; what fires on it is said and listed beside the text.",
+          "Arrow keys move from token to token. The features that fire on a token are read out and listed beside the text.",
         ),
       ),
       keys,
       ready() {
         const at = readAt(params.at);
         if (at !== null) flow.hold(at, { scroll: "center" });
-        else if (told.total) panel.show(told.first_row, false);
+        else if (doc.total) panel.show(doc.first_row, false);
       },
       update(next) {
         setColour(readColour(next.colour));
@@ -132,13 +132,13 @@
     };
   };
 
-  function facts(id, told) {
+  function facts(id, doc) {
     const mine = `doc:${id}`;
     const kept = sae.compared();
-    const others = told.previous !== null || told.next !== null;
+    const others = doc.previous !== null || doc.next !== null;
     return [
-      sae.el("span", {}, sae.el("b", {}, sae.count(told.total)), told.total === 1 ? " token" : " tokens"),
-      sae.el("bdi", { class: "shard" }, told.shard),
+      sae.el("span", {}, sae.el("b", {}, sae.count(doc.total)), doc.total === 1 ? " token" : " tokens"),
+      sae.el("bdi", { class: "shard" }, doc.shard),
       others &&
         sae.el("a", { href: sae.link(["features"], { a: id, b: "rest" }) }, "What fires more here than elsewhere"),
       !sae.source.isStatic && compare(),
@@ -155,7 +155,7 @@
     }
   }
 
-  /** The feature that the text is coloured by, and how to go to where it fires. */
+  /** The feature that the text is coloured by, with buttons to the tokens on which it fires. */
   function chosenFeature(index, flow) {
     const number = sae.el("span", { class: "index" }, sae.count(index));
     const name = sae.el("a", { class: "chosen", href: sae.link(["features", index]) }, number);
@@ -178,17 +178,17 @@
       rowHeight: sae.rowHeight("feature-row"),
       label: "Features that fire in this document",
       fetch: async (offset, limit) => {
-        const told = await sae.source.get("search", { document: id, query: box.value, sort: "here", offset, limit });
-        if (offset === 0) most = told.features[0]?.here || 1;
-        return { items: told.features, total: told.total };
+        const answer = await sae.source.get("search", { document: id, query: box.value, sort: "here", offset, limit });
+        if (offset === 0) most = answer.features[0]?.here || 1;
+        return { items: answer.features, total: answer.total };
       },
-      render: (one) =>
+      render: (feature) =>
         sae.featureRow({
-          ...one,
-          chosen: one.index === chosen(),
+          ...feature,
+          chosen: feature.index === chosen(),
           colour,
-          share: one.here / most,
-          figures: [["sum", sae.figure(one.here), "value"]],
+          share: feature.here / most,
+          figures: [["sum", sae.figure(feature.here), "value"]],
         }),
       empty: () => sae.el("p", { class: "muted padded" }, "No feature that fires here has such a label."),
     });

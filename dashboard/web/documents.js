@@ -1,4 +1,4 @@
-// View: the documents, and what is looked for in how they begin.
+// View: the list of documents, with a box that finds documents by their beginning.
 "use strict";
 {
   sae.documentsView = (path, params, page) => {
@@ -16,11 +16,11 @@
       rowHeight: sae.rowHeight("document-row"),
       label: "Documents",
       fetch: async (offset, limit) => {
-        const told = await sae.source.get("documents", { offset, limit, query: box.value });
-        return { items: told.documents, total: told.total };
+        const answer = await sae.source.get("documents", { offset, limit, query: box.value });
+        return { items: answer.documents, total: answer.total };
       },
       onTotal: (total) => (count.textContent = sae.plural(total, "document")),
-      render: (one) => [row(one)],
+      render: (item) => [row(item)],
       empty: () =>
         sae.empty(
           "No document begins like this",
@@ -44,7 +44,7 @@
   };
 
   function figures(features) {
-    const told = [
+    const facts = [
       [sae.count(features.rows), "tokens"],
       [sae.figure(features.mean_l0), "features fire on a token (L0)"],
       [sae.count(features.d_sae), "features in the SAE"],
@@ -53,29 +53,29 @@
     return sae.el(
       "p",
       { class: "facts" },
-      ...told.map(([number, name]) => sae.el("span", {}, sae.el("b", {}, number), ` ${name}`)),
+      ...facts.map(([number, name]) => sae.el("span", {}, sae.el("b", {}, number), ` ${name}`)),
     );
   }
 
-  function row(one) {
+  function row(item) {
     const preview = sae.el("bdi", { class: "preview" });
-    if (one.preview) sae.showToken(preview, one.preview, { breaks: false });
+    if (item.preview) sae.showToken(preview, item.preview, { breaks: false });
     else preview.append(sae.el("span", { class: "muted" }, "no text"));
     preview.classList.remove("special");
-    const parts = one.sections.map(({ name }) =>
+    const parts = item.sections.map(({ name }) =>
       sae.el("span", { class: `tag ${name === "response" ? "response" : "prompt"}` }, name),
     );
     return sae.el(
       "a",
-      { class: "document", href: sae.link(["documents", one.id]) },
+      { class: "document", href: sae.link(["documents", item.id]) },
       preview,
       sae.el(
         "span",
         { class: "about muted" },
-        sae.el("span", {}, `document ${sae.count(one.id)}`),
-        sae.el("span", {}, sae.plural(one.rows, "token")),
-        sae.el("span", {}, `L0 ${sae.figure(one.mean_l0)}`),
-        sae.el("bdi", { class: "shard" }, one.shard),
+        sae.el("span", {}, `document ${sae.count(item.id)}`),
+        sae.el("span", {}, sae.plural(item.rows, "token")),
+        sae.el("span", {}, `L0 ${sae.figure(item.mean_l0)}`),
+        sae.el("bdi", { class: "shard" }, item.shard),
         ...parts,
       ),
     );

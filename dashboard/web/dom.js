@@ -50,7 +50,7 @@ const sae = {};
     return seconds < 6000 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
   };
 
-  sae.plural = (n, one, many) => `${sae.count(n)} ${n === 1 ? one : many || `${one}s`}`;
+  sae.plural = (n, singular, plural) => `${sae.count(n)} ${n === 1 ? singular : plural || `${singular}s`}`;
 
   /** An address within the page: link(["documents", 3], {at: 17}) -> "#/documents/3?at=17" */
   sae.link = (path, params = {}) => {
@@ -70,12 +70,12 @@ const sae = {};
     };
   };
 
-  /** Tell a screen reader. */
+  /** Have a text read out by a screen reader. */
   sae.say = (text) => {
     document.getElementById("said").textContent = text;
   };
 
-  /** A command to copy. */
+  /** A command with a button that copies it. */
   sae.command = (text) => {
     const button = sae.el("button", { class: "quiet", type: "button", "aria-label": `Copy: ${text}` }, "Copy");
     button.addEventListener("click", async () => {
@@ -84,13 +84,13 @@ const sae = {};
         button.textContent = "Copied";
         setTimeout(() => (button.textContent = "Copy"), 1500);
       } catch {
-        getSelection().selectAllChildren(button.previousSibling); // no clipboard here: then selected, to copy by hand
+        getSelection().selectAllChildren(button.previousSibling); // without a clipboard a person copies by hand
       }
     });
     return sae.el("span", { class: "command" }, sae.el("code", {}, text), button);
   };
 
-  /** What a view says in the place of what is not there; `commands` fill it. */
+  /** What a view shows where there is no data; `commands` bring the data. */
   sae.empty = (title, text, ...commands) =>
     sae.el(
       "div",
@@ -100,7 +100,7 @@ const sae = {};
       ...commands.filter(Boolean).map((command) => sae.el("p", {}, sae.command(command))),
     );
 
-  /** An error of the server, with what it says to do; commands in it can be copied. */
+  /** An error of the server. A command in its message can be copied. */
   sae.failure = (error, again) => {
     const command = / (sae-encode index .+|saefetch download.*)$/.exec(error.message);
     return sae.el(
@@ -120,7 +120,7 @@ const sae = {};
       ...options.map(([value, text]) => sae.el("option", { value, selected: value === chosen }, text)),
     );
 
-  /** A view that fills the window: a head, and below it what scrolls by itself. */
+  /** A view that fills the window: a head, and below it parts that scroll by themselves. */
   sae.filling = (head, ...below) =>
     sae.el("section", { class: "view filling" }, sae.el("div", { class: "head" }, ...head), ...below);
 

@@ -1,10 +1,10 @@
-// What lists of features have in common: a row with a button that colours by it, its number, its label, and figures;
-// the heads above the figures; the links to the one before and the one after.
+// What lists of features have in common. A row has a button that colours the text by the feature, the feature's number,
+// its label and its figures. Above the figures stand their heads. Also here: links to the previous and the next page.
 "use strict";
 {
   /**
-   * The row of a feature. `colour(index)` is called when the text should be coloured by it, `share` is the bar's, of 0
-   * to 1; `figures` are those of sae.figures.
+   * The row of a feature. `colour(index)` is called when the text should be coloured by the feature. `share` is the
+   * length of the bar, from 0 to 1. `figures` go to sae.figures.
    */
   sae.featureRow = ({ index, label, marked, chosen, colour, share, figures }) => [
     colour &&
@@ -27,7 +27,7 @@
     ...sae.figures(figures),
   ];
 
-  /** Figures: [what it is, for those who hear it, text, class]. */
+  /** Figures: [name, text, class]. The name is read out and not seen. */
   sae.figures = (all) =>
     all.map(([name, text, kind]) =>
       sae.el("span", { class: `figure ${kind}` }, text && sae.el("span", { class: "hidden" }, `${name} `), text),
@@ -45,7 +45,7 @@
   /** The height of a row in pixels, as the style sheet has it. */
   sae.rowHeight = (name) => () => parseFloat(getComputedStyle(document.documentElement).getPropertyValue(`--${name}`));
 
-  /** Links to the one before and the one after, null for none; `lead(params)` says what their addresses end in. */
+  /** Links to the previous and the next document or feature, null for none; `lead(params)` sets their parameters. */
   sae.neighbours = (what, [before, after]) => {
     const link = (number, sign, words) => number !== null && sae.el("a", { "aria-label": words, title: words }, sign);
     const links = [link(before, "←", `Previous ${what}`), link(after, "→", `Next ${what}`)];

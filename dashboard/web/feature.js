@@ -1,4 +1,4 @@
-// View: one feature: what it is said to mean, how it fires in this data, and where it fires most.
+// View: one feature: its label, its figures in this data and on Neuronpedia, and the tokens on which it fires most.
 "use strict";
 {
   const CONTEXTS = 20;
@@ -12,13 +12,13 @@
 
   sae.featureView = async (path, params, page) => {
     const index = Number(path[1]);
-    const told = await sae.source.get(`features/${index}`);
+    const feature = await sae.source.get(`features/${index}`);
     const title = `Feature ${sae.count(index)}`;
     const n = page.summary.features?.d_sae ?? page.summary.labels?.n_features ?? 0;
     const around = [index > 0 ? index - 1 : null, index + 1 < n ? index + 1 : null];
     const neighbours = sae.neighbours("feature", sae.source.isStatic ? [null, null] : around);
     return {
-      title: `${title}${told.label ? `: ${told.label.slice(0, 80)}` : ""}`,
+      title: `${title}${feature.label ? `: ${feature.label.slice(0, 80)}` : ""}`,
       node: sae.el(
         "section",
         { class: "view reading" },
@@ -27,23 +27,23 @@
           { class: "title" },
           sae.heading(title),
           neighbours.node,
-          told.neuronpedia &&
+          feature.neuronpedia &&
             sae.el(
               "a",
-              { class: "outside", href: told.neuronpedia, rel: "noreferrer", target: "_blank" },
+              { class: "outside", href: feature.neuronpedia, rel: "noreferrer", target: "_blank" },
               "On Neuronpedia ↗",
             ),
         ),
         sae.el(
           "p",
           { class: "lead" },
-          told.label === null
-            ? sae.el("span", { class: "muted" }, told.error ? `No label: ${told.error}` : "No label.")
-            : sae.label(told.label),
+          feature.label === null
+            ? sae.el("span", { class: "muted" }, feature.error ? `No label: ${feature.error}` : "No label.")
+            : sae.label(feature.label),
         ),
-        sae.el("div", { class: "cards" }, explanations(told), figures(told, page), chart(told)),
-        tokens(told),
-        contexts(told, params, page),
+        sae.el("div", { class: "cards" }, explanations(feature), figures(feature, page), chart(feature)),
+        tokens(feature),
+        contexts(feature, params, page),
       ),
     };
   };
@@ -66,8 +66,8 @@
     );
   }
 
-  function figures(told, page) {
-    const { here } = told;
+  function figures(feature, page) {
+    const { here } = feature;
     const line = (name, mine, theirs) =>
       sae.el("tr", {}, sae.el("th", { scope: "row" }, name), sae.el("td", {}, mine), sae.el("td", {}, theirs));
     const table = sae.el(
@@ -87,8 +87,8 @@
       sae.el(
         "tbody",
         {},
-        line("density", here ? sae.percent(here.density) : "–", sae.percent(told.density_neuronpedia)),
-        line("max activation", here ? sae.figure(here.max) : "–", sae.figure(told.max_activation)),
+        line("density", here ? sae.percent(here.density) : "–", sae.percent(feature.density_neuronpedia)),
+        line("max activation", here ? sae.figure(here.max) : "–", sae.figure(feature.max_activation)),
         line("mean activation", here && here.count ? sae.figure(here.mean) : "–", "–"),
         line("tokens", here ? sae.count(here.count) : "–", "–"),
         line("documents", here ? sae.count(here.n_documents) : "–", "–"),
@@ -130,7 +130,7 @@
       : null;
   }
 
-  /** The tokens on which it fires most, or most below a share of its maximum, in context; more of them at a click. */
+  /** The tokens on which the feature fires most, or most below a share of its maximum, in context. A button brings more. */
   function contexts({ index, here }, params, page) {
     const body = sae.el("ol", { class: "contexts", role: "list", "aria-label": "Strongest tokens, in context" });
     const more = sae.el("button", { type: "button", hidden: true, onclick: () => ask() }, "More");
@@ -140,8 +140,8 @@
     let got = 0;
     let most = here?.max || 0;
     let round = 0;
-    for (const one of [once, strength]) {
-      one.addEventListener("change", () => {
+    for (const control of [once, strength]) {
+      control.addEventListener("change", () => {
         page.replace({ distinct: once.checked ? "" : "0", below: strength.value });
         got = 0;
         ask();
@@ -153,20 +153,20 @@
       more.disabled = true;
       try {
         const below = strength.value && here ? Number(strength.value) * here.max : "";
-        const asked = { limit: CONTEXTS, offset: got, distinct: once.checked ? 1 : "", below };
-        const told = await sae.source.get(`features/${index}/top`, asked);
+        const request = { limit: CONTEXTS, offset: got, distinct: once.checked ? 1 : "", below };
+        const answer = await sae.source.get(`features/${index}/top`, request);
         if (mine !== round) return;
         if (got === 0) {
-          most ||= told.contexts[0]?.value || 0;
+          most ||= answer.contexts[0]?.value || 0;
           body.replaceChildren();
         }
-        got += told.contexts.length;
-        body.append(...told.contexts.map((one) => context(one, index, most)));
-        count.textContent = told.total
-          ? `${sae.count(got)} of ${sae.plural(told.total, once.checked ? "document" : "token")}`
+        got += answer.contexts.length;
+        body.append(...answer.contexts.map((found) => context(found, index, most)));
+        count.textContent = answer.total
+          ? `${sae.count(got)} of ${sae.plural(answer.total, once.checked ? "document" : "token")}`
           : "";
-        more.hidden = got >= told.total || told.contexts.length < CONTEXTS;
-        if (!told.total)
+        more.hidden = got >= answer.total || answer.contexts.length < CONTEXTS;
+        if (!answer.total)
           body.append(sae.el("li", { class: "muted" }, `It fires ${below && "so "}nowhere in this data.`));
       } catch (error) {
         if (mine !== round) return;
@@ -194,27 +194,27 @@
     );
   }
 
-  function context(one, index, most) {
-    const spans = one.tokens.map((token, i) => {
-      const heat = sae.heat(one.values[i], most);
+  function context(found, index, most) {
+    const spans = found.tokens.map((token, i) => {
+      const heat = sae.heat(found.values[i], most);
       const span = sae.el("span", {
-        class: i === one.at ? "token at" : "token",
+        class: i === found.at ? "token at" : "token",
         "data-heat": heat || null,
-        title: one.values[i] > 0 ? sae.figure(one.values[i]) : null,
+        title: found.values[i] > 0 ? sae.figure(found.values[i]) : null,
       });
       return sae.showToken(span, token, { breaks: false });
     });
-    const href = sae.link(["documents", one.document], { at: one.position, colour: `feature:${index}` });
+    const href = sae.link(["documents", found.document], { at: found.position, colour: `feature:${index}` });
     return sae.el(
       "li",
       {},
       sae.el(
         "a",
         { href },
-        sae.el("span", { class: "value" }, sae.figure(one.value)),
+        sae.el("span", { class: "value" }, sae.figure(found.value)),
         sae.el("span", { class: "context" }, ...spans),
       ),
-      sae.el("span", { class: "muted where" }, `document ${sae.count(one.document)}, token ${sae.count(one.position)}`),
+      sae.el("span", { class: "muted where" }, `document ${sae.count(found.document)}, token ${sae.count(found.position)}`),
     );
   }
 }

@@ -1,4 +1,4 @@
-// View: how the shards, the downloads and the queue are; asked again every POLL_MS while it is looked at.
+// View: shards, downloads and the queue as they are now, fetched again every POLL_MS while the view is open.
 "use strict";
 {
   const POLL_MS = 2000;
@@ -15,41 +15,40 @@
       if (left) return;
       if (!document.hidden) {
         try {
-          const told = await sae.source.get("health", { offset, limit: SHARDS });
-          if (!left) draw(partsOf(told));
+          const health = await sae.source.get("health", { offset, limit: SHARDS });
+          if (!left) draw(partsOf(health));
         } catch (error) {
-          if (!left)
-            draw([
-              ["error", error.message, () => sae.failure(error)],
-              ...[...shown]
-                .filter(([name]) => name !== "error")
-                .map(([name, { text, node }]) => [name, text, () => node]),
-            ]);
+          if (!left) draw([["error", error.message, () => sae.failure(error)], ...before()]);
         }
       }
       if (!sae.source.isStatic && !left) timer = setTimeout(look, POLL_MS);
     }
 
-    /** Draw anew what has changed, and leave alone what has not, or has the focus: parts of [name, made of, how]. */
+    /** The parts that are shown now, to stay below an error. */
+    function before() {
+      return [...shown].filter(([name]) => name !== "error").map(([name, { text, node }]) => [name, text, () => node]);
+    }
+
+    /** Draw parts of [name, made of, how]: anew where a part has changed, but never while it has the focus. */
     function draw(parts) {
       const nodes = parts.map(([name, text, make]) => {
-        const before = shown.get(name);
-        if (before && (before.text === text || before.node.contains(document.activeElement))) return before.node;
+        const drawn = shown.get(name);
+        if (drawn && (drawn.text === text || drawn.node.contains(document.activeElement))) return drawn.node;
         const node = make();
         shown.set(name, { text, node });
         return node;
       });
-      for (const name of shown.keys()) if (!parts.some(([one]) => one === name)) shown.delete(name);
+      for (const name of shown.keys()) if (!parts.some(([kept]) => kept === name)) shown.delete(name);
       for (const node of [...body.children]) if (!nodes.includes(node)) node.remove();
       nodes.forEach((node, i) => body.children[i] !== node && body.insertBefore(node, body.children[i] ?? null));
     }
 
-    function partsOf(told) {
-      const { shards: own, total, dead_features } = told;
+    function partsOf(health) {
+      const { queue, downloads, shards, total, dead_features } = health;
       const parts = [
-        told.queue && ["queue", told.queue, () => queue(told.queue)],
-        told.downloads.length > 0 && ["downloads", told.downloads, () => downloads(told.downloads)],
-        own.length > 0 && ["shards", [own, total, dead_features], () => shards(told)],
+        queue && ["queue", queue, () => queueSection(queue)],
+        downloads.length > 0 && ["downloads", downloads, () => downloadsSection(downloads)],
+        shards.length > 0 && ["shards", [shards, total, dead_features], () => shardsSection(health)],
       ].filter(Boolean);
       const nothing = () =>
         page.nothing("Nothing here yet", "Downloads, shards of features and the queue will be seen here, live.").node;
@@ -57,14 +56,13 @@
       return found.map(([name, made_of, make]) => [name, JSON.stringify(made_of), make]);
     }
 
-    function shards({ shards: all, total, dead_features: dead }) {
+    function shardsSection({ shards, total, dead_features: dead }) {
       const d_sae = page.summary.features?.d_sae;
       const facts = [
         sae.plural(total, "shard"),
-        dead === null || dead === undefined
-          ? null
-          : `${sae.count(dead)}${d_sae ? ` of ${sae.count(d_sae)}` : ""} features fire nowhere`,
+        dead !== null && `${sae.count(dead)}${d_sae ? ` of ${sae.count(d_sae)}` : ""} features fire nowhere`,
       ];
+      const heads = ["Shard", "Tokens", "Mean L0", "L0 of its tokens", "Explains", "Dead", "SAE"];
       const turn = (to, text) => sae.el("a", { href: sae.link(["health"], { offset: to || "" }) }, text);
       return sae.el(
         "section",
@@ -77,18 +75,8 @@
           sae.el(
             "table",
             { class: "shards" },
-            sae.el(
-              "thead",
-              {},
-              sae.el(
-                "tr",
-                {},
-                ...["Shard", "Tokens", "Mean L0", "L0 of its tokens", "Explains", "Dead", "SAE"].map((name) =>
-                  sae.el("th", { scope: "col" }, name),
-                ),
-              ),
-            ),
-            sae.el("tbody", {}, ...all.map(shard)),
+            sae.el("thead", {}, sae.el("tr", {}, ...heads.map((name) => sae.el("th", { scope: "col" }, name)))),
+            sae.el("tbody", {}, ...shards.map(shardRow)),
           ),
         ),
         total > SHARDS &&
@@ -112,140 +100,111 @@
     };
   };
 
-  function shard(one) {
-    const remarks = [...one.warnings.map((text) => [text, "warning"]), ...one.notes.map((text) => [text, "note"])];
+  function shardRow(shard) {
+    const remarks = [...shard.warnings.map((text) => [text, "warning"]), ...shard.notes.map((text) => [text, "note"])];
     return sae.el(
       "tr",
       {},
       sae.el(
         "th",
         { scope: "row" },
-        sae.el("bdi", {}, one.name),
+        sae.el("bdi", {}, shard.name),
         ...remarks.map(([text, kind]) => sae.el("span", { class: kind }, kind === "warning" ? "Warning: " : "", text)),
-        sae.el("span", { class: "muted" }, `${one.dtype_read} → ${one.values}`),
+        sae.el("span", { class: "muted" }, `${shard.dtype_read} → ${shard.values}`),
       ),
-      sae.el("td", {}, sae.count(one.rows)),
-      sae.el("td", {}, sae.figure(one.mean_l0)),
+      sae.el("td", {}, sae.count(shard.rows)),
+      sae.el("td", {}, sae.figure(shard.mean_l0)),
       sae.el(
         "td",
         { class: "spark" },
-        one.l0_histogram && one.rows ? sae.histogram(one.l0_histogram, { height: 32, axis: false, log: true }) : "–",
-        sae.el("span", { class: "muted" }, `most ${sae.count(one.max_l0)}`),
+        shard.l0_histogram && shard.rows
+          ? sae.histogram(shard.l0_histogram, { height: 32, axis: false, log: true })
+          : "–",
+        sae.el("span", { class: "muted" }, `most ${sae.count(shard.max_l0)}`),
       ),
+      sae.el("td", { class: shard.warnings.length ? "bad" : "" }, sae.percent(shard.explained_variance)),
+      sae.el("td", {}, sae.count(shard.dead_features)),
+      sae.el("td", {}, sae.el("bdi", {}, shard.sae)),
+    );
+  }
+
+  function downloadsSection(downloads) {
+    return sae.el("section", {}, sae.el("h2", {}, "Downloads of labels"), ...downloads.map(downloadCard));
+  }
+
+  function downloadCard(download) {
+    const { total, successful, missing, failed } = download;
+    const name = [download.release, download.id].filter(Boolean).join(" ") || download.neuronpedia_id;
+    const parts = [
+      ["got", successful],
+      ["missing", missing],
+      ["failed", failed],
+    ];
+    return sae.el(
+      "div",
+      { class: "card download" },
       sae.el(
-        "td",
-        { class: one.warnings.length ? "bad" : "" },
-        one.explained_variance === null ? "–" : sae.percent(one.explained_variance),
+        "h3",
+        {},
+        sae.el("bdi", {}, name),
+        " ",
+        sae.el("span", { class: `tag ${download.state}` }, download.state),
       ),
-      sae.el("td", {}, one.dead_features === null ? "–" : sae.count(one.dead_features)),
-      sae.el("td", {}, sae.el("bdi", {}, one.sae)),
+      total > 0 && progress(parts, total),
+      sae.el(
+        "p",
+        { class: "muted" },
+        `${sae.count(successful)} of ${sae.count(total)} features · ${sae.count(missing)} do not exist · ${sae.count(failed)} failed`,
+      ),
+      download.error && sae.el("p", { class: "warning" }, download.error),
+      download.state !== "complete" && sae.el("p", {}, sae.command(download.command)),
     );
   }
 
-  function downloads(all) {
+  function queueSection({ folder, done, ready, claimed, failed, error, command }) {
+    const heading = sae.el("h2", {}, "Queue");
+    if (error) return sae.el("section", {}, heading, sae.el("p", { class: "warning" }, error));
+    const parts = [
+      ["got", done],
+      ["working", claimed.length],
+      ["failed", failed.length],
+    ];
+    const words = (claim) =>
+      sae.el(
+        "span",
+        { class: "muted" },
+        ` ${claim.worker}, attempt ${claim.attempt}, for ${sae.duration(claim.age_s)}`,
+      );
     return sae.el(
       "section",
       {},
-      sae.el("h2", {}, "Downloads of labels"),
-      ...all.map((one) =>
-        sae.el(
-          "div",
-          { class: "card download" },
-          sae.el(
-            "h3",
-            {},
-            sae.el("bdi", {}, [one.release, one.id].filter(Boolean).join(" ") || one.neuronpedia_id),
-            " ",
-            state(one.state),
-          ),
-          one.total
-            ? progress(
-                [
-                  ["got", one.successful],
-                  ["missing", one.missing],
-                  ["failed", one.failed],
-                ],
-                one.total,
-              )
-            : null,
-          sae.el(
-            "p",
-            { class: "muted" },
-            [
-              `${sae.count(one.successful ?? 0)} of ${sae.count(one.total ?? 0)} features`,
-              `${sae.count(one.missing ?? 0)} do not exist`,
-              `${sae.count(one.failed ?? 0)} failed`,
-            ].join(" · "),
-          ),
-          one.error && sae.el("p", { class: "warning" }, one.error),
-          one.state !== "complete" && one.command && sae.el("p", {}, sae.command(one.command)),
-        ),
-      ),
-    );
-  }
-
-  function queue(told) {
-    if (told.error)
-      return sae.el("section", {}, sae.el("h2", {}, "Queue"), sae.el("p", { class: "warning" }, told.error));
-    const total = told.done + told.ready + told.claimed.length + told.failed.length;
-    return sae.el(
-      "section",
-      {},
-      sae.el("h2", {}, "Queue"),
-      sae.el("p", { class: "muted" }, sae.el("bdi", {}, told.folder)),
-      progress(
-        [
-          ["got", told.done],
-          ["working", told.claimed.length],
-          ["failed", told.failed.length],
-        ],
-        total,
-      ),
+      heading,
+      sae.el("p", { class: "muted" }, sae.el("bdi", {}, folder)),
+      progress(parts, done + ready + claimed.length + failed.length),
       sae.el(
         "p",
         {},
-        `${sae.count(told.done)} done · ${sae.count(told.claimed.length)} being worked on · ${sae.count(told.ready)} waiting · ${sae.count(told.failed.length)} failed`,
+        `${sae.count(done)} done · ${sae.count(claimed.length)} being worked on · ${sae.count(ready)} waiting · ${sae.count(failed.length)} failed`,
       ),
-      told.claimed.length > 0 &&
-        sae.el(
-          "ul",
-          { class: "jobs" },
-          ...told.claimed.map((one) =>
-            sae.el(
-              "li",
-              {},
-              sae.el("bdi", {}, one.job),
-              sae.el(
-                "span",
-                { class: "muted" },
-                ` ${one.worker}, attempt ${one.attempt}, for ${sae.duration(one.age_s)}`,
-              ),
-            ),
-          ),
-        ),
-      told.failed.length > 0 &&
-        sae.el(
-          "ul",
-          { class: "jobs" },
-          ...told.failed.map((one) =>
-            sae.el("li", {}, sae.el("bdi", {}, one.job), sae.el("span", { class: "warning" }, one.error)),
-          ),
-        ),
-      told.ready + told.claimed.length > 0 && told.command && sae.el("p", {}, sae.command(told.command)),
+      jobs(claimed, words),
+      jobs(failed, (failure) => sae.el("span", { class: "warning" }, failure.error)),
+      ready + claimed.length > 0 && sae.el("p", {}, sae.command(command)),
     );
   }
 
-  function state(name) {
-    return sae.el("span", { class: `tag ${name}` }, name);
+  /** A list of jobs, each with what `words` makes of it; nothing where there are none. */
+  function jobs(all, words) {
+    const items = all.map((job) => sae.el("li", {}, sae.el("bdi", {}, job.job), words(job)));
+    return items.length > 0 && sae.el("ul", { class: "jobs" }, ...items);
   }
 
   function progress(parts, total) {
-    const told = parts.filter(([, n]) => n > 0);
-    const words = told.map(([name, n]) => `${n} ${name}`).join(", ");
+    const counted = parts.filter(([, n]) => n > 0);
+    const words = counted.map(([name, n]) => `${n} ${name}`).join(", ");
     return sae.el(
       "div",
       { class: "progress", role: "img", "aria-label": `Of ${total}: ${words || "nothing yet"}` },
-      ...told.map(([name, n]) =>
+      ...counted.map(([name, n]) =>
         sae.el("span", { class: name, "--share": `${((100 * n) / Math.max(1, total)).toFixed(2)}%` }),
       ),
     );

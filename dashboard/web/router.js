@@ -1,4 +1,4 @@
-// The address decides what is seen: #/documents/3?at=17&colour=feature:42. Every view is opened from here.
+// The address decides which view is seen: #/documents/3?at=17&colour=feature:42. Every view is opened from here.
 //
 // A view is a function (path, params, page) that returns {title, node} and, where it has them, update(params) for a new
 // address of the same view, keys(event), search (the box that "/" goes to), ready() once it is in the page, leave().
@@ -19,7 +19,7 @@
   let round = 0;
   let summary = null;
 
-  // The address. What is written to it waits for its turn; `history.state` holds how far the view was scrolled.
+  // The address. A change of it waits until the browser accepts one; `history.state` holds how far the view was scrolled.
   let pending = null;
   let timer = 0;
 
@@ -29,7 +29,7 @@
     if (!timer) flush();
   }
 
-  /** Whether something waits to be written to the address as it is now, and not to one that has been left since. */
+  /** Whether a change waits to be written to the present address. A change to an address that was left is void. */
   const isPending = () => pending !== null && pending.from === location.hash;
 
   const address = () => (isPending() ? pending.hash : location.hash);
@@ -44,7 +44,7 @@
     try {
       history.replaceState(due.state, "", due.hash);
     } catch {
-      // too often, for this browser: the next one will do
+      // too often for this browser: the next change writes all of the address
     }
   }
 
@@ -55,7 +55,7 @@
     return { path: parts.length ? parts : [home], params: Object.fromEntries(new URLSearchParams(query || "")) };
   }
 
-  /** What a view is given: what there is, how to change its own address, what to say where there is nothing. */
+  /** What a view is given: the summary, how to change the view's address, what to show where there is no data. */
   function pageOf(path, mine) {
     const nothing = (title, text) => ({
       title,
@@ -71,7 +71,7 @@
       scrolled: history.state?.scrolled ?? 0,
       replace(params) {
         const now = parse();
-        if (mine !== round || now.path.join("/") !== path.join("/")) return; // a late word of a view that was left
+        if (mine !== round || now.path.join("/") !== path.join("/")) return; // the view was left meanwhile
         const hash = sae.link(path, { ...now.params, ...params });
         if (hash !== address()) write({ hash });
       },

@@ -1,4 +1,4 @@
-// View: features, by the words of their labels, by their figures, by where they fire.
+// View: features, found by the words of their labels, sorted by their figures, narrowed by where they fire.
 "use strict";
 {
   const SORTS = {
@@ -22,7 +22,7 @@
     const { features, labels } = page.summary;
     if (!features && !labels)
       return page.nothing("Nothing to search yet", "Labels come from Neuronpedia, features from sae-encode.");
-    const asked = () => ({
+    const request = () => ({
       query: box.value.trim(),
       sort: sort.value,
       order: order.value,
@@ -65,14 +65,14 @@
       rowHeight: sae.rowHeight("feature-row"),
       label: "Features",
       fetch: async (offset, limit) => {
-        const told = await sae.source.get("search", {
-          ...asked(),
+        const answer = await sae.source.get("search", {
+          ...request(),
           sort: offers(sort.value) ? sort.value : "match",
           offset,
           limit,
         });
-        source = told.figures_of;
-        return { items: told.features, total: told.total };
+        source = answer.figures_of;
+        return { items: answer.features, total: answer.total };
       },
       onTotal: (total) => {
         count.textContent = total === null ? "the best 2,000 features" : sae.plural(total, "feature");
@@ -81,7 +81,7 @@
           sae.columns(...figuresOf({}, filled(), of).map(([name, , kind, title]) => [name, kind, title])),
         );
       },
-      render: (one) => sae.featureRow({ ...one, figures: figuresOf(one, filled(), "") }),
+      render: (feature) => sae.featureRow({ ...feature, figures: figuresOf(feature, filled(), "") }),
       onError: () => (count.textContent = ""),
       empty: () =>
         sae.empty(
@@ -92,12 +92,12 @@
         ),
     });
 
-    /** Offer only what goes with what is filled in. */
+    /** Offer only the orders that go with the boxes that are filled in. */
     function offer() {
       for (const option of sort.options) option.disabled = !offers(option.value);
     }
 
-    /** A number is a feature's, too. */
+    /** Where a number was typed, link to the feature with this number. */
     function offerNumber() {
       const number = /^#?\s*(\d{1,9})$/.exec(box.value.trim())?.[1];
       go.hidden = number === undefined || Number(number) >= (features?.d_sae ?? labels.n_features);
@@ -110,8 +110,8 @@
     const changed = () => {
       offer();
       offerNumber();
-      const told = asked();
-      page.replace({ ...told, sort: told.sort === "match" ? "" : told.sort });
+      const wanted = request();
+      page.replace({ ...wanted, sort: wanted.sort === "match" ? "" : wanted.sort });
       list.reset();
     };
     box.addEventListener("input", sae.later(changed, 80));
@@ -120,12 +120,12 @@
       offerNumber();
       if (!go.hidden) go.click();
     });
-    [inDocument, a, b].forEach((one) => one.addEventListener("input", sae.later(changed, 300)));
-    [sort, order].forEach((one) => one.addEventListener("change", changed));
+    [inDocument, a, b].forEach((control) => control.addEventListener("input", sae.later(changed, 300)));
+    [sort, order].forEach((control) => control.addEventListener("change", changed));
     offer();
     offerNumber();
     list.reset(page.scrolled);
-    const told = page.summary.refusal ? null : labels;
+    const counts = page.summary.refusal ? null : labels;
     return {
       title: "Features",
       search: box,
@@ -146,12 +146,12 @@
                 sae.source.isStatic ? "than in the others" : sae.el("label", {}, "than in ", b),
               ),
             ),
-          told &&
-            told.failed + told.missing > 0 &&
+          counts &&
+            counts.failed + counts.missing > 0 &&
             sae.el(
               "p",
               { class: "muted" },
-              `${sae.count(told.with_descriptions)} of ${sae.count(told.n_features)} features have a label; ${sae.count(told.missing)} do not exist on Neuronpedia, ${sae.count(told.failed)} could not be fetched.`,
+              `${sae.count(counts.with_descriptions)} of ${sae.count(counts.n_features)} features have a label; ${sae.count(counts.missing)} do not exist on Neuronpedia, ${sae.count(counts.failed)} could not be fetched.`,
             ),
         ],
         columns,
@@ -160,19 +160,19 @@
     };
   };
 
-  /** What is shown of a feature: [name, text, class, title]. `of` says of which data the last three are. */
-  function figuresOf(one, { document: inDocument, selections }, of) {
+  /** The figures of a feature: [name, text, class, title]. `of` names the data that density, max and tokens come from. */
+  function figuresOf(feature, { document: inDocument, selections }, of) {
     const found = [
-      ["density", sae.percent(one.density), "density", of],
-      ["max", sae.figure(one.max), "max", of],
-      ["tokens", sae.count(one.count), "count", of],
+      ["density", sae.percent(feature.density), "density", of],
+      ["max", sae.figure(feature.max), "max", of],
+      ["tokens", sae.count(feature.count), "count", of],
     ];
     if (inDocument && !selections)
-      found.unshift(["sum here", sae.figure(one.here), "added", "of its activations in the document"]);
+      found.unshift(["sum here", sae.figure(feature.here), "added", "of its activations in the document"]);
     if (selections) {
       found.unshift(
-        ["z", sae.figure(one.z), "added", "the log ratio over its standard error: how surely it is more in A"],
-        ["log₂ A:B", sae.figure(one.log_ratio), "added", "of the share of tokens on which it fires"],
+        ["z", sae.figure(feature.z), "added", "the log ratio over its standard error: how surely it is more in A"],
+        ["log₂ A:B", sae.figure(feature.log_ratio), "added", "of the share of tokens on which it fires"],
       );
     }
     return found;

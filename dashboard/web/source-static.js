@@ -103,7 +103,7 @@
       found = found.map((entry) => ({ ...entry, marked: mark(entry.label, words) })).filter(({ marked }) => marked);
     const column = sort !== "match" ? sort : id !== "" ? "here" : a || b ? "z" : "index";
     const isRising = order ? order === "asc" : column === "index";
-    found.sort((one, other) => compare(one[column], other[column], isRising) || one.index - other.index);
+    found.sort((x, y) => compare(x[column], y[column], isRising) || x.index - y.index);
     const { offset = 0, limit = 50 } = page;
     return { total: found.length, figures_of, features: found.slice(offset, offset + limit) };
   }
@@ -115,9 +115,9 @@
   }
 
   /** What comes first; a value that is not known comes last either way. */
-  function compare(one, other, isRising) {
-    if (one === null || other === null) return (one === null) - (other === null);
-    return isRising ? one - other : other - one;
+  function compare(x, y, isRising) {
+    if (x === null || y === null) return (x === null) - (y === null);
+    return isRising ? x - y : y - x;
   }
 
   /** What fires more in one document than in the others of this page: no other selections were counted. */

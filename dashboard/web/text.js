@@ -1,4 +1,4 @@
-// How tokens and labels are shown: what cannot be seen gets a sign, and no text can change the order of its neighbours'.
+// How tokens and labels are shown. A character that cannot be seen gets a sign. No text can change the order of others.
 "use strict";
 {
   const SIGNS = {
@@ -11,8 +11,8 @@
     "\ufeff": "∅",
     "\u00ad": "-",
   };
-  // Controls, other spaces, what only changes its neighbours, halves of characters. Joiners and the variants of emoji are
-  // let be in the middle of others.
+  // Controls, spaces other than the usual one, marks that only change their neighbours, halves of characters. Joiners and
+  // variants of emoji are left alone inside a text.
   const UNSEEN =
     /[\u0000-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u2000-\u200c\u200e\u200f\u2028-\u202f\u205f-\u2069\u3000\u3164\ufeff\uffa0\ud800-\udfff]/u;
   const JOINERS = /^[\u200d\ufe0e\ufe0f]*$/;
@@ -20,10 +20,10 @@
     "s|bos|eos|pad|unk|mask|cls|sep|start_of_turn|end_of_turn|start_of_image|end_of_image|eod|eop|extra_id_\\d+|unused\\d+";
   const SPECIAL = new RegExp(`^(<\\|.*\\|>|</?(?:${NAMES})>|\\[(?:CLS|SEP|PAD|UNK|MASK|BOS|EOS|unused\\d+)\\])$`);
 
-  /** The parts of a token: [text, kind], kind one of "", "sign" (stands for something unseen), "break" (a new line). */
+  /** The parts of a token: [text, kind]. The kinds: "" for text, "sign" for what cannot be seen, "break" for a new line. */
   function parts(token) {
     if (JOINERS.test(token)) return [["∅", "sign"]];
-    // As tokenizers write a space and a new line, where whoever kept the tokens kept them so.
+    // Some files keep tokens as tokenizers spell them: with ▁ or Ġ for a space, Ċ for a new line.
     const text = token.replace(/^[▁ĠĊ]+/, (all) => all.replace(/[▁Ġ]/g, " ").replace(/Ċ/g, "\n"));
     if (/^ +$/.test(text)) return [["␣".repeat(Math.min(text.length, 8)), "sign"]];
     const found = [];
@@ -42,7 +42,7 @@
     return found;
   }
 
-  /** Put a token's parts into `node`; without breaks where a line is all there is room for. */
+  /** Put a token's parts into `node`; without breaks where there is room for one line. */
   sae.showToken = (node, token, { breaks = true } = {}) => {
     if (SPECIAL.test(token)) node.classList.add("special");
     for (const [text, kind] of parts(token)) {
@@ -52,13 +52,13 @@
     return node;
   };
 
-  /** A label, or what is said where there is none. */
+  /** A label, or the words that stand for a missing label. */
   sae.label = (text) =>
     text === null || text === undefined
       ? sae.el("span", { class: "label muted" }, "no label")
       : sae.el("bdi", { class: "label" }, seen(text));
 
-  /** A label in which the words that were searched for are marked: pieces of [text, whether it matched]. */
+  /** A label in which the words of a search are marked: pieces of [text, whether it matched]. */
   sae.marked = (pieces) =>
     sae.el(
       "bdi",
@@ -70,7 +70,7 @@
     return text.replace(/\s+/g, " ").replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
   }
 
-  /** The level of heat, 0 to 10, of a value on a scale from `floor`: what is above it at all is 1 at least. */
+  /** The level of heat, 0 to 10, of a value between `floor` and `scale`. A value above `floor` has at least 1. */
   sae.heat = (value, scale, floor = 0) => {
     const share = (value - floor) / (scale - floor);
     return share > 0 ? Math.max(1, Math.min(10, Math.round(10 * share))) : 0;

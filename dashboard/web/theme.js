@@ -1,4 +1,4 @@
-// Light, dark, or as the system has it; kept by the browser. First of all scripts, so that no page flashes.
+// The theme: light, dark, or the system's. The browser keeps it. This script is the first, so that no page flashes.
 "use strict";
 {
   const THEMES = ["auto", "light", "dark"];
@@ -24,7 +24,7 @@
     try {
       localStorage.setItem("theme", next);
     } catch {
-      // it holds until the page is left
+      // without storage the theme holds until the page is left
     }
   });
 }

@@ -1,9 +1,9 @@
-// A document's text, token by token, each on its heat. Pieces of PIECE tokens are asked for when they come near, and let
-// go again when they are far, so that a document of a million tokens scrolls like one of a hundred. It is its own scroller.
+// A document's text: tokens, each on its heat, in a scroller. The text is made of pieces of PIECE tokens. A piece is fetched
+// when it comes near the window and emptied when it is far away, so a document of a million tokens scrolls like a short one.
 //
-//   piece    [start, stop), never across the end of a section (prompt, response)
-//   shown    the token that is looked at: the one the pointer is on
-//   held     the one that stays: clicked, or moved to by keys
+//   piece    tokens [start, stop), never across the end of a section (prompt, response)
+//   shown    the token under the pointer
+//   held     the token that was clicked or moved to by keys; it stays when the pointer moves on
 "use strict";
 {
   const PIECE = 512;
@@ -14,8 +14,8 @@
   const STYLED = ["prompt", "response"]; // sections have any names; only these are classes
 
   /**
-   * `onAt(at, isHeld, isJump)` is told of each move, `onScale({floor, scale})` of the colour's scale, `onRemark(text)` of
-   * what there is to say.
+   * `onAt(at, isHeld, isJump)` is called at each move, `onScale({floor, scale})` with the colour's scale,
+   * `onRemark(text)` with a message for the person who reads.
    */
   sae.tokenFlow = ({ id, total, sections, colour, onAt, onScale, onRemark }) => {
     const node = sae.el("div", {
@@ -54,12 +54,12 @@
       if (piece.state === "filled") return Promise.resolve();
       piece.filling ??= (async () => {
         try {
-          const told = await ask(piece.start, piece.stop);
-          const made = told.tokens.map((token, i) => make(piece.start + i, token, told.masked?.[i]));
+          const answer = await ask(piece.start, piece.stop);
+          const made = answer.tokens.map((token, i) => make(piece.start + i, token, answer.masked?.[i]));
           piece.node.replaceChildren(...made);
           piece.state = "filled";
           piece.node.classList.add("filled");
-          if (told.colour === now) warm(piece, told);
+          if (answer.colour === now) warm(piece, answer);
           else colourAgain(piece);
           mark();
           empty();
@@ -73,7 +73,7 @@
     }
 
     function make(at, token, isMasked) {
-      const one = sae.el("span", {
+      const made = sae.el("span", {
         id: `t${at}`,
         role: "option",
         "aria-selected": "false",
@@ -81,15 +81,15 @@
         "aria-setsize": total,
         class: isMasked ? "token masked" : "token",
       });
-      return sae.showToken(one, token);
+      return sae.showToken(made, token);
     }
 
-    function warm(piece, told) {
-      if (told.colour !== now || piece.state !== "filled") return; // a later colour, or a piece that was let go
-      onScale(told);
+    function warm(piece, answer) {
+      if (answer.colour !== now || piece.state !== "filled") return; // a later colour, or a piece that was let go
+      onScale(answer);
       const spans = piece.node.children;
-      told.values.forEach((value, i) => {
-        const heat = sae.heat(value, told.scale, told.floor);
+      answer.values.forEach((value, i) => {
+        const heat = sae.heat(value, answer.scale, answer.floor);
         if (heat) spans[i].dataset.heat = heat;
         else delete spans[i].dataset.heat;
       });
@@ -103,10 +103,10 @@
       }
     }
 
-    /** Let go of the pieces that are furthest, if there are too many. */
+    /** Empty the pieces that are furthest away, if too many are filled. */
     function empty() {
-      const own = pieceOf(held);
-      const filled = pieces.filter((piece) => piece.state === "filled" && !piece.isNear && piece !== own);
+      const heldPiece = pieceOf(held);
+      const filled = pieces.filter((piece) => piece.state === "filled" && !piece.isNear && piece !== heldPiece);
       const far = (piece) => Math.abs(piece.node.getBoundingClientRect().top);
       const surplus = Math.max(0, filled.length - MOST_FILLED);
       for (const piece of filled.sort((a, b) => far(b) - far(a)).slice(0, surplus)) {
@@ -118,17 +118,17 @@
     }
 
     function mark() {
-      for (const one of node.querySelectorAll(".at")) {
-        one.classList.remove("at", "held");
-        one.setAttribute("aria-selected", "false");
+      for (const token of node.querySelectorAll(".at")) {
+        token.classList.remove("at", "held");
+        token.setAttribute("aria-selected", "false");
       }
       node.removeAttribute("aria-activedescendant");
-      const one = span(held ?? shown);
-      one?.classList.add("at");
-      if (held === null || !one) return;
-      one.classList.add("held");
-      one.setAttribute("aria-selected", "true");
-      node.setAttribute("aria-activedescendant", one.id);
+      const token = span(held ?? shown);
+      token?.classList.add("at");
+      if (held === null || !token) return;
+      token.classList.add("held");
+      token.setAttribute("aria-selected", "true");
+      node.setAttribute("aria-activedescendant", token.id);
     }
 
     async function hold(at, { scroll = "nearest", isJump = false } = {}) {
@@ -150,7 +150,7 @@
       onAt(shown, false, false);
     }
 
-    /** The token a line above (-1) or below (1) the one that is shown, as near to its middle as there is. */
+    /** The token in the line above (-1) or below (1) whose middle is nearest to the middle of the present token. */
     function beside(direction) {
       const from = held ?? shown ?? 0;
       const here = span(from)?.getBoundingClientRect();
@@ -159,9 +159,9 @@
       let best = null;
       let line = null;
       for (let at = from + direction; at >= 0 && at < total; at += direction) {
-        const one = span(at);
-        if (!one) return best?.at ?? at;
-        const box = one.getClientRects()[0] || one.getBoundingClientRect();
+        const token = span(at);
+        if (!token) return best?.at ?? at;
+        const box = token.getClientRects()[0] || token.getBoundingClientRect();
         if (Math.abs(box.top - here.top) < here.height / 2) continue;
         line ??= box.top;
         if (Math.abs(box.top - line) > box.height / 2) break;
@@ -173,10 +173,10 @@
 
     /** Go to the next (1) or previous (-1) token on which the chosen feature fires. */
     async function jump(direction) {
-      const asked = now;
+      const colour = now;
       const from = (held ?? shown ?? (direction > 0 ? -1 : total)) + direction;
       try {
-        for (let at = from; at >= 0 && at < total && asked === now; at += direction * LOOKED_AT_ONCE) {
+        for (let at = from; at >= 0 && at < total && colour === now; at += direction * LOOKED_AT_ONCE) {
           const start = direction > 0 ? at : Math.max(0, at - LOOKED_AT_ONCE + 1);
           const stop = direction > 0 ? Math.min(total, at + LOOKED_AT_ONCE) : at + 1;
           const { values } = await ask(start, stop);
@@ -195,16 +195,16 @@
     }
 
     node.addEventListener("pointerover", (event) => {
-      const one = event.target.closest(".token");
-      if (!one || held !== null || event.pointerType === "touch") return;
-      shown = Number(one.id.slice(1));
+      const token = event.target.closest(".token");
+      if (!token || held !== null || event.pointerType === "touch") return;
+      shown = Number(token.id.slice(1));
       mark();
       onAt(shown, false, false);
     });
     node.addEventListener("click", (event) => {
-      const one = event.target.closest(".token");
-      if (!one || String(getSelection()).length) return;
-      const at = Number(one.id.slice(1));
+      const token = event.target.closest(".token");
+      if (!token || String(getSelection()).length) return;
+      const at = Number(token.id.slice(1));
       if (at === held) release();
       else hold(at);
     });
@@ -256,7 +256,7 @@
     });
   }
 
-  /** Cut [0, total) where sections begin and end, and every PIECE tokens; of nested sections the inner one counts. */
+  /** Cut [0, total) where sections begin and end, and every PIECE tokens; of nested sections the inner section names it. */
   function cut(total, sections) {
     const edges = [...new Set([0, total, ...sections.flatMap(({ start, stop }) => [start, stop])])].sort(
       (a, b) => a - b,
@@ -265,7 +265,7 @@
     for (let i = 0; i + 1 < edges.length; i++) {
       const [first, last] = [edges[i], edges[i + 1]];
       const around = sections.filter(({ start, stop }) => start <= first && last <= stop);
-      const name = around.reduce((inner, one) => (inner && inner.start > one.start ? inner : one), null)?.name ?? "";
+      const name = around.reduce((inner, section) => (inner && inner.start > section.start ? inner : section), null)?.name ?? "";
       const isNew = found.at(-1)?.name !== name;
       for (let start = first; start < last; start += PIECE) {
         found.push({ name, start, stop: Math.min(last, start + PIECE), isFirst: isNew && start === first });

@@ -1,47 +1,47 @@
-// What fires on one token: all of it, the strongest first.
+// The features that fire on one token, the strongest first.
 "use strict";
 {
   const HOVER_MS = 40;
   const KEPT = 300; // answers
 
-  /** `colour(index)` colours the text by a feature, `chosen()` is the one it has now, null for none. */
+  /** `colour(index)` colours the text by a feature; `chosen()` is the feature it is coloured by, null for none. */
   sae.tokenPanel = ({ colour, chosen }) => {
     const head = sae.el("div", { class: "token-head" });
     const list = sae.virtualList({
       rowHeight: sae.rowHeight("feature-row"),
       label: "Features that fire on this token",
-      render: (one) =>
+      render: (feature) =>
         sae.featureRow({
-          index: one.index,
-          label: one.label,
-          chosen: one.index === chosen(),
+          index: feature.index,
+          label: feature.label,
+          chosen: feature.index === chosen(),
           colour,
-          share: one.value / one.strongest,
+          share: feature.value / feature.strongest,
           figures: [
-            ["activation", sae.figure(one.value), "value"],
-            ["of its max", one.share === null ? "" : sae.percent(one.share), "share muted"],
+            ["activation", sae.figure(feature.value), "value"],
+            ["of its max", feature.share === null ? "" : sae.percent(feature.share), "share muted"],
           ],
         }),
-      empty: () => answer && sae.el("p", { class: "muted padded" }, "No feature fires here."),
+      empty: () => shown && sae.el("p", { class: "muted padded" }, "No feature fires here."),
     });
     const most = "of the largest activation of the feature, here or, without an index, on Neuronpedia";
     const columns = sae.columns(["activation", "value"], ["of its max", "share", most]);
     const node = sae.el("div", { class: "panel-body" }, head, columns, list.node);
     const kept = new Map();
-    let asked = new AbortController();
+    let request = new AbortController();
     let timer = 0;
-    let row = null; // the one that is wanted
-    let answer = null; // the one that is shown
+    let row = null; // the row that is wanted
+    let shown = null; // the answer that is shown
     let isHeld = false;
 
     async function ask(wanted) {
       if (kept.has(wanted)) return kept.get(wanted);
-      asked.abort();
-      asked = new AbortController();
-      const told = await sae.source.get(`rows/${wanted}`, {}, { signal: asked.signal });
-      kept.set(wanted, told);
+      request.abort();
+      request = new AbortController();
+      const answer = await sae.source.get(`rows/${wanted}`, {}, { signal: request.signal });
+      kept.set(wanted, answer);
       if (kept.size > KEPT) kept.delete(kept.keys().next().value);
-      return told;
+      return answer;
     }
 
     async function look(wanted, held) {
@@ -50,16 +50,16 @@
       isHeld = held;
       node.classList.toggle("waiting", !kept.has(wanted));
       try {
-        const told = await ask(wanted);
+        const answer = await ask(wanted);
         if (row !== wanted) return;
-        const isNew = answer?.row !== told.row;
-        answer = told;
+        const isNew = shown?.row !== answer.row;
+        shown = answer;
         drawHead();
         if (isNew) drawList();
         if (held) say();
       } catch (error) {
         if (error.name === "AbortError" || row !== wanted) return;
-        answer = null;
+        shown = null;
         head.replaceChildren(sae.failure(error, () => look(wanted, held)));
         list.show([]);
       } finally {
@@ -68,39 +68,39 @@
     }
 
     function drawHead() {
-      const { active } = answer;
-      const told = [
-        `token ${sae.count(answer.position)}`,
-        answer.section,
-        answer.masked && "masked",
-        answer.token_id === null ? null : `id ${answer.token_id}`,
-        `row ${sae.count(answer.row)}`,
+      const { active } = shown;
+      const facts = [
+        `token ${sae.count(shown.position)}`,
+        shown.section,
+        shown.masked && "masked",
+        shown.token_id === null ? null : `id ${shown.token_id}`,
+        `row ${sae.count(shown.row)}`,
       ];
       const at = chosen() === null ? null : active.index.indexOf(chosen());
-      const own = at < 0 ? "does not fire here" : `${sae.figure(active.value[at])}, number ${sae.count(at + 1)} here`;
+      const here = at < 0 ? "does not fire here" : `${sae.figure(active.value[at])}, number ${sae.count(at + 1)} here`;
       head.replaceChildren(
-        sae.el("h2", {}, sae.showToken(sae.el("span", { class: "token big" }), answer.token, { breaks: false })),
-        sae.el("p", { class: "muted" }, told.filter(Boolean).join(" · ")),
+        sae.el("h2", {}, sae.showToken(sae.el("span", { class: "token big" }), shown.token, { breaks: false })),
+        sae.el("p", { class: "muted" }, facts.filter(Boolean).join(" · ")),
         sae.el(
           "p",
           { class: "row" },
           sae.el(
             "span",
             {},
-            sae.el("b", {}, sae.count(answer.l0)),
-            answer.l0 === 1 ? " feature fires" : " features fire",
+            sae.el("b", {}, sae.count(shown.l0)),
+            shown.l0 === 1 ? " feature fires" : " features fire",
           ),
           isHeld
             ? !sae.source.isStatic && compare()
             : sae.el("span", { class: "muted" }, "click the token to hold it"),
         ),
-        at === null ? "" : sae.el("p", { class: "muted" }, `feature ${sae.count(chosen())}: ${own}`),
+        at === null ? "" : sae.el("p", { class: "muted" }, `feature ${sae.count(chosen())}: ${here}`),
       );
     }
 
-    /** What keeps this token to be compared, or compares it with the one that was kept. */
+    /** A button that keeps this token for a comparison, or a link that compares it with the kept token. */
     function compare() {
-      const [mine, other] = [`row:${answer.row}`, sae.compared()];
+      const [mine, other] = [`row:${shown.row}`, sae.compared()];
       if (other !== null && other !== mine) {
         const href = sae.link(["compare"], { a: other, b: mine });
         return sae.el("a", { class: "button", href }, "Compare with the kept one");
@@ -117,7 +117,7 @@
     }
 
     function drawList() {
-      const { index: indices, value, label, share, share_here } = answer.active;
+      const { index: indices, value, label, share, share_here } = shown.active;
       const strongest = value[0] || 1;
       list.show(
         indices.map((index, i) => ({
@@ -131,9 +131,9 @@
     }
 
     function say() {
-      const { index, value, label } = answer.active;
+      const { index, value, label } = shown.active;
       const first = index.length ? `; strongest ${index[0]}, ${label[0] ?? "no label"}, ${sae.figure(value[0])}` : "";
-      sae.say(`token ${answer.position}: ${sae.plural(answer.l0, "feature")}${first.slice(0, 200)}`);
+      sae.say(`token ${shown.position}: ${sae.plural(shown.l0, "feature")}${first.slice(0, 200)}`);
     }
 
     return {
@@ -144,9 +144,9 @@
         if (held) look(wanted, true);
         else timer = setTimeout(() => look(wanted, false), HOVER_MS);
       },
-      strongest: (i) => answer?.active.index[i],
+      strongest: (i) => shown?.active.index[i],
       redraw() {
-        if (!answer) return;
+        if (!shown) return;
         drawHead();
         list.redraw();
       },
@@ -155,7 +155,7 @@
   };
 
   let mark = null;
-  /** What was kept to be compared: "row:12" or "doc:3", null for nothing. */
+  /** The token or document that is kept for a comparison: "row:12" or "doc:3", null for none. */
   sae.compared = () => mark;
   sae.keepForCompare = (what) => {
     mark = what;

@@ -1,7 +1,8 @@
-// A list of any length of which only what is seen exists: rows of one height, asked for by pages as they are scrolled to.
+// A list of any length. All rows have one height; only the rows in the window exist, and pages of them are fetched as they
+// are scrolled to.
 //
 //   const list = sae.virtualList({rowHeight, label, render: (item, i) => [nodes], fetch: async (offset, limit) => ({items, total})});
-//   list.node, list.reset() to ask anew, list.show(items) for items that are here already, list.redraw() as they are
+//   list.node, list.reset() fetches anew, list.show(items) shows items without fetching, list.redraw() renders again
 //
 // `total` may be null where the server does not count: the list then grows until a page is not full.
 // Browsers cannot make an element of 30 million pixels, so above MOST_PX a pixel of scrolling stands for more than one.
@@ -10,6 +11,7 @@
   const PAGE = 100;
   const AHEAD = 8;
   const MOST_PX = 8_000_000;
+  const AWAITED = "awaited";
 
   sae.virtualList = ({
     rowHeight,
@@ -23,12 +25,12 @@
     const rows = sae.el("ol", { role: "list", "aria-label": label });
     const node = sae.el("div", { class: "virtual" }, rows);
     const live = new Map(); // index -> its <li>
-    let pages = new Map(); // page -> its items, or "asked"
+    let pages = new Map(); // page -> its items, or AWAITED
     let total = 0;
-    let round = 0; // answers to what was asked before a reset are dropped
+    let round = 0; // answers to requests from before a reset are dropped
     let height = rowHeight();
-    let awaited = null; // what gets the focus when its page has come
-    let wantedTop = 0; // how far it is scrolled when its first page has come
+    let awaited = null; // the row that gets the focus when its page has arrived
+    let wantedTop = 0; // how far the list is scrolled when its first page has arrived
 
     const ratio = () => {
       const full = total * height;
@@ -69,17 +71,17 @@
     }
 
     async function ask(page) {
-      const asked = round;
-      pages.set(page, "asked");
+      const mine = round;
+      pages.set(page, AWAITED);
       try {
-        const told = await fetch(page * PAGE, PAGE);
-        if (asked !== round) return;
-        pages.set(page, told.items);
-        grow(told.total ?? page * PAGE + told.items.length + (told.items.length === PAGE ? 1 : 0));
-        onTotal(told.total);
+        const answer = await fetch(page * PAGE, PAGE);
+        if (mine !== round) return;
+        pages.set(page, answer.items);
+        grow(answer.total ?? page * PAGE + answer.items.length + (answer.items.length === PAGE ? 1 : 0));
+        onTotal(answer.total);
         if (awaited && live.has(awaited.index)) focus(awaited.index, awaited.kind);
       } catch (error) {
-        if (asked !== round || error.name === "AbortError") return;
+        if (mine !== round || error.name === "AbortError") return;
         node.replaceChildren(sae.failure(error, () => list.reset()));
         onError();
       }
@@ -152,7 +154,7 @@
           if (kind) row.querySelector(kind)?.focus({ preventScroll: true });
         }
       },
-      /** Ask anew, and scroll to where it was when it was left. */
+      /** Fetch anew, and scroll to where the list was when the view was left. */
       reset(top = 0) {
         clear();
         wantedTop = top;
