@@ -1,4 +1,4 @@
-"""Fixtures of the encoder's tests that are too dear to make for each module, and where Triton kernels run.
+"""Fixtures that are too dear to make for each module, the mark `fast`, and where Triton kernels run.
 
 Triton kernels run in its interpreter on the CPU, or, with `pytest -m gpu`, compiled on an NVIDIA GPU. The choice is an
 environment variable that Triton reads when it is first imported, which `import torch` may do, and it holds for the
@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import fast
 import pytest
 from encode_zygote import Zygote
 from hub import HubProcess
@@ -31,6 +32,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     gc.disable()  # until all is imported and collected: a million objects, none of them garbage
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m fast`, leave out what takes long to import."""
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if is_test and config.getoption("markexpr") == "fast" and fast.is_heavy(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    fast.mark(items)  # before pytest leaves out what `-m` does not ask for
 
 
 def pytest_collection_finish() -> None:
