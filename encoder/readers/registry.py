@@ -9,6 +9,7 @@ from typing import Protocol
 from encoder.errors import ShardError
 from encoder.readers import (
     activault,
+    columns,
     dictionary_learning,
     language_model_saes,
     numpy_array,
@@ -46,7 +47,7 @@ FOLDER_READERS: tuple[FolderReader, ...] = (
     language_model_saes,
 )
 # The first that claims a file has it, so what is more particular stands first.
-READERS: tuple[Reader, ...] = (*FOLDER_READERS, sae_bench, prompt_capture, numpy_array, tensors)
+READERS: tuple[Reader, ...] = (*FOLDER_READERS, sae_bench, prompt_capture, numpy_array, columns, tensors)
 
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 
@@ -79,8 +80,6 @@ def _why_unknown(source: Source) -> str:
         return f"a bare pickle, which can run code, so it is not loaded; {RESAVE}"
     if head.startswith(b"PK"):
         return "a zip file that is neither torch's nor numpy's; unpack it, and name what was in it"
-    if head.startswith(b"ARROW1"):
-        return "an Arrow file; expected an Arrow stream, which is what datasets' save_to_disk writes"
     if source.path.suffix == ".memmap":
         return f"a memmap without its header; expected {source.path.with_suffix('.meta').name} beside it"
     names = ", ".join(reader.NAME for reader in READERS)

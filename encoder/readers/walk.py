@@ -17,8 +17,8 @@ from encoder.readers import dictionary_learning, numpy_archive, numpy_header, to
 from encoder.readers.registry import FOLDER_READERS
 from encoder.readers.source import HEAD_BYTES
 
-SUFFIXES = {".npy", ".npz", ".safetensors", ".pt", ".pth", ".arrow", ".memmap"}
-UNREAD_SUFFIXES = {".npz", ".pkl", ".pickle", ".h5", ".hdf5", ".parquet", ".bin", ".ckpt", ".joblib", ".dat", ".mmap"}
+SUFFIXES = {".npy", ".npz", ".parquet", ".feather", ".safetensors", ".pt", ".pth", ".arrow", ".memmap"}
+UNREAD_SUFFIXES = {".npz", ".pkl", ".pickle", ".h5", ".hdf5", ".bin", ".ckpt", ".joblib", ".dat", ".mmap"}
 MAX_DEPTH = 64  # folders within folders
 
 

@@ -469,7 +469,7 @@ def test_activault_metadata_of_another_run_is_refused(tmp_path: Path, changes: d
         (b"\x80", "no reader knows"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull"),
         (b"PK\x03\x04" + bytes(60), "zip file"),
-        (b"ARROW1\0\0", "Arrow file"),
+        (b"ARROW1\0\0", "Arrow cannot read it"),
         (b"hello world, no shard", "no reader knows"),
     ],
 )

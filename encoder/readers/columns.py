@@ -1,0 +1,85 @@
+"""parquet and Arrow files: a column of lists holds the activations, and columns beside it say of which token each is.
+
+    activation   list<float> [d]            a row of the table is a token
+                 list<list<float>> [s, d]   a row of the table is a document, or a context, of s tokens
+
+`table_rows` decodes the activations, `table_tokens` has the names of the columns beside them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from encoder.errors import AmbiguousError, ShardError
+from encoder.readers.arrow_stream import FLOATS, arrow_errors, list_lengths
+from encoder.readers.assemble import finished
+from encoder.readers.select import printable
+from encoder.readers.source import Source
+from encoder.readers.table_rows import Column, TableRows, lists_of
+from encoder.readers.table_tokens import nesting, read_tokens
+from encoder.readers.tables import Table, looks_like, open_table
+from encoder.shard import Shard
+
+NAME = "parquet, Arrow file"
+_FEW_ROWS = 64
+
+
+def claims(source: Source) -> bool:
+    return looks_like(source.head)
+
+
+def open_shard(source: Source) -> Shard:
+    source.allow_select("key")
+    with arrow_errors(source.path):
+        table = open_table(source.path, source.head)
+        column = _column(source, table)
+        d_in = _width(source, table, column)
+        rows = TableRows(source.path, table, column, d_in)
+    return finished(source, rows.n_rows, d_in, column.dtype, rows.read, lambda: read_tokens(rows), column.name)
+
+
+def _column(source: Source, table: Table) -> Column:
+    """Choose the column that --select names, else the only one of lists of floats."""
+    named = {}
+    for member in table.schema:
+        depth, leaf = nesting(_storage_type(member.type))
+        if depth in (1, 2) and str(leaf) in FLOATS:
+            if member.name in named:
+                raise ShardError(f"{source.path}: two columns are called {printable(member.name)}; rename one")
+            named[member.name] = Column(member.name, depth, FLOATS[str(leaf)])
+    wanted = source.select.get("key")
+    shown = ", ".join(f"{printable(name)} {table.schema.field(name).type}" for name in list(named)[:20]) or "none"
+    if wanted is not None and wanted not in named:
+        raise ShardError(f"{source.path}: has no column of activations {wanted!r}; columns of lists of floats: {shown}")
+    if not named:
+        columns = ", ".join(f"{printable(member.name)} {member.type}" for member in list(table.schema)[:20])
+        raise ShardError(
+            f"{source.path}: no column holds lists of float16, float32 or float64, one list for each token; it has"
+            f" {columns[:600]}"
+        )
+    if wanted is None and len(named) > 1:
+        raise AmbiguousError(
+            f"{source.path}: choose with --select {printable(next(iter(named)))}, as several columns fit: {shown}"
+        )
+    return named[wanted if wanted is not None else next(iter(named))]
+
+
+def _storage_type(type_: Any) -> Any:
+    return getattr(type_, "storage_type", type_)
+
+
+def _width(source: Source, table: Table, column: Column) -> int:
+    """Return d_in, as the SAE says, or else as the first row does."""
+    first = source.d_in
+    for batch in table.batches(0, [column.name], _FEW_ROWS):
+        lists = lists_of(source.path, column, batch)
+        if len(lists):
+            first = int(list_lengths(lists)[0])
+            break
+    if not first:
+        raise ShardError(f"{source.path}: column {printable(column.name)} holds no rows, so their width is not known")
+    if source.d_in not in (None, first):
+        raise ShardError(
+            f"{source.path}: column {printable(column.name)} holds rows of {first}, but the SAE takes {source.d_in}"
+        )
+    return first
