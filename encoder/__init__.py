@@ -64,4 +64,7 @@ def __getattr__(name: str) -> Any:
     """Import the public names when they are first used, so that `import encoder` costs nothing."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    from saefetch.extras import needs
+
+    with needs("encode", f"encoder.{name}"):
+        return getattr(import_module(_HOMES[name]), name)

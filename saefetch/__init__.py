@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from saefetch.errors import (
         DownloadError,
         LockedError,
+        MissingExtraError,
         RefusedError,
         SaefetchError,
         StoreError,
@@ -45,6 +46,7 @@ __all__ = [
     "Label",
     "Labels",
     "LockedError",
+    "MissingExtraError",
     "RefusedError",
     "SaefetchError",
     "StoreError",

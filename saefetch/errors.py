@@ -2,6 +2,7 @@
 
     SaefetchError                  exit 1: a plain message for a person, never a traceback
     |-- UsageError                 exit 2: a flag, a config key, an SAE that nobody knows
+    |   `-- MissingExtraError        exit 2: a library that is not installed; the message says which extra brings it
     |-- DownloadError                exit 1: `saefetch.download` ended with features that failed; what came is safe
     |-- StoreError                 exit 1: the folder or labels.sqlite is full, read-only, foreign, corrupt
     |-- LockedError                exit 4: another process is downloading this SAE
@@ -41,6 +42,10 @@ class SaefetchError(Exception):
 
 class UsageError(SaefetchError):
     exit_status = 2
+
+
+class MissingExtraError(UsageError, ImportError):
+    """A library is not installed. It is an ImportError too, for those who try an import and go on without it."""
 
 
 class DownloadError(SaefetchError):

@@ -12,6 +12,7 @@ import orjson
 from saefetch import search as full_text
 from saefetch.errors import StoreError
 from saefetch.explanations import Explanation
+from saefetch.extras import needs
 from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID, sae_folder
 from saefetch.store.records import Record
 from saefetch.store.store import FILE_NAME, Store
@@ -116,8 +117,9 @@ class Labels(Sequence[Label]):
         ]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a frame with one row a feature, indexed by feature. Needs pandas: `pip install saefetch[pandas]`."""
-        import pandas as pd
+        """Return a frame with one row a feature, indexed by feature. Needs pandas."""
+        with needs("pandas", "Labels.to_pandas"):
+            import pandas as pd
 
         columns = (
             "description",

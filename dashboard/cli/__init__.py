@@ -4,4 +4,4 @@ from saefetch.terminal.program import Program
 
 __all__ = ["main"]
 
-main = Program("sae-dashboard", "dashboard").main
+main = Program("sae-dashboard", "dashboard", extra="dashboard").main

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 import saefetch
-from saefetch.errors import UsageError
 from saefetch.terminal.program import new_app
 
 EXAMPLES = """\b
@@ -52,12 +51,8 @@ def dashboard(
     if version:
         typer.echo(f"sae-dashboard {saefetch.__version__}")
         return 0
-    try:
-        from dashboard.cli.run import run
-    except ModuleNotFoundError as exc:
-        if exc.name not in ("numpy", "scipy"):
-            raise
-        raise UsageError(f"sae-dashboard needs {exc.name}: pip install 'saefetch[dashboard]'") from exc
+    from dashboard.cli.run import run
+
     return run(
         data_dir=data_dir,
         features=features,

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from saefetch.errors import SaefetchError, UsageError
+from saefetch.extras import missing_extra
 from saefetch.terminal.output import complain, same_command
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ class Program:
     """The command `name`, also started as `python -m package`. `package`.cli.app has its Typer app.
 
     `prepare` is told which subcommand it is before the flags are parsed, for which typer imports pydantic; what it
-    returns is the context's `obj`.
+    returns is the context's `obj`. `extra` is the extra of the distribution that the command's work needs.
     """
 
     name: str
     package: str
     prepare: Callable[[str], object] = lambda command: None
+    extra: str = ""
 
     def main(self) -> NoReturn:
         """Run the command line. Every error is one line on stderr, an exit status, with --json an object on stdout."""
@@ -63,6 +65,9 @@ class Program:
         except OSError as exc:
             return self._fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc), 1)
         except Exception as exc:
+            missing = missing_extra(exc, self.extra, self.name) if isinstance(exc, ModuleNotFoundError) else None
+            if missing is not None:
+                return self._fail(str(missing), missing.exit_status)
             import traceback
 
             traceback.print_exc()

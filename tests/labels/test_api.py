@@ -64,6 +64,7 @@ def test_the_public_surface_is_this() -> None:
         "Label",
         "Labels",
         "LockedError",
+        "MissingExtraError",
         "RefusedError",
         "SaefetchError",
         "StoreError",
