@@ -21,7 +21,10 @@ import fast
 import pytest
 from encode_zygote import Zygote
 from hub import HubProcess
+from hypothesis import HealthCheck, settings
 
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 8 << 30
 

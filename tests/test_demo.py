@@ -119,7 +119,7 @@ def test_the_demo_runs_again_and_again_and_is_served_in_the_end(tmp_path: Path) 
     with subprocess.Popen([*command, "--serve"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = next(line.strip() for line in process.stdout if line.startswith("http://127.0.0.1:"))
-        with urlopen(f"{address}api/summary", timeout=30) as answer:
+        with urlopen(f"{address}api/summary", timeout=120) as answer:
             said = json.load(answer)
         process.send_signal(signal.SIGINT)
         for pid in map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()):

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,9 +16,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 import pytest
 import scipy.sparse
-from command import Ended, end, environment
+from command import Ended, end, ends_soon, environment
 from dashboard_data import made_up, write_features, write_labels, write_shard
 
 from dashboard.cli.app import app
@@ -59,16 +59,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_says_its_address_serves_and_ends_quietly(folder: Path, number: signal.Signals) -> None:
-    began = time.monotonic()
     with running(folder, "--port", "0") as (process, address):
-        took_s = time.monotonic() - began
+        started_s = sum(psutil.Process(process.pid).cpu_times()[:2])
         assert address.startswith("http://127.0.0.1:") and address.endswith("/")
-        with urllib.request.urlopen(f"{address}api/summary", timeout=10) as answer:
+        with urllib.request.urlopen(f"{address}api/summary", timeout=120) as answer:
             assert b'"n_shards":5' in answer.read()
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=120)
         assert (process.returncode, out, err) == (128 + number, "", "")
-    assert took_s < 10  # under a second by itself, see benchmarks/dashboard.py
+    assert started_s < 5  # under a second by itself, see benchmarks/dashboard.py
 
 
 def test_a_port_in_use_is_said_in_one_line(folder: Path) -> None:
@@ -106,11 +105,12 @@ def test_walks_through_a_billion_values_keep_neither_a_token_nor_the_end_waiting
             walk = walks.enter_context(socket.create_connection((place.hostname or "", place.port or 0)))
             target = f"/api/search?a={10 * number}-{10 * number + 240}"
             walk.sendall(f"GET {target} HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode())
-        with urllib.request.urlopen(f"{address}api/rows/12345", timeout=5) as answer:
+        with urllib.request.urlopen(f"{address}api/rows/12345", timeout=120) as answer:
             assert b'"l0":100' in answer.read()
         assert not select.select([walk], [], [], 0)[0], "the walk took no time, so this showed nothing"
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=5)
+        with ends_soon(process):
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=120)
         assert (process.returncode, err) == (130, "")
 
 

@@ -233,7 +233,7 @@ def test_whatever_is_asked_is_answered_or_refused_in_one_line(
 @settings(max_examples=150, deadline=None)
 @given(line=st.binary(max_size=60).filter(lambda line: not re.match(rb"\s*\Z", line)))
 def test_what_is_no_http_hurts_nobody(served: Dashboard, line: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=120) as connection:
         connection.sendall(b"GET /" + line + b"\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
         answer = connection.makefile("rb").read()

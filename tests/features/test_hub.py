@@ -27,29 +27,29 @@ def url(hub: HubProcess, path: str = PATH, repo: str = REPO) -> str:
 
 
 def test_a_head_says_what_a_download_needs(small_hub: HubProcess) -> None:
-    answer = requests.head(url(small_hub), headers={"Accept-Encoding": "identity"}, timeout=10)
+    answer = requests.head(url(small_hub), headers={"Accept-Encoding": "identity"}, timeout=120)
     assert answer.status_code == 200 and answer.headers["Content-Length"] == "10"
     assert answer.headers["ETag"] and len(bytes.fromhex(answer.headers["X-Repo-Commit"])) == 20
 
 
 def test_a_file_comes_whole_or_from_where_a_download_broke_off(small_hub: HubProcess) -> None:
-    assert requests.get(url(small_hub), timeout=10).content == b"0123456789"
-    rest = requests.get(url(small_hub), headers={"Range": "bytes=4-"}, timeout=10)
+    assert requests.get(url(small_hub), timeout=120).content == b"0123456789"
+    rest = requests.get(url(small_hub), headers={"Range": "bytes=4-"}, timeout=120)
     assert (rest.status_code, rest.content) == (206, b"456789")
 
 
 def test_the_commit_changes_with_the_files(small_hub: HubProcess) -> None:
-    before = requests.head(url(small_hub), timeout=10).headers["X-Repo-Commit"]
+    before = requests.head(url(small_hub), timeout=120).headers["X-Repo-Commit"]
     (small_hub.root / "other").write_bytes(b"x")
-    assert requests.head(url(small_hub), timeout=10).headers["X-Repo-Commit"] != before
+    assert requests.head(url(small_hub), timeout=120).headers["X-Repo-Commit"] != before
 
 
 @pytest.mark.parametrize("path", ["no/such.npz", "layer_16", "%2e%2e/secret", "..%2fsecret"])
 def test_what_is_not_in_the_repository_is_not_found(small_hub: HubProcess, path: str) -> None:
-    answer = requests.head(url(small_hub, path), timeout=10)
+    answer = requests.head(url(small_hub, path), timeout=120)
     assert (answer.status_code, answer.headers["X-Error-Code"]) == (404, "EntryNotFound")
 
 
 def test_another_repository_is_unknown(small_hub: HubProcess) -> None:
-    answer = requests.head(url(small_hub, repo="google/other"), timeout=10)
+    answer = requests.head(url(small_hub, repo="google/other"), timeout=120)
     assert (answer.status_code, answer.headers["X-Error-Code"]) == (401, "RepoNotFound")

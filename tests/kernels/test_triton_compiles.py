@@ -47,9 +47,7 @@ for kernel, types, constants in KERNELS:
 @pytest.mark.parametrize("capability", ["80", "90"])
 def test_every_kernel_compiles(capability: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, capability], env=environment, capture_output=True, text=True, timeout=110
-    )
+    done = subprocess.run([sys.executable, "-c", SCRIPT, capability], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     assert len(lines) == 8

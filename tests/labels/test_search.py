@@ -233,10 +233,10 @@ def test_any_query_at_all_gives_matches_or_a_usage_error(store: Store, query: st
     ids=["words", "same", "phrase", "long", "prefixes", "different"],
 )
 def test_a_huge_query_is_answered_or_refused_in_words(store: Store, query: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with suppress(UsageError):
         search(store, query, 5)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 @settings(max_examples=30, deadline=None)

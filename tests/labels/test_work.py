@@ -112,9 +112,9 @@ def test_a_slot_handed_to_someone_who_is_cancelled_is_passed_on() -> None:
             cancelled, next_one = (asyncio.create_task(want(name)) for name in ("cancelled", "next"))
             await turns()
         cancelled.cancel()  # after the hand-over, before it ran
-        await asyncio.wait_for(next_one, 1)
+        await asyncio.wait_for(next_one, 60)
         assert got == ["next"]
-        async with asyncio.timeout(1), slots.hold(0):
+        async with asyncio.timeout(60), slots.hold(0):
             pass
 
     asyncio.run(run())
@@ -128,7 +128,7 @@ def test_one_who_is_cancelled_while_waiting_costs_no_slot() -> None:
             await turns()
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
-        async with asyncio.timeout(1), slots.hold(0), slots.hold(0):
+        async with asyncio.timeout(60), slots.hold(0), slots.hold(0):
             pass
 
     asyncio.run(run())
@@ -140,7 +140,7 @@ def test_an_error_in_the_block_gives_the_slot_back() -> None:
         with pytest.raises(ZeroDivisionError):
             async with slots.hold(0):
                 raise ZeroDivisionError
-        async with asyncio.timeout(1), slots.hold(0):
+        async with asyncio.timeout(60), slots.hold(0):
             pass
 
     asyncio.run(run())
@@ -169,9 +169,9 @@ def test_never_more_than_n_hold_and_no_slot_is_ever_lost(n: int, steps: list[tup
             await turns(n_turns)
             if cancel:
                 tasks[len(tasks) // 2].cancel()
-        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
         assert holding[1] <= n
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):
             for _ in range(n):
                 await slots.hold(0).__aenter__()
 
@@ -229,7 +229,7 @@ def test_a_chunk_that_fails_stops_the_others_and_all_that_came_is_committed() ->
 
     source, committed = Chunks(then), Committed()
     with pytest.raises(ServerError, match="gone"):
-        asyncio.run(asyncio.wait_for(work_off(source, list(range(50)), unheard, committed, Slots(4), 0), 5))
+        asyncio.run(asyncio.wait_for(work_off(source, list(range(50)), unheard, committed, Slots(4), 0), 60))
     assert sorted(committed) == source.begun == [0, 1, 2, 3]
 
 

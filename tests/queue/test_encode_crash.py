@@ -273,7 +273,7 @@ def test_the_workers_of_a_run_that_was_killed_stop_by_themselves(
     workers = workers_below(parent.pid)
     parent.kill(signal.SIGKILL)
     assert parent.wait() == -signal.SIGKILL
-    assert len(workers) == 2 and not psutil.wait_procs(workers, timeout=30)[1]
+    assert len(workers) == 2 and not psutil.wait_procs(workers, timeout=120)[1]
     assert_one_state_each(site.root, JOBS)
     assert names(site.root / "claimed") == [] and names(site.root / "ready") != []
     flags = ("--sae-path", site.params, "--config", config(site), "--json")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -25,7 +25,9 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+PATIENCE_MS = 120_000
 SIZES = {"laptop": (1280, 800), "phone": (390, 844)}
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def find_chromium(playwright: Playwright) -> str | None:
@@ -64,7 +66,7 @@ def page_of(
         viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
     ) as context:
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE_MS)
         problems: list[str] = []
         page.on("console", lambda message: refused in message.text or problems.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: problems.append(f"exception: {error}"))

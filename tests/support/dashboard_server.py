@@ -56,7 +56,7 @@ class Dashboard:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._listens.wait(10) and self.address
+        assert self._listens.wait(120) and self.address
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,7 +69,7 @@ class Dashboard:
 
     def ask(self, target: str, method: str = "GET", **headers: str) -> Answer:
         """Send a request for exactly this target. A header's name is written with _ for -."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.putrequest(method, target, skip_host="Host" in named, skip_accept_encoding=True)

@@ -62,7 +62,7 @@ class Zygote:
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=120)
         self._process.stdout.close()
 
     def ask(self, **order: Any) -> Any:
@@ -83,7 +83,7 @@ class Zygote:
         return running.wait(), running
 
 
-def wait_for(condition: Any, limit_s: float = 60.0) -> Any:
+def wait_for(condition: Any, limit_s: float = 120.0) -> Any:
     """Wait for something that another process brings about, and return it."""
     deadline = time.monotonic() + limit_s
     while not (found := condition()):

@@ -24,4 +24,4 @@ class HubProcess:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        assert self._process.wait(timeout=10) == 0
+        assert self._process.wait(timeout=120) == 0

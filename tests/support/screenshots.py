@@ -20,7 +20,7 @@ PHONE = ("document", "feature")
 
 
 def api(address: str, path: str, **parameters: Any) -> Any:
-    with urlopen(f"{address}api/{path}?{urlencode(parameters)}", timeout=20) as answer:
+    with urlopen(f"{address}api/{path}?{urlencode(parameters)}", timeout=120) as answer:
         return json.load(answer)
 
 
