@@ -14,7 +14,7 @@ from typing import Any
 from encoder.errors import ShardError
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import shard_of
-from encoder.readers.select import check_rows
+from encoder.readers.companions import mask_beside
 from encoder.readers.source import Source, count, read_json
 from encoder.shard import Shard
 
@@ -29,14 +29,14 @@ def claims(source: Source) -> bool:
 
 def open_shard(source: Source) -> Shard:
     source.allow_select()
-    rows = source.contents["states"]
-    check_rows(rows, "'states'", source)
+    rows, ids = (source.contents[name] for name in ("states", "input_ids"))
     metadata = source.path.parent / METADATA
     hook_name = ""
     if metadata.is_file():
         _check_against(read_json(metadata), metadata, rows, source)
         hook_name = source.path.parent.name
-    return shard_of(source, rows, ids=source.contents["input_ids"], hook_name=hook_name)
+    mask, notes = mask_beside(source.arrays, "states", ids.shape)
+    return shard_of(source, rows, "'states'", ids=ids, mask=mask, hook_name=hook_name, notes=notes, is_plain=True)
 
 
 def data_files(folder: Path) -> list[Path] | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from encoder.arrays import I64, AnyArray
+from encoder.arrays import F64, I64, AnyArray
 from encoder.errors import ShardError
 
 MAX_DIMS = 8
@@ -41,6 +41,11 @@ class Array:
     row_dims: int = 1
 
     @property
+    def is_sequential(self) -> bool:
+        """Whether rows are best read in order, from the first on."""
+        return False
+
+    @property
     def lead(self) -> tuple[int, ...]:
         return self.shape[: len(self.shape) - self.row_dims]
 
@@ -55,6 +60,20 @@ class Array:
     @property
     def is_float(self) -> bool:
         return self.dtype in FLOATS
+
+    def permuted(self, order: Sequence[int]) -> Array:
+        """Return the array with its axes in another order."""
+        return replace(self, shape=tuple(self.shape[i] for i in order), strides=tuple(self.strides[i] for i in order))
+
+    def taken(self, index: int) -> Array:
+        """Return the slice `index` of the first axis."""
+        offset = self.offset + index * self.strides[0] * ON_DISK[self.dtype].itemsize
+        return replace(self, offset=offset, shape=self.shape[1:], strides=self.strides[1:])
+
+    def with_axis(self, at: int) -> Array:
+        """Return the array with one more axis, of size 1, before the axis `at`."""
+        shape, strides = (*self.shape[:at], 1, *self.shape[at:]), (*self.strides[:at], 1, *self.strides[at:])
+        return replace(self, shape=shape, strides=strides)
 
     def describe(self) -> str:
         return f"{self.dtype}{list(self.shape)}"
@@ -80,8 +99,15 @@ class Array:
 
     def integers(self, start: int = 0, stop: int | None = None) -> I64:
         """Read elements [start, stop) of the flattened array as int64."""
+        return self._items(start, stop).numpy().astype(np.int64)
+
+    def floats(self) -> F64:
+        """Read all elements of the flattened array as float64."""
+        return self._items().double().numpy()
+
+    def _items(self, start: int = 0, stop: int | None = None) -> torch.Tensor:
         items = replace(self, shape=(*self.shape, 1), strides=(*self.strides, 1), row_dims=1)
-        return items.read(start, items.n_rows if stop is None else stop).numpy()[:, 0].astype(np.int64)
+        return items.read(start, items.n_rows if stop is None else stop)[:, 0]
 
     def _is_contiguous(self) -> bool:
         wanted = c_strides(self.shape)

@@ -13,6 +13,8 @@ import torch
 from encoder.arrays import I64
 from encoder.errors import ShardError
 from encoder.readers.arrays import ON_DISK, Array, tensor_of
+from encoder.readers.axes import layer_note, like_rows, plain_rows, rows_of
+from encoder.readers.companions import mask_of, match
 from encoder.readers.source import Source
 from encoder.shard import Shard, Tokens
 
@@ -21,17 +23,27 @@ Read = Callable[[int, int], torch.Tensor]
 
 def shard_of(
     source: Source,
-    rows: Array,
+    array: Array,
+    what: str,
     *,
+    name: str = "",
     ids: Array | None = None,
     mask: Array | None = None,
     hook_name: str = "",
     notes: tuple[str, ...] = (),
+    is_plain: bool = False,
 ) -> Shard:
-    """Make a Shard of one array; `ids` and `mask`, if given, have one entry per row, checked by `match`.
+    """Make a Shard of one array of the file, as it lies there.
 
-    [b, s, d] gives document b and position s; [n, d] does not say.
+    `what` calls the array in messages, `name` is the tensor's. `is_plain` says that the format has no axes but
+    documents, tokens and d. `ids` and `mask`, if given, have one entry for each row. [document, token, d] gives each
+    row's document and position; [token, d] does not say.
     """
+    rows = plain_rows(array, what, source) if is_plain else rows_of(array, what, source, name=name, known=(ids, mask))
+    if source.axes:
+        ids, mask = (None if one is None else like_rows(one, array.shape, source) for one in (ids, mask))
+    match(source.path, rows, ids, "token ids")
+    match(source.path, rows, mask, "mask", may_be_float=True)
 
     def tokens() -> Tokens:
         document, position = structure(rows.lead)
@@ -39,11 +51,14 @@ def shard_of(
             token_ids=None if ids is None else ids.integers(),
             row_document=document,
             row_position=position,
-            row_mask=None if mask is None else mask.integers() != 0,
+            row_mask=None if mask is None else mask_of(source.path, mask),
         )
 
-    match(source, rows, ids, "token ids")
-    match(source, rows, mask, "mask")
+    if "layer" in source.axes:
+        n_layers = array.shape[source.axes.index("layer")]
+        layer = source.select.get("layer", "0")
+        notes = (*notes, layer_note(layer, n_layers))
+        hook_name = f"{hook_name}[{layer}] of {n_layers}" if hook_name else hook_name
     return finished(source, rows.n_rows, rows.width, rows.dtype, rows.read, tokens, hook_name, notes)
 
 
@@ -86,30 +101,6 @@ def structure(lead: Sequence[int]) -> tuple[I64 | None, I64 | None]:
         return None, None
     n_documents, length = math.prod(lead[:-1]), lead[-1]
     return np.repeat(np.arange(n_documents, dtype=np.int64), length), np.tile(np.arange(length), n_documents)
-
-
-def match(source: Source, rows: Array, companion: Array | None, what: str) -> None:
-    """Refuse token ids or a mask that are not integers, one for each row."""
-    if companion is None:
-        return
-    if companion.is_float:
-        raise ShardError(f"{source.path}: the {what} are {companion.describe()}, expected integers")
-    if not fits(rows, companion):
-        raise ShardError(
-            f"{source.path}: the {what} are {companion.describe()} but the activations are {rows.describe()}:"
-            f" {math.prod(companion.shape)} for {rows.n_rows} rows; written from different runs?"
-        )
-
-
-def fits(rows: Array, companion: Array) -> bool:
-    """Say whether these are integers of the rows' own shape; dimensions of 1 do not count, and either may be flat."""
-    shapes = _squeezed(companion.shape), _squeezed(rows.lead)
-    is_flat = math.prod(companion.shape) == rows.n_rows and min(map(len, shapes)) < 2
-    return not companion.is_float and (is_flat or shapes[0] == shapes[1])
-
-
-def _squeezed(shape: Sequence[int]) -> list[int]:
-    return [n for n in shape if n != 1]
 
 
 def joined(arrays: Sequence[Array]) -> Read:

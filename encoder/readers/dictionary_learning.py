@@ -22,7 +22,7 @@ from encoder.errors import ShardError
 from encoder.readers import torch_archive
 from encoder.readers.arrays import ON_DISK, Array, array_in_file
 from encoder.readers.assemble import finished
-from encoder.readers.select import check_rows
+from encoder.readers.axes import plain_rows
 from encoder.readers.source import HEAD_BYTES, Source, count, read_json
 from encoder.shard import Shard, Tokens
 
@@ -40,7 +40,7 @@ def open_shard(source: Source) -> Shard:
     source.allow_select()
     shape, dtype = _meta(source.path)
     rows = array_in_file(source.path, (0, source.size), shape, dtype, what="the store's .meta")
-    check_rows(rows, "the memmap", source)
+    rows = plain_rows(rows, "the memmap", source)
     if rows.n_rows * rows.width * ON_DISK[dtype].itemsize != source.size:
         raise ShardError(f"{source.path}: .meta says {rows.describe()}, but the file has {source.size} bytes")
     store = _store(source)

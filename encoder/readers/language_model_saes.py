@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from encoder.readers.arrays import Array
 from encoder.readers.assemble import shard_of
-from encoder.readers.select import check_rows
+from encoder.readers.companions import mask_beside
 from encoder.readers.source import Source
 from encoder.shard import Shard
 
@@ -25,11 +24,13 @@ def claims(source: Source) -> bool:
 
 def open_shard(source: Source) -> Shard:
     source.allow_select()
-    rows, mask = source.contents["activation"], source.contents.get("mask")
-    check_rows(rows, "'activation'", source)
+    rows, ids, mask = (source.arrays.get(name) for name in ("activation", "tokens", "mask"))
+    assert rows is not None and ids is not None  # `claims` has seen both
+    notes: tuple[str, ...] = ()
+    if mask is None:
+        mask, notes = mask_beside(source.arrays, "activation", ids.shape)
     hook_name = source.path.parent.name if _CHUNK.fullmatch(source.path.name) else ""
-    mask = mask if isinstance(mask, Array) else None
-    return shard_of(source, rows, ids=source.contents["tokens"], mask=mask, hook_name=hook_name)
+    return shard_of(source, rows, "'activation'", ids=ids, mask=mask, hook_name=hook_name, notes=notes, is_plain=True)
 
 
 def data_files(folder: Path) -> list[Path] | None:

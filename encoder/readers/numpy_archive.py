@@ -127,6 +127,10 @@ class _PackedArray(Array):
 
     stream: _Stream = field(kw_only=True)
 
+    @property
+    def is_sequential(self) -> bool:
+        return True
+
     def read_into(self, rows: AnyArray, start: int) -> None:
         """Fill `rows`, C-contiguous and of the dtype on disk, with the rows from `start` on."""
         if rows.size == 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import shard_of
 from encoder.readers.numpy_header import MAGIC, read_header, whole_array
-from encoder.readers.select import check_rows, declared
+from encoder.readers.place import hook_of_place
 from encoder.readers.source import Source
 from encoder.shard import Shard
 
@@ -20,10 +20,8 @@ def claims(source: Source) -> bool:
 
 
 def open_shard(source: Source) -> Shard:
-    source.allow_select()
-    rows = declared(_array(source), source)
-    check_rows(rows, "the array", source)
-    return shard_of(source, rows)
+    source.allow_select("axes")
+    return shard_of(source, _array(source), "the array", hook_name=hook_of_place(source.path))
 
 
 def _array(source: Source) -> Array:

@@ -18,7 +18,8 @@ import numpy as np
 from encoder.errors import ShardError
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import finished, joined
-from encoder.readers.select import check_rows, choose_label, declared
+from encoder.readers.axes import plain_rows
+from encoder.readers.select import choose_label
 from encoder.readers.source import Source
 from encoder.shard import Shard, Tokens
 
@@ -108,8 +109,7 @@ def _rows(source: Source, section: _Section, value: Any, where: str) -> Array:
     what = f"{section.name} {where}"
     if not isinstance(value, Array):
         raise ShardError(f"{source.path}: {what} is {type(value).__name__}, expected a tensor [n, d]")
-    rows = declared(value, source)
-    check_rows(rows, what, source)
+    rows = plain_rows(value, what, source)
     for name, tokens in (("tokens", section.texts), ("token_ids", section.ids)):
         if tokens is not None and (got := _length(tokens)) != rows.n_rows:
             raise ShardError(

@@ -52,14 +52,17 @@ READERS: tuple[Reader, ...] = (*FOLDER_READERS, sae_bench, prompt_capture, numpy
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 
 
-def open_shards(path: Path, *, d_in: int | None, select: Mapping[str, str], root: Path | None = None) -> list[Shard]:
+def open_shards(
+    path: Path, *, d_in: int | None, select: Mapping[str, str], root: Path | None = None, hook_name: str = ""
+) -> list[Shard]:
     """Open one data file: one Shard, in a list.
 
-    `d_in` is the width that the SAE takes, None if any will do. `root` is the folder the user named; side files of a
-    store are looked for in the parent and up to there. Raises ShardError, AmbiguousError where --select is needed.
+    `d_in` is the width that the SAE takes, None if any will do; `hook_name` is the SAE's hook, where it is known.
+    `root` is the folder the user named; side files of a store are looked for in the parent and up to there. Raises
+    ShardError, AmbiguousError where --select or --axes is needed.
     """
     try:
-        source = Source.of(path, d_in, select, root)
+        source = Source.of(path, d_in, select, root, hook_name)
         for reader in READERS:
             if reader.claims(source):
                 return [reader.open_shard(source)]

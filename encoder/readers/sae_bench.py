@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from encoder.readers.assemble import shard_of
-from encoder.readers.select import check_rows
+from encoder.readers.companions import mask_beside
 from encoder.readers.source import Source
 from encoder.shard import Shard
 
@@ -16,6 +16,6 @@ def claims(source: Source) -> bool:
 
 def open_shard(source: Source) -> Shard:
     source.allow_select()
-    rows = source.contents["activations"]
-    check_rows(rows, "'activations'", source)
-    return shard_of(source, rows, ids=source.contents["tokens"])
+    rows, ids = (source.contents[name] for name in ("activations", "tokens"))
+    mask, notes = mask_beside(source.arrays, "activations", ids.shape)
+    return shard_of(source, rows, "'activations'", ids=ids, mask=mask, notes=notes, is_plain=True)

@@ -32,8 +32,7 @@ from encoder.readers.arrow_stream import (
     storage,
 )
 from encoder.readers.assemble import finished, joined
-from encoder.readers.select import printable
-from encoder.readers.source import Source, read_json
+from encoder.readers.source import Source, printable, read_json
 from encoder.shard import Shard, Tokens
 
 NAME = "SAELens / datasets Arrow"

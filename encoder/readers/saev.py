@@ -14,7 +14,7 @@ from typing import Any
 from encoder.errors import ShardError
 from encoder.readers.arrays import array_in_file
 from encoder.readers.assemble import shard_of
-from encoder.readers.select import check_rows, choose_label
+from encoder.readers.select import choose_label
 from encoder.readers.source import Source, count, read_json, read_json_list
 from encoder.shard import Shard
 
@@ -54,8 +54,7 @@ def open_shard(source: Source) -> Shard:
         source.path, (0, source.size), (n_examples, n_tokens, d), "float32", (example, d, 1),
         what=f"layer {layer}", skip=layers.index(layer) * n_tokens * d if n_examples else 0,
     )  # fmt: skip
-    check_rows(rows, f"layer {layer}", source)
-    return shard_of(source, rows, hook_name=f"layer={layer}")
+    return shard_of(source, rows, f"layer {layer}", is_plain=True, hook_name=f"layer={layer}")
 
 
 def data_files(folder: Path) -> list[Path] | None:

@@ -25,16 +25,19 @@ class Source:
     size: int
     head: bytes  # the first HEAD_BYTES, or fewer
     d_in: int | None
-    select: Mapping[str, str]
+    select: Mapping[str, str]  # as `select.parse_select` makes it
     root: Path | None
+    hook_name: str = ""  # the SAE's own, "" if it does not say
 
     @classmethod
-    def of(cls, path: Path, d_in: int | None, select: Mapping[str, str], root: Path | None) -> Source:
+    def of(
+        cls, path: Path, d_in: int | None, select: Mapping[str, str], root: Path | None, hook_name: str = ""
+    ) -> Source:
         if not path.is_file():
             raise ShardError(f"{path}: {'not a regular file' if path.exists() else 'there is no such file'}")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-        return cls(path, path.stat().st_size, head, d_in, select, root)
+        return cls(path, path.stat().st_size, head, d_in, select, root, hook_name)
 
     @cached_property
     def contents(self) -> Any:
@@ -47,19 +50,60 @@ class Source:
             return numpy_archive.load(self.path)
         return None
 
+    @cached_property
+    def arrays(self) -> dict[str, Array]:
+        """The arrays of `contents` by name; nested names join with dots. A file of one array has none."""
+        named: dict[str, Array] = {}
+        if not isinstance(self.contents, Array):
+            _flatten(self.path, self.contents, "", named)
+        return named
+
     def has_arrays(self, *names: str) -> bool:
         """Whether the file is a mapping with an array under each of these names."""
         contents = self.contents
         return isinstance(contents, dict) and all(isinstance(contents.get(name), Array) for name in names)
 
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of the array's axes, as --axes has them; () if it was not given."""
+        axes = self.select.get("axes", "")
+        return tuple(axes.split(",")) if axes else ()
+
+    def takes(self, width: int) -> bool:
+        """Say whether the SAE takes rows of this width."""
+        return self.d_in in (None, width)
+
     def allow_select(self, *keys: str) -> None:
-        """Refuse a --select that this format has no use for; `dtype` is a declaration and is always allowed."""
-        for key in self.select:
-            if key not in keys and key != "dtype":
-                raise ShardError(
-                    f"{self.path}: --select {key}={self.select[key]} has nothing to choose in this format;"
-                    f" it takes {', '.join(keys) or 'no --select'}"
-                )
+        """Refuse a --select or --axes that this format has no use for.
+
+        `dtype` is a declaration and is always allowed; a layer may be chosen along an axis where axes can be named.
+        """
+        for key, value in self.select.items():
+            if key in keys or key == "dtype" or (key == "layer" and "axes" in keys):
+                continue
+            if key == "axes":
+                raise ShardError(f"{self.path}: leave --axes {value} out: the axes of this format are known")
+            known = ", ".join(one for one in keys if one != "axes")
+            raise ShardError(
+                f"{self.path}: leave --select {key}={value} out: it has nothing to choose in this format, which takes"
+                f" {known or 'no --select'}"
+            )
+
+
+def _flatten(path: Path, value: Any, name: str, named: dict[str, Array]) -> None:
+    if isinstance(value, Array):
+        if name in named:
+            raise ShardError(f"{path}: two tensors are called {printable(name)}; rename one and save it again")
+        named[name] = value
+    elif isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _flatten(path, item, f"{name}.{key}" if name else str(key), named)
+
+
+def printable(name: object) -> str:
+    """Give a name from a file as one that cannot break a line or drive a terminal."""
+    text = str(name)[:80]
+    return text if text.isprintable() else ascii(text)
 
 
 def read_json_list(path: Path) -> list[Any]:

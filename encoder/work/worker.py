@@ -181,7 +181,7 @@ class Worker:
             claim.done({"skipped": True}, is_published=True)
             return "finished before", Totals(skipped=1)
         root = Path(str(ticket.extra.get("root", claim.shard.parent)))
-        (shard,) = open_shards(claim.shard, d_in=sae.d_in, select=select, root=root)
+        (shard,) = open_shards(claim.shard, d_in=sae.d_in, select=select, root=root, hook_name=sae.hook_name)
         self._display.begin(ticket.job, shard.n_rows)
         claim.out.parent.mkdir(parents=True, exist_ok=True)
         suffix = claim.temporary.name.removeprefix(f"{claim.out.name}.").removesuffix(".tmp")

@@ -35,7 +35,7 @@ def rewritten(path: Path, change: dict[bytes, bytes]) -> Path:
 def test_a_layer_is_chosen_by_its_name(tmp_path: Path, save: object) -> None:
     path = tmp_path / "acts.npz"
     save(path, layer_12=ROWS * 2, layer_16=ROWS)  # type: ignore[operator]
-    with pytest.raises(AmbiguousError, match=r"layer_12.*layer_16.*--select layer_12"):
+    with pytest.raises(AmbiguousError, match=r"--select layer_12.*layer_12.*layer_16"):
         open_one(path, 8)
     shard = open_one(path, 8, {"key": "layer_16"})
     assert np.array_equal(shard.read(0, 500), ROWS) and shard.hook_name == "layer_16"

@@ -1,0 +1,52 @@
+"""Which of several tensors of a file: the one that --select names, the SAE's own hook, or the only one that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from encoder.errors import AmbiguousError, ShardError
+from encoder.hooks import compare
+from encoder.readers.arrays import Array
+from encoder.readers.axes import SIXTEEN_BIT, declared, width_of
+from encoder.readers.companions import is_companion
+from encoder.readers.source import Source, printable
+
+
+def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array]:
+    """Return the name and the array, as it lies in the file.
+
+    Of those that fit, arrays of two and three dimensions come first, as arrays of more may be attention patterns. A mask
+    comes last. Raises: AmbiguousError if several fit, ShardError if none does.
+    """
+    wanted = source.select.get("key")
+    if wanted is not None:
+        if wanted not in named:
+            raise ShardError(f"{source.path}: has no tensor {wanted!r}; it has {_listed(named)}")
+        return wanted, named[wanted]
+    ready = {name: declared(array, source) for name, array in named.items()}
+    fitting = [name for name, array in ready.items() if array.is_float and len(array.shape) > 1]
+    fitting = [name for name in fitting if (width := width_of(ready[name], name, source)) and source.takes(width)]
+    fitting = [name for name in fitting if not is_companion(name)] or fitting
+    same = [name for name in fitting if compare(name, source.hook_name) == "same"]
+    if source.hook_name in fitting or len(same) == 1:
+        name = source.hook_name if source.hook_name in fitting else same[0]
+        return name, named[name]
+    fitting = [name for name in fitting if len(ready[name].shape) < 4 or source.axes] or fitting
+    if len(fitting) > 1:
+        shown = _listed({name: ready[name] for name in fitting})
+        raise AmbiguousError(
+            f"{source.path}: choose with --select {printable(fitting[0])}, as several tensors fit: {shown}"
+        )
+    if fitting:
+        return fitting[0], named[fitting[0]]
+    if len(named) == 1:
+        return next(iter(named.items()))  # what it lacks is said where its axes are looked at
+    hint = ""
+    if any(array.dtype in SIXTEEN_BIT for array in named.values()):
+        hint = "; bfloat16 bits kept as integers need --select dtype=bfloat16"
+    raise ShardError(f"{source.path}: no tensor holds rows of {source.d_in or 'floats'}; it has {_listed(named)}{hint}")
+
+
+def _listed(named: Mapping[str, Array]) -> str:
+    shown = [f"{printable(name)} {array.describe()}" for name, array in list(named.items())[:20]]
+    return ", ".join(shown) + (f" and {len(named) - 20} more" if len(named) > 20 else "") or "no tensors"

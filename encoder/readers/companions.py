@@ -1,0 +1,125 @@
+"""What lies beside the activations in a file: token ids, and the mask that says which rows are real.
+
+    token_ids, tokens, input_ids      integers, one for each row: others are refused
+    attention_mask, attn_mask, mask   1 for a row that counts, 0 for padding; or added to scores: 0, and very negative
+
+A mask obeys where it is found: beside the activations, or in a mapping beside or above them, such as
+`inputs.attention_mask`. Attention also calls its [s, s] a mask; such a mask is passed over, with a note. A mask whose
+name says padding (`padding_mask`) means 1 for padding in some programs and 0 in others: it is passed over, with a note.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from encoder.arrays import Bool
+from encoder.errors import ShardError
+from encoder.readers.arrays import Array
+from encoder.readers.source import printable
+
+TOKEN_NAMES = ("token_ids", "tokens", "input_ids")
+ANY_MASK = "mask"  # what it masks is told by its shape alone
+MASK_NAMES = ("attention_mask", "attn_mask", ANY_MASK)
+UNCLEAR_MASK_NAMES = ("padding_mask", "pad_mask", "key_padding_mask")
+_VERY_NEGATIVE = -1000.0
+
+
+def is_companion(name: str) -> bool:
+    """Say whether the name is that of token ids or of a mask."""
+    return name.rpartition(".")[2] in (*TOKEN_NAMES, *MASK_NAMES, *UNCLEAR_MASK_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """Token ids or a mask, under its name; `is_beside` if it lies in the mapping of the activations or in one above."""
+
+    name: str
+    array: Array
+    is_beside: bool
+
+    def has_ids_for(self, lead: Sequence[int]) -> bool:
+        return not self.array.is_float and fits(lead, self.array)
+
+
+def find(named: Mapping[str, Array], names: Sequence[str], chosen: str) -> list[Companion]:
+    """List the arrays that one of `names` calls, the nearest to the array `chosen` first."""
+    parents = chosen.split(".")[:-1]
+    found = []
+    for key, array in named.items():
+        *own, last = key.split(".")
+        if key != chosen and last in names:
+            shared = next((i for i, (a, b) in enumerate(zip(own, parents, strict=False)) if a != b), None)
+            shared = min(len(own), len(parents)) if shared is None else shared
+            far = len(own) + len(parents) - 2 * shared
+            found.append((far, names.index(last), Companion(key, array, shared == len(own))))
+    found.sort(key=lambda item: item[:2])
+    return [companion for *_, companion in found]
+
+
+def ids_of(named: Mapping[str, Array], chosen: str, lead: Sequence[int]) -> Array | None:
+    """Return the token ids beside `chosen`, or else the nearest of the file that fit its rows."""
+    found = find(named, TOKEN_NAMES, chosen)
+    return next((one.array for one in found if one.is_beside or one.has_ids_for(lead)), None)
+
+
+def mask_beside(named: Mapping[str, Array], chosen: str, lead: Sequence[int]) -> tuple[Array | None, tuple[str, ...]]:
+    """Return the mask that goes with `chosen`, and a note for each mask that is passed over."""
+    notes = [
+        f"{printable(key)} is not used, as programs disagree on what 1 means in it: save it as attention_mask, 1 for"
+        f" rows that count"
+        for key in named
+        if key.rpartition(".")[2] in UNCLEAR_MASK_NAMES
+    ]
+    for one in find(named, MASK_NAMES, chosen):
+        what = one.name.rpartition(".")[2]
+        must_fit = one.is_beside and what != ANY_MASK and not _is_of_attention(one.array)
+        if fits(lead, one.array) or must_fit:
+            return one.array, tuple(notes)
+        notes.append(f"the {what} is {one.array.describe()}, not one entry for each row, and is not used")
+    return None, tuple(notes)
+
+
+def _is_of_attention(mask: Array) -> bool:
+    """Say whether a mask that does not fit the rows is attention's own, [..., s, s]."""
+    shape = _squeezed(mask.shape)
+    return len(shape) > 2 or (len(shape) == 2 and shape[0] == shape[1])
+
+
+def match(path: object, rows: Array, companion: Array | None, what: str, *, may_be_float: bool = False) -> None:
+    """Refuse token ids or a mask that has not one entry for each row."""
+    if companion is None:
+        return
+    if companion.is_float and not may_be_float:
+        raise ShardError(f"{path}: the {what} are {companion.describe()}, expected integers")
+    if not fits(rows.lead, companion):
+        raise ShardError(
+            f"{path}: the {what} are {companion.describe()} but the activations are {rows.describe()}:"
+            f" {math.prod(companion.shape)} for {rows.n_rows} rows; written from different runs?"
+        )
+
+
+def fits(lead: Sequence[int], companion: Array) -> bool:
+    """Say whether these are one entry for each row; dimensions of 1 do not count, and either may be flat."""
+    shapes = _squeezed(companion.shape), _squeezed(lead)
+    is_flat = math.prod(companion.shape) == math.prod(lead) and min(map(len, shapes)) < 2
+    return is_flat or shapes[0] == shapes[1]
+
+
+def mask_of(path: object, mask: Array) -> Bool:
+    """Read a mask as True for the rows that count. Raises: ShardError if its numbers are neither 0 and 1 nor scores."""
+    values = mask.floats() if mask.is_float else mask.integers()
+    is_zero: Bool = np.equal(values, 0)
+    if not mask.is_float or np.equal(values[~is_zero], 1).all():
+        return ~is_zero
+    if np.less_equal(values[~is_zero], _VERY_NEGATIVE).all():
+        return is_zero
+    odd = values[~is_zero & np.not_equal(values, 1)][0]
+    raise ShardError(f"{path}: the mask holds {odd:g}, expected 1 for rows that count and 0 for padding")
+
+
+def _squeezed(shape: Sequence[int]) -> list[int]:
+    return [n for n in shape if n != 1]

@@ -1,0 +1,106 @@
+"""Token ids and masks beside activations: the producer's mask is obeyed wherever it lies and however it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shards
+import torch
+from safetensors.torch import save_file
+from shards import listed, open_one
+
+from encoder.errors import ShardError
+
+ACTS = shards.random((2, 3, 4), torch.float32)
+REAL = [True, True, False, False, True, True]
+MASK = torch.tensor(REAL).reshape(2, 3)
+IDS = torch.arange(6).reshape(2, 3)
+
+
+def tokens_of(folder: Path, contents: dict[str, Any]) -> Any:
+    torch.save(contents, folder / "x.pt")
+    return open_one(folder / "x.pt", 4).tokens()
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        MASK, MASK.long(), MASK.int() * 7, MASK.to(torch.uint8), MASK.float(), MASK.bfloat16(), MASK.flatten(),
+        MASK[:, None, None].float(), (1 - MASK.float()) * -1e9, (~MASK[:, None, None]) * torch.finfo(torch.float16).min,
+        torch.zeros(2, 3).masked_fill(~MASK, -torch.inf),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["attention_mask", "attn_mask", "mask"])
+def test_a_mask_is_obeyed_however_it_is_written(tmp_path: Path, mask: torch.Tensor, name: str) -> None:
+    assert listed(tokens_of(tmp_path, {"hidden_states": ACTS, name: mask}).row_mask) == REAL
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        {"acts": ACTS, "inputs": {"input_ids": IDS, "attention_mask": MASK}},
+        {"outputs": {"hidden_states": ACTS}, "inputs": {"input_ids": IDS, "attention_mask": MASK}},
+        {"run": {"acts": ACTS, "attention_mask": MASK, "input_ids": IDS}, "attention_mask": ~MASK, "input_ids": -IDS},
+        {"blocks.0.hook_resid_post": ACTS, "attention_mask": MASK, "input_ids": IDS},
+        {"activations": ACTS, "tokens": IDS, "attention_mask": MASK},
+        {"states": ACTS, "input_ids": IDS, "attention_mask": MASK},
+        {"activation": ACTS, "tokens": IDS, "attention_mask": MASK},
+        {"activation": ACTS, "tokens": IDS, "mask": MASK, "attention_mask": torch.ones(2, 3)},
+    ],
+)
+def test_a_mask_is_found_beside_above_and_in_a_mapping_beside(tmp_path: Path, contents: dict[str, Any]) -> None:
+    tokens = tokens_of(tmp_path, contents)
+    assert listed(tokens.row_mask) == REAL
+    assert listed(tokens.token_ids) == [*range(6)]
+
+
+def test_a_mask_in_safetensors_is_obeyed(tmp_path: Path) -> None:
+    save_file({"h": ACTS, "attention_mask": MASK}, tmp_path / "x.safetensors")
+    assert listed(open_one(tmp_path / "x.safetensors", 4).tokens().row_mask) == REAL
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ({"h": ACTS, "attention_mask": torch.ones(2, 4)}, r"the mask are float32\[2, 4\].* 8 for 6 rows"),
+        ({"h": ACTS, "attention_mask": torch.ones(3, 2)}, "--axes token,document,d"),
+        ({"h": ACTS, "attn_mask": torch.ones(5)}, r"5 for 6 rows"),
+        ({"h": ACTS, "input_ids": IDS.float()}, "expected integers"),
+    ],
+)
+def test_a_mask_that_is_meant_for_rows_and_does_not_fit_is_refused(
+    tmp_path: Path, contents: dict[str, torch.Tensor], message: str
+) -> None:
+    with pytest.raises(ShardError, match=message):
+        tokens_of(tmp_path, contents)
+
+
+def test_a_mask_of_odd_numbers_is_refused_with_one_of_them(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match=r"the mask holds 0\.5, expected 1 for rows"):
+        tokens_of(tmp_path, {"h": ACTS, "mask": torch.full((2, 3), 0.5)})
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "note"),
+    [
+        ("mask", torch.ones(3, 3).tril(), r"the mask is float32[3, 3], not one entry for each row, and is not used"),
+        ("attention_mask", torch.ones(2, 1, 3, 3), r"the attention_mask is float32[2, 1, 3, 3], not one entry"),
+        ("mask", torch.ones(4), "the mask is float32[4], not one entry"),
+        ("padding_mask", MASK, "padding_mask is not used, as programs disagree on what 1 means in it"),
+    ],
+)
+def test_a_mask_that_is_not_of_rows_is_passed_over_with_a_note(
+    tmp_path: Path, name: str, mask: torch.Tensor, note: str
+) -> None:
+    torch.save({"acts": ACTS, name: mask}, tmp_path / "x.pt")
+    shard = open_one(tmp_path / "x.pt", 4)
+    assert shard.tokens().row_mask is None
+    assert len(shard.notes) == 1 and shard.notes[0].startswith(note)
+
+
+def test_flat_token_ids_fit_and_those_of_another_mapping_only_where_they_do(tmp_path: Path) -> None:
+    assert listed(tokens_of(tmp_path, {"acts": ACTS, "input_ids": IDS.flatten()}).token_ids) == [*range(6)]
+    assert tokens_of(tmp_path, {"acts": ACTS, "meta": {"tokens": torch.arange(5)}}).token_ids is None
+    assert listed(tokens_of(tmp_path, {"acts": ACTS, "meta": {"tokens": IDS}}).token_ids) == [*range(6)]
