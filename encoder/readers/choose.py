@@ -15,7 +15,7 @@ from encoder.readers.source import Source, printable
 def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array]:
     """Return the name and the array, as it lies in the file.
 
-    Of those that fit, arrays of two and three dimensions come first, as arrays of more may be attention patterns. A mask
+    Of those that fit, arrays of two and three dimensions come first, as larger ones may be attention patterns. A mask
     comes last. Raises: AmbiguousError if several fit, ShardError if none does.
     """
     wanted = source.select.get("key")
