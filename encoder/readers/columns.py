@@ -13,8 +13,7 @@ from typing import Any
 from encoder.errors import AmbiguousError, ShardError
 from encoder.readers.arrow_stream import FLOATS, arrow_errors, list_lengths
 from encoder.readers.assemble import finished
-from encoder.readers.select import printable
-from encoder.readers.source import Source
+from encoder.readers.source import Source, printable
 from encoder.readers.table_rows import Column, TableRows, lists_of
 from encoder.readers.table_tokens import nesting, read_tokens
 from encoder.readers.tables import Table, looks_like, open_table

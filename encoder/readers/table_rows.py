@@ -18,7 +18,7 @@ import torch
 from encoder.arrays import I64, AnyArray
 from encoder.errors import ShardError
 from encoder.readers.arrow_stream import arrow_errors, list_lengths
-from encoder.readers.select import printable
+from encoder.readers.source import printable
 from encoder.readers.tables import Table
 
 _BATCH_BYTES = 8 << 20

@@ -14,7 +14,7 @@ import numpy as np
 from encoder.arrays import I64, AnyArray
 from encoder.errors import ShardError
 from encoder.readers.arrow_stream import arrow_errors, is_list, list_lengths
-from encoder.readers.select import printable
+from encoder.readers.source import printable
 from encoder.readers.table_rows import TableRows, flat
 from encoder.shard import Tokens
 
