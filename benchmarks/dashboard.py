@@ -105,7 +105,7 @@ def write_shard(path: Path, n_rows: int, width: int, seed: int, document_tokens:
     random = np.random.default_rng(seed)
     step = width // L0
     meta = {"sae_release": DEFAULT_RELEASE, "sae_id": DEFAULT_SAE_ID, "neuronpedia_id": NEURONPEDIA_ID}
-    with CsrWriter(path, width, suffix="bench") as writer:
+    with CsrWriter(path, width) as writer:
         for start in range(0, n_rows, BLOCK_ROWS):
             n = min(BLOCK_ROWS, n_rows - start)
             columns = np.arange(L0) * step + random.integers(0, step, (n, L0))

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from encoder.errors import EncodeError, EncoderError, InputError, ShardError
+    from encoder.errors import EncodeError, EncoderError, InputError, MismatchError, ShardError
     from encoder.file.folder import Features, open_features
     from encoder.index import FeatureIndex, index_state, open_index
     from encoder.labelled import Active, LabelledFeatures
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from encoder.sae.rules import Rule, register_rule
     from encoder.sae.sae import LoadedSae
     from encoder.work.memory import encode
+    from encoder.work.run import encode_files
 
 __all__ = [
     "Active",
@@ -30,9 +31,11 @@ __all__ = [
     "InputError",
     "LabelledFeatures",
     "LoadedSae",
+    "MismatchError",
     "Rule",
     "ShardError",
     "encode",
+    "encode_files",
     "index_state",
     "load_sae",
     "open_features",
@@ -49,9 +52,11 @@ _HOMES = {
     "InputError": "encoder.errors",
     "LabelledFeatures": "encoder.labelled",
     "LoadedSae": "encoder.sae.sae",
+    "MismatchError": "encoder.errors",
     "Rule": "encoder.sae.rules",
     "ShardError": "encoder.errors",
     "encode": "encoder.work.memory",
+    "encode_files": "encoder.work.run",
     "index_state": "encoder.index",
     "load_sae": "encoder.sae.load",
     "open_features": "encoder.file.folder",

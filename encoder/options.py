@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,6 +52,11 @@ class Options(Declared):
                 f"--sae-release {release}: say which of its SAEs with --sae-id; `saefetch list` shows them"
             )
         return {"sae_release": release or self.sae_release, "sae_id": sae_id or self.sae_id, "sae_path": None}
+
+
+def read_options(text: str) -> Options:
+    """Read the options that another process of the same version wrote as JSON."""
+    return Options(**json.loads(text))
 
 
 def load_options(config: Path | None, **flags: Any) -> Options:

@@ -67,6 +67,9 @@ ValuesOption = Annotated[str | None, typer.Option("--values", metavar="float32|f
 Select = Annotated[
     str | None, typer.Option(metavar="...", help="Which tensor: layer=16,component=residual, or a name.")
 ]
+Axes = Annotated[
+    str | None, typer.Option(metavar="NAME,...", help="An array's axes, of layer, document, token, head, d.")
+]
 Backend = Annotated[
     str | None, typer.Option(metavar="auto|reference|cpu|triton", help="Which kernel.  [default: auto]")
 ]
@@ -104,6 +107,7 @@ def run(
     batch_tokens: BatchTokens = None,
     values: ValuesOption = None,
     select: Select = None,
+    axes: Axes = None,
     backend: Backend = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -120,9 +124,9 @@ def run(
         strict=strict or None,
     )
     sae = options.name_sae(sae_release, sae_id, sae_path)
-    from encoder.cli.run import run as work_off
+    from encoder.cli.run import encode
 
-    work_off(inputs, out, options, config, sae, select, as_json=json, quiet=quiet)
+    encode(inputs, out, sae, options, select, axes, as_json=json, quiet=quiet)
 
 
 @app.command(short_help="Put shards on a queue.")
@@ -136,12 +140,13 @@ def submit(
     sae_id: SaeId = None,
     sae_path: SaePath = None,
     select: Select = None,
+    axes: Axes = None,
     config: Config = None,
 ) -> None:
     """Put shards on a queue; the files themselves are never moved or changed."""
     from encoder.cli.queue import submit as put
 
-    put(inputs, queue, out, _options(config).name_sae(sae_release, sae_id, sae_path), select)
+    put(inputs, queue, out, _options(config).name_sae(sae_release, sae_id, sae_path), select, axes)
 
 
 @app.command(short_help="Work on a queue, one process.", epilog=WORK_EXAMPLES)
@@ -154,6 +159,7 @@ def work(
     batch_tokens: BatchTokens = None,
     values: ValuesOption = None,
     select: Select = None,
+    axes: Axes = None,
     backend: Backend = None,
     sae_release: Release = None,
     sae_id: SaeId = None,
@@ -163,17 +169,16 @@ def work(
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
-    report: Annotated[bool, typer.Option("--report", hidden=True)] = False,
+    report: Annotated[str | None, typer.Option("--report", hidden=True)] = None,
     config: Config = None,
 ) -> None:
     """Work on a queue, one process. Start as many as you like, here or on machines that share the folder."""
-    options = _options(
-        config, device=device, batch_tokens=batch_tokens, values=values, backend=backend, strict=strict or None
-    )
+    flags = {"device": device, "batch_tokens": batch_tokens, "values": values, "backend": backend}
+    options = _options(config, **flags, strict=strict or None) if report is None else _options_of(report)
     named = options.name_sae(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
     from encoder.cli.work import work as work_on
 
-    work_on(queue, options, named, select, watching=watch, as_json=json, quiet=quiet, report=report)
+    work_on(queue, options, named, select, axes, watching=watch, as_json=json, quiet=quiet, report=report is not None)
 
 
 @app.command()
@@ -231,3 +236,9 @@ def _options(config: Path | None, **flags: Any) -> Options:
     from encoder.options import load_options  # takes pydantic along, which no help needs
 
     return load_options(config, **flags)
+
+
+def _options_of(report: str) -> Options:
+    from encoder.options import read_options
+
+    return read_options(report)

@@ -8,11 +8,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from encoder.cli.signals import signals
 from encoder.errors import EncoderError
 from encoder.file.folder import open_features
 from encoder.index import open_index
 from encoder.index.format import NAME, is_of, open_index_file
+from encoder.machine.signals import signals
 from saefetch.files.digest import Stopped
 from saefetch.terminal.output import same_command
 from saefetch.terminal.progress import make_display

@@ -12,11 +12,14 @@ from encoder.errors import InputError
 from encoder.queue.queue import Queue
 
 
-def submit(inputs: list[Path], root: Path, out: Path | None, sae: dict[str, Any], select: str | None) -> None:
+def submit(
+    inputs: list[Path], root: Path, out: Path | None, sae: dict[str, Any], select: str | None, axes: str | None
+) -> None:
     from encoder.readers import parse_select  # takes torch along
-    from encoder.work.submit import check_resumes, inputs_of, tickets_of
+    from encoder.work.resume import check_resumes
+    from encoder.work.submit import inputs_of, tickets_of
 
-    tickets = tickets_of(inputs_of(inputs, unread=not_read), out or root / "out", sae, parse_select(select))
+    tickets = tickets_of(inputs_of(inputs, unread=not_read), out or root / "out", sae, parse_select(select, axes))
     queue = Queue(root, create=True)
     check_resumes(queue, tickets, again=False)
     n_new = queue.submit(tickets)

@@ -10,14 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from encoder.cli.signals import signals
+from encoder.machine.signals import signals
 from encoder.options import Options
 from encoder.queue.queue import Queue
 from encoder.readers import parse_select
-from encoder.sae.sae import LoadedSae
 from encoder.work.display import open_display
 from encoder.work.watch import Watch
-from encoder.work.worker import Totals, Worker
+from encoder.work.worker import Worker
 from saefetch.terminal.output import complain, same_command
 
 
@@ -25,7 +24,8 @@ def work(
     root: Path,
     options: Options,
     named: dict[str, Any] | None,
-    select_text: str | None,
+    select: str | None,
+    axes: str | None,
     *,
     watching: bool,
     as_json: bool,
@@ -40,13 +40,17 @@ def work(
     watch = None
     if watching:
         default = options.name_sae(None, None, None)
-        watch = Watch(queue, named, default, parse_select(select_text), options.stable_s)
-    totals, stopped_by = work_here(queue, options, watch, None, quiet=quiet, report=report)
+        watch = Watch(queue, named, default, parse_select(select, axes), options.stable_s)
+    with open_display(not quiet, report=report) as display:
+        worker = Worker(queue, options, display)
+        with signals(worker.stop) as caught:
+            worker.run(watch)
+    stopped_by = caught[0] if caught else 0
     if report:  # the process that started this one has the last word
         sys.exit(128 + stopped_by if stopped_by else 0)
     status = queue.status()
     summary = {
-        **asdict(totals),
+        **asdict(worker.totals),
         "ready": len(status.ready),
         "claimed": len(status.claimed),
         "errors": status.failed,
@@ -54,23 +58,6 @@ def work(
         "out": str(root / "out"),
     }
     finish(summary, stopped_by, retry=root, as_json=as_json, quiet=quiet)
-
-
-def work_here(
-    queue: Queue,
-    options: Options,
-    watch: Watch | None,
-    sae: LoadedSae | None,
-    *,
-    quiet: bool,
-    report: bool = False,
-) -> tuple[Totals, int]:
-    """Work in this process; return what was done and the signal that stopped it, 0 if none did."""
-    with open_display(not quiet, report=report) as display:
-        worker = Worker(queue, options, display, sae=sae)
-        with signals(worker.stop) as caught:
-            worker.run(watch)
-    return worker.totals, caught[0] if caught else 0
 
 
 def finish(summary: dict[str, Any], stopped_by: int, *, retry: Path, as_json: bool, quiet: bool) -> NoReturn:

@@ -11,13 +11,14 @@ The file is an uncompressed npz that `scipy.sparse.load_npz` opens as CSR [T, F]
     ...                               what the shard says of its rows: see token_arrays.py
 
 Batches are spooled to nameless files, so memory is bounded by the batch, and the bytes do not depend on how the rows
-were split. A crash leaves at most `<name>.npz.<suffix>.tmp`. Shapes: T rows, F = d_sae.
+were split. A crash leaves at most the temporary file. Shapes: T rows, F = d_sae.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -147,16 +148,17 @@ def _rounded(values: Float, dtype: Any) -> Float:
 class CsrWriter:
     """Write one shard's file: `append` each batch, `finish`, `publish`; leaving the block without that leaves nothing.
 
-    `suffix` names worker and attempt, and must be unique among those who may write `path` at the same time.
+    `temporary` is where the file is until it is published: in the folder of `path`, and nobody else's.
 
-        with CsrWriter(path, d_sae, values="float32", suffix="worker.1") as writer:
+        with CsrWriter(path, d_sae, values="float32", temporary=claim.temporary) as writer:
             writer.append(batch)
             writer.finish(meta, tokens)     # complete and fsynced, under a temporary name
             writer.publish()                # renamed over `path`; the caller has made sure that it still may
     """
 
-    def __init__(self, path: Path, d_sae: int, *, values: Values = "float32", suffix: str) -> None:
-        self.path, self.temporary = path, path.with_name(f"{path.name}.{suffix}.tmp")
+    def __init__(self, path: Path, d_sae: int, *, values: Values = "float32", temporary: Path | None = None) -> None:
+        self.path = path
+        self.temporary = temporary or path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
         self.n_rows = self.nnz = 0
         self._d_sae, self._dtype = d_sae, np.dtype(values).newbyteorder("<")
         self._cleanup = ExitStack()

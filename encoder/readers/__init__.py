@@ -8,7 +8,7 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
 """
 
 from encoder.readers.registry import open_shards
-from encoder.readers.select import parse_select
+from encoder.readers.select import parse_select, select_of
 from encoder.readers.walk import find_inputs
 
-__all__ = ["find_inputs", "open_shards", "parse_select"]
+__all__ = ["find_inputs", "open_shards", "parse_select", "select_of"]

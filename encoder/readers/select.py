@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -38,6 +38,16 @@ def parse_select(text: str | None, axes: str | Iterable[str] | None = None) -> d
         chosen[key] = value
     if axes is not None:
         chosen["axes"] = ",".join(_parse_axes(axes))
+    return chosen
+
+
+def select_of(select: str | Mapping[str, object] | None, axes: str | Iterable[str] | None = None) -> dict[str, str]:
+    """Read the keywords `select` and `axes` of Python: as `--select` and `--axes`, or {"layer": 16} and a sequence."""
+    if not isinstance(select, Mapping):
+        return parse_select(select, axes)
+    chosen = parse_select(None, axes)
+    for key, value in select.items():
+        chosen |= {key: str(value)} if key == "key" else parse_select(f"{key}={value}")
     return chosen
 
 

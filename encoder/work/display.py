@@ -19,11 +19,11 @@ from dataclasses import asdict
 from typing import Any
 
 from encoder.work.encode import Progress
-from encoder.work.worker import Display, Totals
+from encoder.work.totals import Display, Totals
 from saefetch.terminal import progress as terminal
 from saefetch.terminal.board import Plan, duration
 
-PLAN = Plan(unit="tokens", items="shards", n_items=0, every_s=30.0)
+PLAN = Plan(unit="tokens", items="shards", n_items=0, starting="loading the SAE", every_s=30.0)
 
 
 class Quiet:

@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -26,7 +25,7 @@ from encoder.kernels import Kernel, make_kernel
 from encoder.machine.devices import pick_device
 from encoder.options import Backend, Options
 from encoder.sae.sae import LoadedSae
-from encoder.work.named import loaded
+from encoder.work.named import SaeLike, loaded
 from encoder.work.sound import unsound_rows
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -43,7 +42,7 @@ _home = os.getpid()
 
 def encode(
     x: Rows,
-    sae: LoadedSae | str | Path | tuple[str, str],
+    sae: SaeLike,
     *,
     device: str = "auto",
     backend: Backend = "auto",
@@ -65,9 +64,9 @@ def encode(
     sae = loaded(sae)
     _check_width(shape, sae.d_in)
     n_rows, parts = int(np.prod(shape[:-1])), []
-    with _warm_kernel(sae, pick_device(device), backend) as kernel:
-        for start in range(0, n_rows, batch_tokens):
-            rows = batch(start, min(start + batch_tokens, n_rows))
+    with _warm_kernel(sae, pick_device(options.device), options.backend) as kernel:
+        for start in range(0, n_rows, options.batch_tokens):
+            rows = batch(start, min(start + options.batch_tokens, n_rows))
             _check(rows, start, shape)
             parts.append(kernel.encode(rows))
     features = parts[0] if len(parts) == 1 else Csr.concatenate(parts, sae.d_sae)

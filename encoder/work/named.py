@@ -11,13 +11,16 @@ from encoder.sae.sae import LoadedSae
 
 NAMES = ("sae_release", "sae_id", "sae_path")
 
-SaeLike = LoadedSae | str | Path | tuple[str, str]
+SaeLike = LoadedSae | str | Path | tuple[str, str] | dict[str, str | None]
+"""A dict is a ticket's `sae`, as the command line makes it."""
 
 
 def name_of(sae: SaeLike) -> dict[str, Any]:
     """Return a ticket's `sae`. Raises: InputError if this names no SAE."""
     if isinstance(sae, LoadedSae):
         return {name: sae.identity.get(name) for name in NAMES}
+    if isinstance(sae, dict):
+        return dict(sae)
     if isinstance(sae, str | Path):
         return dict(Options().name_sae(None, None, Path(sae)))
     if isinstance(sae, tuple | list) and len(sae) == 2 and all(isinstance(name, str) and name for name in sae):

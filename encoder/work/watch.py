@@ -13,7 +13,8 @@ from typing import Any
 from encoder.errors import EncoderError, InputError
 from encoder.queue.inbox import Inbox
 from encoder.queue.queue import Queue
-from encoder.work.submit import check_resumes, finished, inputs_of, tickets_of
+from encoder.work.resume import check_resumes, finished
+from encoder.work.submit import inputs_of, tickets_of
 
 
 class Watch:

@@ -52,7 +52,7 @@ def write(
 ) -> Path:
     """Write `dense` as a features file, in batches that end at `cuts`."""
     edges = [0, *sorted(cuts), len(dense)]
-    with CsrWriter(path, dense.shape[1], values=values, suffix="w.1") as writer:
+    with CsrWriter(path, dense.shape[1], values=values) as writer:
         for start, stop in pairwise(edges):
             writer.append(csr_of(dense[start:stop]))
         writer.finish(meta, tokens or Tokens())
@@ -106,7 +106,7 @@ def test_a_shard_without_any_feature_is_a_matrix_of_empty_rows(tmp_path: Path, n
 
 
 def test_a_file_to_which_nothing_was_appended_has_no_rows(tmp_path: Path) -> None:
-    with CsrWriter(tmp_path / "a.npz", 9, suffix="w") as writer:
+    with CsrWriter(tmp_path / "a.npz", 9) as writer:
         writer.finish({}, Tokens(token_ids=np.zeros(0, np.int64), texts=[]))
         writer.publish()
     assert scipy.sparse.load_npz(tmp_path / "a.npz").shape == (0, 9)
@@ -170,7 +170,7 @@ def test_rows_that_break_the_format_are_refused_and_leave_no_file(
     tmp_path: Path, indptr: list[int], indices: list[int], data: list[float], complaint: str
 ) -> None:
     bad = Csr(np.array(indptr, np.int64), np.array(indices, np.int32), np.array(data, np.float32), (len(indptr) - 1, 4))
-    with pytest.raises(ShardError, match=complaint), CsrWriter(tmp_path / "a.npz", 4, suffix="w") as writer:
+    with pytest.raises(ShardError, match=complaint), CsrWriter(tmp_path / "a.npz", 4) as writer:
         writer.append(bad)
     assert list(tmp_path.iterdir()) == []
 
@@ -186,7 +186,7 @@ def test_check_looks_across_the_seams_of_its_blocks() -> None:
 
 
 def test_a_batch_of_another_width_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ShardError, match="width 4, expected 5"), CsrWriter(tmp_path / "a.npz", 5, suffix="w") as writer:
+    with pytest.raises(ShardError, match="width 4, expected 5"), CsrWriter(tmp_path / "a.npz", 5) as writer:
         writer.append(csr_of(np.ones((2, 4), np.float32)))
 
 
@@ -257,7 +257,7 @@ def test_zip64_records_as_of_4_gib_are_written_and_read(tmp_path: Path, monkeypa
 
 def test_nothing_has_the_final_name_before_publish_and_nothing_is_left_without_it(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    with CsrWriter(path, 4, suffix="host-7.2") as writer:
+    with CsrWriter(path, 4, temporary=tmp_path / "a.npz.host-7.2.tmp") as writer:
         writer.append(csr_of(np.ones((2, 4), np.float32)))
         assert list(tmp_path.iterdir()) == []
         writer.finish({}, Tokens())
@@ -270,7 +270,7 @@ def test_an_exception_at_any_step_leaves_the_old_file_and_nothing_else(tmp_path:
     path = write(tmp_path / "a.npz", np.ones((2, 4), np.float32))
     before = path.read_bytes()
     for n_steps in range(3):
-        with pytest.raises(KeyboardInterrupt), CsrWriter(path, 4, suffix="w.2") as writer:
+        with pytest.raises(KeyboardInterrupt), CsrWriter(path, 4) as writer:
             if n_steps >= 1:
                 writer.append(csr_of(np.eye(4, dtype=np.float32)))
             if n_steps >= 2:
@@ -283,7 +283,7 @@ def test_an_exception_at_any_step_leaves_the_old_file_and_nothing_else(tmp_path:
 
 
 def test_a_writer_whose_file_was_taken_away_cannot_publish(tmp_path: Path) -> None:
-    with pytest.raises(FencedError), CsrWriter(tmp_path / "a.npz", 4, suffix="w") as writer:
+    with pytest.raises(FencedError), CsrWriter(tmp_path / "a.npz", 4) as writer:
         writer.finish({}, Tokens())
         writer.temporary.unlink()
         writer.publish()
@@ -299,7 +299,7 @@ columns = np.tile(np.arange(100, dtype=np.int32), 4000)
 batch = Csr(np.arange(0, 400_001, 100), columns, np.ones(400_000, np.float32), (4000, 100))
 nothing = dict.fromkeys(["token_ids", "texts", "row_document", "row_position", "row_mask", "sections"])
 tokens = types.SimpleNamespace(**nothing)  # Tokens, without the time to import torch
-with CsrWriter(Path(sys.argv[1]), 100, suffix="w") as writer:
+with CsrWriter(Path(sys.argv[1]), 100, temporary=Path(sys.argv[1] + ".w.tmp")) as writer:
     writer.append(batch)
     if sys.argv[2] == "append":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -327,7 +327,7 @@ def test_memory_is_bounded_by_the_batch(tmp_path: Path) -> None:
     batch = csr_of(np.ones((200, 1000), np.float32))
     tracemalloc.start()
     try:
-        with CsrWriter(tmp_path / "a.npz", 1000, suffix="w") as writer:
+        with CsrWriter(tmp_path / "a.npz", 1000) as writer:
             for _ in range(30):
                 writer.append(batch)
             writer.finish({}, Tokens())

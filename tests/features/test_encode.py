@@ -61,7 +61,7 @@ def encode(
 ) -> Quality:
     """Encode into features.npz beside the shard."""
     out = shard.path.with_name("features.npz")
-    with CsrWriter(out, sae.d_sae, values=values, suffix="w") as writer:
+    with CsrWriter(out, sae.d_sae, values=values) as writer:
         quality = encode_shard(
             shard,
             sae,

@@ -78,10 +78,11 @@ def test_quiet_says_nothing(site: Site, encode: Command) -> None:
 def test_every_flag_of_run_is_heard(site: Site, encode: Command) -> None:
     site.keep("x", encoding.planted(9, site.weights))
     flags = ("--device", "cpu", "--batch-tokens", 2, "--values", "float16", "--select", "x", "--backend", "reference")
+    flags = (*flags, "--axes", "token,d")
     ended = encode("run", site.acts / "x.safetensors", "--out", site.out, "--sae-path", site.params, *flags)
     assert ended.status == 0 and "kernel reference on cpu" in ended.err
     meta = encoding.meta(site.out / "x.npz")
-    assert (meta["values"], meta["select"]) == ("float16", {"key": "x"})
+    assert (meta["values"], meta["select"]) == ("float16", {"key": "x", "axes": "token,d"})
 
 
 def test_a_failed_shard_is_exit_1_and_a_mended_one_is_done_by_the_next_run(site: Site, encode: Command) -> None:
@@ -459,7 +460,17 @@ def test_help_answers_in_under_0_3_s() -> None:
 
 
 def test_the_help_of_a_command_names_every_flag_of_the_contract(encode: Command) -> None:
-    common = ["--device", "--batch-tokens", "--values", "--select", "--backend", "--json", "--quiet", "--config"]
+    common = [
+        "--device",
+        "--batch-tokens",
+        "--values",
+        "--select",
+        "--axes",
+        "--backend",
+        "--json",
+        "--quiet",
+        "--config",
+    ]
     sae = ["--sae-release", "--sae-id", "--sae-path"]
     for command, flags in {
         "run": ["--out", *sae, "--workers", *common],

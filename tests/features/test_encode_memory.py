@@ -254,10 +254,8 @@ IN_A_FORK = """
 import os, sys
 import numpy as np
 import encoder
-from encoder.sae.load import load_sae
-from pathlib import Path
 
-sae = load_sae(None, None, Path(sys.argv[1]))
+sae = encoder.load_sae(sae_path=sys.argv[1])
 x = np.random.default_rng(0).standard_normal((20_000, sae.d_in), np.float32)
 if sys.argv[2] == "warm":
     encoder.encode(x, sae, batch_tokens=20_000)

@@ -27,7 +27,7 @@ META = {"weights_sha256": "ab" * 32, "sae_id": "layer_16/width_16k/canonical"}
 
 
 def write(path: Path, matrix: Any, tokens: Any = None, meta: Any = META, values: Values = "float32") -> Path:
-    with CsrWriter(path, matrix.shape[1], values=values, suffix="w") as writer:
+    with CsrWriter(path, matrix.shape[1], values=values) as writer:
         writer.append(Csr(matrix.indptr.astype(np.int64), matrix.indices, matrix.data, matrix.shape))
         writer.finish(meta, tokens or Tokens())
         writer.publish()

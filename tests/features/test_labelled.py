@@ -39,7 +39,7 @@ def labels(tmp_path: Path) -> Iterator[Labels]:
 
 def write(path: Path, meta: dict[str, Any], width: int = N_FEATURES) -> None:
     indices, data = np.array([0, 3, 5, 4], np.int32), np.array([1, 4, 4, 2], np.float32)
-    with CsrWriter(path, width, suffix="x") as writer:
+    with CsrWriter(path, width) as writer:
         writer.append(Csr(np.array([0, 0, 3, 4], np.int64), indices, data, (3, width)))
         writer.finish({"weights_sha256": "w", **meta}, Tokens())
         writer.publish()
