@@ -63,6 +63,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.labels $(ARGS)
 	$(BIN)/python -m benchmarks.encode $(ARGS)
 	$(BIN)/python -m benchmarks.kernel $(ARGS)
+	$(BIN)/python -m benchmarks.api $(ARGS)
 	$(BIN)/python -m benchmarks.dashboard $(ARGS)
 
 clean:

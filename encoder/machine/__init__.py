@@ -1,6 +1,7 @@
-"""This machine: its devices, its processor, and code that is compiled for it.
+"""The machine that computes: what it has, and what it does to a process.
 
-devices.py     the device that `--device` names
-processor.py   the processor's name, which `sae-encode info` prints
-compiled.py    the decorator of the loops that numba compiles, with their cache
+devices.py     which device `--device` means
+processor.py   the processor's name
+compiled.py    numba, compiled once for this machine
+signals.py     SIGINT and SIGTERM while something long runs
 """

@@ -1,4 +1,4 @@
-"""A claim on a job, and the ways out of it. The states, and why this is safe, are in `encoder.queue`."""
+"""A claim on a job, and the ways out of it. Which states there are, and why this is safe, is in `encoder.queue`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from encoder.queue.spool import CLAIM, Name, Spool, new_token, read, rename
 from encoder.queue.ticket import Ticket, tombstone
 from saefetch.files.atomic import fsync_folder
 
-MAX_ERROR = 20_000  # characters of an error, and of a traceback (its end), that a ticket keeps
+MAX_ERROR = 20_000  # characters that a ticket keeps of an error, and of the end of a traceback
 
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """How a job leaves a place, on behalf of `worker`."""
+    """The moves that end a stay in ready/, claimed/, done/ or failed/. `worker` is the process that makes them."""
 
     spool: Spool
     worker: str
     max_attempts: int
 
     def move(self, source: Path, to: str, job: str, content: bytes, expected: bytes | None = None) -> bool:
-        """Take a job from `source` to the state `to`, with a new ticket; return False where it was gone."""
+        """Take a job from `source` to the state `to` and give it the ticket `content`; return False if it was gone."""
         name = Name(job, 0, self.worker, new_token(), to)
         grip = self.spool.enter(name, source, content, expected)
         if grip is None:
@@ -36,15 +36,15 @@ class Verdicts:
         return True
 
     def give_up(self, source: Path, ticket: Ticket, error: str, traceback: str | None = None) -> bool:
-        """Take a job whose attempt failed to ready/, or to failed/ after the last."""
+        """Take a job whose attempt failed to ready/, or to failed/ after the last attempt."""
         ticket = replace(ticket, error=error[:MAX_ERROR], traceback=traceback and traceback[-MAX_ERROR:])
         if ticket.attempts >= self.max_attempts:
             return self.move(source, "failed", ticket.job, ticket.to_json())
         return self.move(source, "ready", ticket.job, replace(ticket, worker=None).to_json())
 
     def reclaim(self, name: Name) -> bool:
-        """Take a job away from the owner of an abandoned claim; return False where somebody else was first."""
-        self.spool.claimed(name, "next").unlink(missing_ok=True)  # from here on, nobody changes the .json
+        """Take a job away from the owner of an abandoned claim; return False if another process took it first."""
+        self.spool.claimed(name, "next").unlink(missing_ok=True)  # the .json has its last content from here on
         path = self.spool.claimed(name)
         data = read(path)
         if data is None:
@@ -53,13 +53,13 @@ class Verdicts:
             ticket = Ticket.from_json(data, name.job)
         except InputError as exc:
             return self.move(path, "failed", name.job, tombstone(name.job, data, str(exc)))
-        if (ticket.worker, ticket.attempts) != (name.owner, name.attempt):  # it died before it wrote this
+        if (ticket.worker, ticket.attempts) != (name.owner, name.attempt):  # the owner died before it wrote the ticket
             ticket = replace(ticket, worker=name.owner, attempts=ticket.attempts + 1)
         error = f"lease expired: worker {name.owner} died or hung in attempt {ticket.attempts} of {self.max_attempts}"
         return self.give_up(path, ticket, error)
 
     def roll_forward(self, name: Name) -> str | None:
-        """Take a decided job to its end; return why, where it cannot get there. Anybody may, any number of times."""
+        """Take a decided job to its state; return the reason if that is impossible. Any process may, repeatedly."""
         self.spool.consume_next(name)
         path = self.spool.claimed(name)
         data = read(path)
@@ -81,7 +81,7 @@ class Verdicts:
         return None
 
     def _publish(self, name: Name, ticket: Ticket) -> str | None:
-        """Give an output its name, unless it has it already; return why not."""
+        """Rename the temporary output to <out>, unless <out> is that file already; return the reason of a failure."""
         out = self.spool.root / ticket.out
         temporary = temporary_of(out, name)
         try:
@@ -94,28 +94,29 @@ class Verdicts:
         return None
 
     def _withdraw(self, name: Name, ticket: Ticket, error: str) -> None:
-        """Give back a job that was decided to be done, but cannot be published."""
-        # Only once its output is gone, its worker cannot publish it after all, later. Until then, the job stays here.
+        """Give back a job whose output cannot be published, although the verdict was done."""
+        # The temporary output goes first: its worker, waking up late, could publish it otherwise. If it cannot be
+        # removed, the job stays where it is.
         with suppress(OSError):
             temporary_of(self.spool.root / ticket.out, name).unlink(missing_ok=True)
             self.give_up(self.spool.claimed(name), ticket, error)
 
     def sweep_temporaries(self, job: str, out: Path) -> None:
-        """Remove what claims that are over left half-written beside `out`, also under names made from `temporary`."""
+        """Remove the half-written files beside `out` of claims that are over, also names made from `temporary`."""
         pattern = re.compile(rf"{re.escape(out.name)}\.({CLAIM})\.(?:.*\.)?tmp", re.DOTALL)
-        with suppress(OSError):  # it is a courtesy
+        with suppress(OSError):  # left-over files do no harm
             for path in out.parent.iterdir():
                 found = pattern.fullmatch(path.name)
-                # A claim is there before its output, and goes on from .json to .to-done.json.
+                # A claim's file exists before its output does, first as .json and then as .to-done.json.
                 if found and not any(self.spool.claimed(Name.of(job, found[1], to)).exists() for to in ("", "done")):
                     path.unlink(missing_ok=True)
 
 
 class Claim:
-    """A job that this worker has. The output is to be written to `temporary`, which is in the folder of `out`.
+    """A job that this worker has. The worker writes the output to `temporary`, which is in the folder of `out`.
 
-    `done`, `fail` and `put_back` end the claim. FencedError says that it had ended before, and that the job is somebody
-    else's: drop it and go on. With any other exception from these three, the claim stands.
+    `done`, `fail` and `put_back` end the claim. FencedError says that the claim had ended before, and that the job is
+    another worker's: drop the work and go on. After any other exception from these three, the claim stands.
     """
 
     def __init__(self, verdicts: Verdicts, name: Name, ticket: Ticket, grip: BinaryIO) -> None:
@@ -130,22 +131,22 @@ class Claim:
         self._grip = grip
 
     def renew(self) -> None:
-        """Renew the lease: several times in `lease_s`, from any thread. Raises: FencedError, also once it ended."""
+        """Renew the lease: call this several times in `lease_s`, from any thread. Raises: FencedError if it ended."""
         try:
             self._spool.stamp(self._path)
         except FileNotFoundError:
             raise self._fenced() from None
 
     def check(self) -> None:
-        """Notice early that work is for nothing. Just to save time: `done` is safe without it. Raises: FencedError."""
+        """Raise FencedError if the claim ended, which saves the rest of the work; `done` is safe without this."""
         if not self._path.exists():
             raise self._fenced()
 
     def done(self, result: dict[str, Any] | None = None, *, is_published: bool = False) -> None:
-        """Publish `temporary` as `out` and end the job. `is_published`: `out` is there already, and right.
+        """Publish `temporary` as `out` and end the job. `is_published` says that `out` is there already, and right.
 
-        From here on, `temporary` is the queue's: whatever happens, leave it alone.
-        Raises: FencedError; FileNotFoundError where there is no such file.
+        After this call `temporary` belongs to the queue, whatever happened: do not touch that file.
+        Raises: FencedError; FileNotFoundError if the file to publish does not exist.
         """
         output = self._make_durable(self.out if is_published else self.temporary)
         extra = {**self.ticket.extra, "output": output}
@@ -161,11 +162,11 @@ class Claim:
                 raise FencedError(f"{self.ticket.job}: {error}; the job is not ours any more")
 
     def fail(self, error: str, traceback: str | None = None) -> None:
-        """Give the job back, or up after `max_attempts`. Raises: FencedError."""
+        """Give the job back to ready/, or to failed/ after `max_attempts`. Raises: FencedError."""
         self._leave(self._verdicts.give_up(self._path, self.ticket, error, traceback))
 
     def put_back(self) -> None:
-        """Give the job back as if it had not been claimed. Raises: FencedError."""
+        """Give the job back to ready/ as if nobody had claimed it. Raises: FencedError."""
         ticket = replace(self.ticket, attempts=self.ticket.attempts - 1, worker=None)
         self._leave(self._verdicts.move(self._path, "ready", ticket.job, ticket.to_json()))
 
@@ -192,12 +193,12 @@ class Claim:
     def _fenced(self) -> FencedError:
         return FencedError(
             f"{self.ticket.job}: attempt {self._name.attempt} of worker {self._name.owner} is over: its lease was not "
-            "renewed in time, and the job was taken away; what it made of the job is dropped"
+            "renewed in time, and the job was taken away; its output is dropped"
         )
 
 
 def mark_of(status: os.stat_result) -> dict[str, int]:
-    """Return what tells one output from another, and stays when it is renamed."""
+    """Return size and mtime: they tell two outputs apart, and a rename keeps them."""
     return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 

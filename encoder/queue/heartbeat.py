@@ -23,7 +23,7 @@ def heartbeat(claim: Claim, lease_s: float) -> Iterator[threading.Event]:
                 lost.set()
                 return
             except OSError:
-                continue  # a network folder's hiccup; the lease says when it is too late
+                continue  # a network folder may answer again before the lease runs out
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)
     thread.start()

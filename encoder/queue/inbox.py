@@ -10,10 +10,11 @@ Signature = tuple[tuple[str, int, int], ...]
 
 
 class Inbox:
-    """Sees what was dropped and has come to rest. Names with a dot in front are left alone, as copying tools use them.
+    """Finds the entries of a folder that have come to rest. Copying tools write to names with a dot in front: these are
+    left alone.
 
-    An entry is at rest when no size and no mtime in it has changed for `stable_s`, by this process' own watch. So the
-    first look never takes anything, and a copy that keeps old mtimes is not taken early.
+    An entry is at rest when no size and no mtime in it has changed for `stable_s` while this process watched. So the
+    first look takes nothing, and a copy that keeps old mtimes is not taken early.
     """
 
     def __init__(self, folder: Path, stable_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -24,7 +25,7 @@ class Inbox:
         self._taken: dict[str, Signature] = {}
 
     def take(self) -> list[Path]:
-        """Return the entries that have come to rest since the last call, sorted; one that changes later comes again."""
+        """Return the entries that have come to rest since the last call, sorted; an entry that changes comes again."""
         now = self._monotonic()
         current = {path.name: _sign(path) for path in sorted(self._folder.iterdir()) if path.name[0] != "."}
         for name, signature in current.items():
@@ -41,7 +42,7 @@ class Inbox:
 
 
 def _sign(path: Path) -> Signature:
-    """Return relative path, size and mtime in ns of each file; nothing for what has none, or vanished."""
+    """Return relative path, size and mtime in ns of each file below; nothing where there are no files."""
     return tuple(sorted(_files(path, "")))
 
 

@@ -1,21 +1,22 @@
-"""How a job's one file moves through the queue's folders; when and why is in `encoder.queue.queue`.
+"""How a job's one file moves through the queue's folders. When it moves, and why, is in `encoder.queue`.
 
     ready/<job>.json  done/<job>.json  failed/<job>.json
     claimed/<job>.<attempt>.<owner>.<token>.json             the owner works on it
     claimed/<job>.<attempt>.<owner>.<token>.to-<state>.json  decided: it goes to <state>, and anybody may take it there
     claimed/<the same>.next                                  the content that the .json of this name is about to get
 
-The rules, from which all else follows:
+Two rules hold, and all else follows from them:
 
-1. A job has one .json file. It is only ever moved, by `rename`, which for one source succeeds once, whoever tries.
-   So the folder is the state, and of all who want to take a job from the same place, one does.
-2. A name in claimed/ is used once: the token is random. Its .next is written before its .json comes to be, and is
-   spent by one rename over the .json. Whoever takes the .json away makes sure first that the .next is gone. As it never
-   comes back, nobody who wakes up late can bring a .json back to a place that it has left.
+1. A job has one .json file, which is only ever moved by `rename`. For one source, `rename` succeeds once, whoever
+   tries. So the folder is the job's state, and of all who want to take a job from the same place, one does.
+2. A name in claimed/ is used once: its token is random. The .next is written before the .json of its name comes to be,
+   and is used up by one rename over that .json. Whoever takes the .json away removes the .next first. A .next never
+   comes back, so a process that wakes up late cannot bring a .json back to a place that the .json has left.
 
-Leases are mtimes, and all on one clock: that of the file system, asked by touching a folder. Machines that share the
-folder need not agree on the time. An owner also holds a `flock` on its file for as long as it lives: a process under
-the same kernel need not wait for the lease of one that was killed.
+A lease is the mtime of a file, and all mtimes are on one clock: that of the file system, which is read by touching a
+folder. So machines that share the folder need not agree on the time. An owner also holds a `flock` on its file for as
+long as the owner lives. A process under the same kernel sees by the lock that an owner was killed, and need not wait
+until the lease runs out.
 """
 
 from __future__ import annotations

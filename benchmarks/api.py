@@ -1,0 +1,91 @@
+"""Benchmark what `encoder.encode` adds to its kernel: `python -m benchmarks.api [--quick]`, or `make bench`.
+
+One SAE, 2,304 -> 16,384, warm. A round is the kernel alone and then `encode`, on the same rows; reported are medians
+over rounds, and the median of what a round's `encode` took more. The kernel gets a tensor, `encode` also an array.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from statistics import median
+
+import torch
+
+import encoder
+from benchmarks.kernel_data import make_rows, make_sae, make_weights
+from benchmarks.report import describe_machine, write_results
+
+D_SAE = 16_384
+CASES = ((4096, 7), (1, 101))
+"""Rows, and rounds."""
+LIBRARIES = ("numba", "numpy", "saefetch", "scipy", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Median milliseconds of the kernel, and what `encode` adds to them."""
+
+    n_rows: int
+    dtype: str
+    kernel_ms: float
+    added_ms: float
+
+    @property
+    def aim(self) -> tuple[str, bool]:
+        """Return what the promise is for so many rows, and whether it holds."""
+        if self.n_rows == 1:
+            return "under 3 ms", self.added_ms < 3
+        return "under 10 %", self.added_ms < 0.1 * self.kernel_ms
+
+    def line(self) -> str:
+        aim, is_met = self.aim
+        share = f"{self.added_ms / self.kernel_ms:.1%}"
+        cells = [f"{self.n_rows:,}", self.dtype, f"{self.kernel_ms:.2f}", f"{self.added_ms:.2f}", share, aim]
+        return f"| {' | '.join(cells)} | {'met' if is_met else 'MISSED'} |"
+
+
+def measure(sae: encoder.LoadedSae, x: torch.Tensor, rounds: int) -> Added:
+    """Time the kernel that `encode` keeps for the SAE, and `encode`, in turns."""
+    encoder.encode(x, sae)
+    ((kernel, _),) = sae.warm.values()
+    alone, added = [], []
+    for _ in range(rounds):
+        alone.append(_ms(lambda: kernel.encode(x)))
+        added.append(_ms(lambda: encoder.encode(x, sae)) - alone[-1])
+    return Added(len(x), str(x.dtype).removeprefix("torch."), median(alone), median(added))
+
+
+def _ms(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="three rounds; writes no results")
+    args = parser.parse_args()
+    weights = make_weights(D_SAE)
+    sae, rows = make_sae(weights), make_rows(weights, CASES[0][0])
+    found = []
+    for n_rows, rounds in CASES:
+        for dtype in (torch.bfloat16, torch.float32):
+            found.append(measure(sae, rows[:n_rows].to(dtype), 3 if args.quick else rounds))
+            print(f"measured: {n_rows:,} rows of {dtype}", file=sys.stderr, flush=True)
+    machine = describe_machine("api", LIBRARIES)
+    lines = [f"# encoder.encode on {machine['cpu']}, {machine['cores']} cores", ""]
+    lines += [*(f"- {name}: {value}" for name, value in machine.items()), ""]
+    lines += ["| rows | | kernel ms | encode adds ms | share | promise | |", "|---:|---|---:|---:|---:|---|---|"]
+    markdown = "\n".join([*lines, *(one.line() for one in found)]) + "\n"
+    print(markdown)
+    if not args.quick:
+        written = write_results("api", machine, {"added": [asdict(one) for one in found]}, markdown)
+        print("\n".join(f"written: {path}" for path in written))
+
+
+if __name__ == "__main__":
+    main()
