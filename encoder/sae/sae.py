@@ -35,15 +35,19 @@ class LoadedSae:
 
     `rule` is None for an architecture without an exact rule; `module.encode` is used then. `identity` goes into every
     output: sae_release, sae_id, sae_path, neuronpedia_id, weights_sha256. `expected_l0` is the number of active
-    features a token that the SAE was trained for, where known. `notes` are sentences for the user.
-    `warm` keeps the kernels that were made for this SAE.
+    features a token that the SAE was trained for, where known. `notes` are sentences for the user. `trained_on` is what
+    its configuration tells of the activations it was trained on. `is_autoencoder` is False where its output is
+    something else than its input, though its architecture rebuilds inputs. `warm` keeps the kernels that were made for
+    this SAE.
     """
 
     module: SAE[Any]
     rule: Rule | None
     identity: dict[str, str | None]
     expected_l0: float | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    trained_on: dict[str, Any] = field(default_factory=dict)
+    is_autoencoder: bool = True
     warm: Warm = field(default_factory=Warm, init=False, repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -77,7 +81,7 @@ class LoadedSae:
     @property
     def rebuilds(self) -> bool:
         """Say whether decoding its features gives back what went in; a transcoder's output is something else."""
-        return self.architecture in REBUILDING
+        return self.is_autoencoder and self.architecture in REBUILDING
 
     def flat(self, x: torch.Tensor) -> torch.Tensor:
         """Give rows [T, D] the shape that SAELens takes: heads apart for hook_z, just one, as it joins them again."""

@@ -122,6 +122,7 @@ def encode_shard(
             **_identity_of_shard(shard.path, status, sha256.result()),
             "architecture": sae.architecture,
             "hook_name": sae.hook_name,
+            "sae_trained_on": sae.trained_on,
             "d_in": sae.d_in,
             "d_sae": sae.d_sae,
             "dtype_read": shard.dtype,

@@ -1,0 +1,142 @@
+"""What every layout is made into: an inference SAE of SAELens with float32 weights, and what is known besides."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from sae_lens import SAE, TrainingSAE
+from sae_lens.registry import get_sae_class
+from safetensors import SafetensorError, safe_open
+
+from encoder.errors import InputError
+
+DAMAGED = (
+    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    tokenize.TokenError, SafetensorError,
+)  # fmt: skip
+"""What SAELens, numpy, torch and safetensors raise over missing, damaged and foreign files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A module, sentences for the user, and what the configuration tells of the activations it was trained on.
+
+    `rebuilds` is False where the SAE's output is something else than its input, whatever its architecture.
+    """
+
+    module: SAE[Any]
+    notes: tuple[str, ...] = ()
+    trained_on: dict[str, Any] = field(default_factory=dict)
+    neuronpedia_id: str | None = None
+    rebuilds: bool = True
+
+
+def instance(kind: Any, config_class: Any, config: Mapping[str, Any], weights: dict[str, torch.Tensor]) -> SAE[Any]:
+    """Make an SAE of one of SAELens' classes, as its own loaders do: nothing is allocated but the weights that are
+    given.
+
+    Weights of an inference SAE become float32; a training SAE keeps the dtypes of the trainer.
+    """
+    cfg = config_class.from_dict({**config, "device": "meta"})
+    is_training = issubclass(kind, TrainingSAE)
+    if not is_training:
+        cfg.dtype = "float32"
+    with contextlib.redirect_stdout(io.StringIO()):
+        module: SAE[Any] = kind(cfg)
+    module.cfg.device, module.device = "cpu", torch.device("cpu")
+    module.process_state_dict_for_loading(weights)
+    if not is_training:
+        weights = {name: tensor.float() for name, tensor in weights.items()}
+    module.load_state_dict(weights, assign=True)
+    return module
+
+
+def build(
+    architecture: str, weights: dict[str, torch.Tensor], path: Path, metadata: Mapping[str, Any], **settings: Any
+) -> SAE[Any]:
+    """Make an inference SAE of SAELens from weights that have its names: W_enc [D, F] and the others.
+
+    Raises: InputError that names the weight that is missing, of no use, or of another shape.
+    """
+    if "W_enc" not in weights or weights["W_enc"].ndim != 2:
+        raise InputError(f"{path}: has no encoder matrix W_enc in two dimensions, only {_listed(weights)}")
+    d_in, d_sae = weights["W_enc"].shape
+    kind, config = get_sae_class(architecture)
+    with contextlib.redirect_stdout(io.StringIO()):
+        expected = kind(config(d_in=d_in, d_sae=d_sae, device="meta", **settings)).state_dict()
+    for name, tensor in expected.items():
+        if name not in weights:
+            raise InputError(f"{path}: has no {name}, only {_listed(weights)}")
+        kind_is = f"{str(weights[name].dtype).removeprefix('torch.')} {list(weights[name].shape)}"
+        if weights[name].ndim != tensor.ndim or not weights[name].is_floating_point():
+            raise InputError(f"{path}: {name} is {kind_is}, expected floats in {tensor.ndim} dimensions")
+        if weights[name].shape != tensor.shape:
+            raise InputError(
+                f"{path}: {name} has the shape {list(weights[name].shape)}, but W_enc says {list(tensor.shape)}"
+            )
+    if extra := sorted(set(weights) - set(expected)):
+        raise InputError(f"{path}: has {', '.join(extra)}, which a {architecture} SAE does not have")
+    known = {"architecture": architecture, "d_in": d_in, "d_sae": d_sae, "metadata": dict(metadata), **settings}
+    return instance(kind, config, known, weights)
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Raises: InputError."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except DAMAGED as exc:
+        raise InputError(f"{path}: not a readable safetensors file: {why(exc)}") from exc
+
+
+def read_torch(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict without executing anything of it. Raises: InputError."""
+    import pickle
+
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (*DAMAGED, pickle.UnpicklingError) as exc:
+        raise InputError(f"{path}: not a readable file of tensors: {why(exc)}") from exc
+    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        raise InputError(f"{path}: expected a state dict, names -> tensors, got {type(loaded).__name__}")
+    return loaded
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises: InputError."""
+    import json
+
+    try:
+        loaded = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise InputError(f"{path}: cannot load this configuration: {why(exc)}") from exc
+    if not isinstance(loaded, dict):
+        raise InputError(f"{path}: cannot load this configuration: expected a JSON object, got {type(loaded).__name__}")
+    return loaded
+
+
+def whole_number(value: Any, what: str, path: Path, most: int) -> int:
+    """Raises: InputError unless the value is a whole number from 1 to `most`."""
+    if type(value) is not int or not 1 <= value <= most:
+        raise InputError(f"{path}: {what} is {value!r}, expected a whole number from 1 to {most:,}")
+    return value
+
+
+def why(exc: BaseException) -> str:
+    """Say in one line what another library raised."""
+    if isinstance(exc, KeyError) and exc.args:
+        return f"it has no {exc.args[0]!r}"
+    return " ".join(str(exc).split())[:500] or type(exc).__name__
+
+
+def _listed(weights: Mapping[str, torch.Tensor]) -> str:
+    return ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in sorted(weights.items())[:20]) or "nothing"

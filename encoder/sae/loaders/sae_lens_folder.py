@@ -1,0 +1,165 @@
+"""A folder of SAELens, of any age: cfg.json and sae_weights.safetensors.
+
+Two kinds of folder have these files:
+
+    inference SAE         what SAELens publishes and loads
+    training checkpoint   what the trainer leaves on the way: an architecture for training (batchtopk), weights for
+                          training (log_threshold), or a scaling of the activations that is not yet part of the weights
+
+The trainer's own last step makes an inference SAE of a checkpoint: the scaling is folded into the weights, and the
+weights are converted. SAELens' code for this step is called here. The scaling stands in a file beside the weights:
+`activation_scaler.json` and `activation_whitening.safetensors` since SAELens 6, before that
+`activations_store_state.safetensors`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from sae_lens import SAE
+from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
+from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY, get_sae_training_class
+from sae_lens.training.activation_scaler import ActivationScaler
+
+from encoder.errors import InputError
+from encoder.sae.keys import SAE_LENS
+from encoder.sae.loaders.loaded import DAMAGED, Loaded, instance, read_config, read_safetensors, whole_number, why
+
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+SCALER, WHITENING, OLD_SCALER = SCALERS = (
+    "activation_scaler.json", "activation_whitening.safetensors", "activations_store_state.safetensors",
+)  # fmt: skip
+UNFOLDED = ("expected_average_only_in", "covariance_whitening")
+"""Values of `normalize_activations` that are folded into the weights when training ends."""
+_FOR_DECODING = ("scaling_factor", "finetuning_scaling_factor")
+_FOR_TRAINING = {"topk_threshold", "log_threshold"}
+
+
+def claims(path: Path) -> bool:
+    return path.is_dir() and ((path / WEIGHTS).is_file() or (path / CONFIG).is_file())
+
+
+def load(
+    path: Path, *, is_vouched: bool = False, changes: Mapping[str, Any] | None = None, factor: float | None = None
+) -> Loaded:
+    """Load the folder. Raises: InputError.
+
+    From SAELens' registry come `changes`, which replace keys of cfg.json, and `factor`, the scaling of activations.
+    """
+    raw = {**read_config(path / CONFIG), **(changes or {})}
+    notes = SAE_LENS.check(raw, path / CONFIG, is_vouched=is_vouched)
+    weights = read_safetensors(path / WEIGHTS)
+    factors = [weights.pop(name) for name in _FOR_DECODING if name in weights]
+    if any((factor != 1).any() for factor in factors):
+        notes += ("its finetuning scaling factor is for decoding: features and their explained variance do without it",)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = handle_config_defaulting(dict(raw))
+            config["metadata"] = {**(raw.get("metadata") or {}), **(config.get("metadata") or {})}
+            _check(config, raw, path)
+            module, more = _module(config, raw, weights, path, factor)
+    except DAMAGED as exc:
+        raise InputError(f"--sae-path {path}: SAELens cannot load this folder: {why(exc)}") from exc
+    metadata = raw.get("metadata") or {}
+    return Loaded(module, notes + more, SAE_LENS.facts({**metadata, **raw}), metadata.get("neuronpedia_id"))
+
+
+def scalers_of(path: Path) -> tuple[str, ...]:
+    """Return the files that may hold the scaling of activations, where cfg.json asks for one."""
+    asked = read_config(path / CONFIG).get("normalize_activations")
+    return SCALERS if asked is True or asked in UNFOLDED else ()
+
+
+def _check(config: Mapping[str, Any], raw: Mapping[str, Any], path: Path) -> None:
+    """Refuse what SAELens would pass over: an activation function of another architecture, a k that is missing."""
+    architecture = config["architecture"]
+    if architecture not in {**SAE_CLASS_REGISTRY, **SAE_TRAINING_CLASS_REGISTRY}:
+        raise InputError(f"{path / CONFIG}: SAELens knows no architecture {architecture!r}")
+    said = raw.get("activation_fn", raw.get("activation_fn_str"))
+    if said == "topk" and architecture != "topk":
+        raise InputError(
+            f"{path / CONFIG}: the activation function is topk, but activation_fn_kwargs has no k; write it there"
+        )
+    kwargs = raw.get("activation_fn_kwargs") or {}
+    if set(kwargs) - {"k"}:
+        raise InputError(f"{path / CONFIG}: activation_fn_kwargs is {kwargs!r}, and only k can be applied")
+    if "topk" in architecture:
+        if config.get("k") is None:
+            raise InputError(
+                f"{path / CONFIG}: a {architecture} SAE needs k, and there is none; add the k it was trained with"
+            )
+        if architecture in SAE_CLASS_REGISTRY:
+            whole_number(config["k"], "k", path / CONFIG, int(config["d_sae"]))
+
+
+def _module(
+    config: dict[str, Any],
+    raw: Mapping[str, Any],
+    weights: dict[str, torch.Tensor],
+    path: Path,
+    factor: float | None,
+) -> tuple[SAE[Any], tuple[str, ...]]:
+    architecture = config["architecture"]
+    if architecture not in SAE_CLASS_REGISTRY or "decoder_init_norm" in raw or _FOR_TRAINING & set(weights):
+        kind, config_class = get_sae_training_class(architecture)
+        training = instance(kind, config_class, config, weights)
+        folded = _fold(training, path, factor)
+        state = training.state_dict()
+        training.process_state_dict_for_saving_inference(state)
+        inference = training.cfg.get_inference_sae_cfg_dict()
+        kind, config_class = SAE_CLASS_REGISTRY[inference["architecture"]]
+        note = f"a training checkpoint ({architecture}), converted as the trainer does it at the end of training"
+        return instance(kind, config_class, {**inference, "metadata": config["metadata"]}, state), (*folded, note)
+    kind, config_class = SAE_CLASS_REGISTRY[architecture]
+    module = instance(kind, config_class, config, weights)
+    return module, _fold(module, path, factor)
+
+
+def _fold(module: Any, path: Path, known: float | None) -> tuple[str, ...]:
+    """Fold the scaling of activations that the configuration asks for into the weights; return what was done.
+
+    Raises: InputError if the scaling is not there, or is there and the configuration does not ask for it.
+    """
+    asked = module.cfg.normalize_activations
+    scaler = ActivationScaler(known)
+    if known is not None:
+        pass
+    elif (path / SCALER).is_file():
+        scaler.load(path / SCALER)
+    elif (path / OLD_SCALER).is_file():
+        state = read_safetensors(path / OLD_SCALER)
+        scaler.scaling_factor = (
+            float(state["estimated_norm_scaling_factor"]) if "estimated_norm_scaling_factor" in state else None
+        )
+    factor, whitening = scaler.scaling_factor, scaler.whitening
+    if asked not in UNFOLDED:
+        if (factor is not None and factor != 1) or whitening is not None:
+            raise InputError(
+                f"{path}: {SCALER} scales activations by {factor}, but normalize_activations is {asked!r} in {CONFIG}:"
+                f" if the scaling is part of the weights, delete {SCALER}; if not, write {UNFOLDED[0]!r} into {CONFIG}"
+            )
+        return ()
+    if asked == "covariance_whitening" and whitening is not None:
+        module.fold_activation_whitening(whitening.mean, whitening.matrix, whitening.inverse_matrix)
+        return ("the whitening of activations, covariance_whitening, was folded into the weights",)
+    if asked == "expected_average_only_in" and factor is not None:
+        if not 0 < factor < float("inf"):
+            raise InputError(f"{path / SCALER}: scaling_factor is {factor}, expected a positive number")
+        module.fold_activation_norm_scaling_factor(factor)
+        return (f"the scaling of activations by {factor:g}, {asked}, was folded into the weights",)
+    raise InputError(unfolded(path, asked))
+
+
+def unfolded(name: object, asked: str) -> str:
+    """Say that the scaling of activations is missing, and what to do."""
+    return (
+        f"{name}: normalize_activations is {asked!r}: its weights are for scaled activations, and the scaling is not"
+        f" there. Put the trainer's {SCALER} beside {CONFIG} in a folder and give it as --sae-path (for"
+        f' {UNFOLDED[0]} it is {{"scaling_factor": sqrt(d_in) / mean norm of the activations}}). If the scaling is'
+        f" part of the weights already, write 'none' for normalize_activations in {CONFIG}"
+    )
