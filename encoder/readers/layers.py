@@ -15,7 +15,7 @@ from encoder.arrays import F64
 from encoder.readers.arrays import Array
 
 MAX_LAYERS = 200  # a longer axis counts no model's layers
-MIN_TOKENS = 4
+MIN_TOKENS, MIN_WIDTH = 4, 8  # fewer are alike by chance
 ALIKE = 0.8  # the cosine of neighbouring slices, each without its mean over the tokens
 ORDERED = 0.9  # of three slices, the outer ones are the least alike so often; by chance a third of the time
 _SLICES, _TOKENS = 8, 32  # looked at
@@ -23,6 +23,8 @@ _SLICES, _TOKENS = 8, 32  # looked at
 
 def looks_like_layers(array: Array) -> str:
     """Return the finding in words, or "" where the values look like different texts."""
+    if array.width < MIN_WIDTH:
+        return ""
     for axis, other in ((0, 1), (1, 0)):
         if 2 <= array.shape[axis] <= MAX_LAYERS and array.shape[other] >= MIN_TOKENS:
             alike, ordered = _likeness(_sample(array, axis))

@@ -34,7 +34,11 @@ class Reader(Protocol):
 
 
 class FolderReader(Reader, Protocol):
-    """A format that owns folders: `data_files` lists one's data files in order, or gives None for a foreign folder."""
+    """A format that owns folders: `data_files` lists the data files of one in order, or gives None for a foreign one.
+
+    A file that is missing is listed too, and an index that cannot be believed is listed in the place of its files:
+    opening either fails with the reason.
+    """
 
     def data_files(self, folder: Path, /) -> list[Path] | None: ...
 

@@ -37,28 +37,47 @@ from encoder.shard import Shard, Tokens
 
 NAME = "SAELens / datasets Arrow"
 TOKEN_IDS = "token_ids"
+INDEX = "state.json"
 _PLAIN = re.compile(r"[^/\\\0]+\.arrow")
 
 
 def claims(source: Source) -> bool:
-    return source.head.startswith(CONTINUATION)
+    return source.head.startswith(CONTINUATION) or _is_index(source.path)
 
 
 def data_files(folder: Path) -> list[Path] | None:
-    """List the Arrow files of a saved dataset in the order of its state.json; None if this is not one."""
-    if not ((state := folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()):
+    """List the Arrow files of a saved dataset in the order of its state.json; None if this is not one.
+
+    Of an index that names other files, the index itself is listed last: to open it is to be told why.
+    """
+    state = folder / INDEX
+    if not _is_index(state):
         return None
+    try:
+        names, foreign = _index(state)
+    except ShardError:
+        return [state]
+    return [folder / name for name in names] + ([state] if foreign else [])
+
+
+def _is_index(path: Path) -> bool:
+    return path.name == INDEX and path.is_file() and (path.parent / "dataset_info.json").is_file()
+
+
+def _index(state: Path) -> tuple[list[str], list[str]]:
+    """Return the names of files in the dataset's folder, and of what else the index names."""
     entries = read_json(state).get("_data_files")
     if not isinstance(entries, list):
         raise ShardError(f"{state}: _data_files is {type(entries).__name__}, expected a list; not a saved dataset")
     names = [entry.get("filename") if isinstance(entry, dict) else None for entry in entries]
-    for name in names:
-        if not isinstance(name, str) or not _PLAIN.fullmatch(name):
-            raise ShardError(f"{state}: names {str(name)[:80]!r}, expected an .arrow file in this folder")
-    return [folder / str(name) for name in names]
+    good = [name for name in names if isinstance(name, str) and _PLAIN.fullmatch(name)]
+    return good, [str(name) for name in names if name not in good]
 
 
 def open_shard(source: Source) -> Shard:
+    if _is_index(source.path):
+        foreign = _index(source.path)[1]
+        raise ShardError(f"{source.path}: names {printable(foreign)}, expected an .arrow file in this folder")
     source.allow_select("key")
     with arrow_errors(source.path):
         stream = read_batches(source.path)

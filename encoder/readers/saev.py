@@ -15,10 +15,11 @@ from encoder.errors import ShardError
 from encoder.readers.arrays import array_in_file
 from encoder.readers.assemble import shard_of
 from encoder.readers.select import choose_label
-from encoder.readers.source import Source, count, read_json, read_json_list
+from encoder.readers.source import Source, count, printable, read_json, read_json_list
 from encoder.shard import Shard
 
 NAME = "saev"
+INDEX = "shards.json"
 _FILE = re.compile(r"acts([0-9]+)\.bin")
 # The newest name first; the last ones are those of release 0.1.0.
 _WIDTH = ("d_model", "d_vit")
@@ -28,10 +29,16 @@ _BUDGET = ("max_tokens_per_shard", "patches_per_shard", "max_patches_per_shard",
 
 
 def claims(source: Source) -> bool:
-    return _FILE.fullmatch(source.path.name) is not None and (source.path.parent / "metadata.json").is_file()
+    is_of_saev = source.path.name == INDEX or _FILE.fullmatch(source.path.name) is not None
+    return is_of_saev and (source.path.parent / "metadata.json").is_file()
 
 
 def open_shard(source: Source) -> Shard:
+    if source.path.name == INDEX:
+        foreign = _index(source.path)[1]
+        raise ShardError(
+            f"{source.path}: names {printable(foreign)}, expected acts000000.bin and so on, in this folder"
+        )
     source.allow_select("layer")
     path = source.path.parent / "metadata.json"
     metadata = read_json(path)
@@ -58,32 +65,40 @@ def open_shard(source: Source) -> Shard:
 
 
 def data_files(folder: Path) -> list[Path] | None:
-    """List the shards that shards.json names, in its order; the .bin files there are, where it is missing."""
+    """List the shards that shards.json names, in its order; the .bin files there are, where it is missing.
+
+    Of an index that names other files, the index itself is listed last: to open it is to be told why.
+    """
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := _FILE.fullmatch(path.name))]
     if not found or not (folder / "metadata.json").is_file():
         return None
-    index = _index(folder)
-    return [path for _, path in sorted(found)] if index is None else [folder / name for name in index]
-
-
-def _index(folder: Path) -> dict[str, int] | None:
-    path = folder / "shards.json"
+    path = folder / INDEX
     if not path.is_file():
-        return None
-    index = {}
+        return [path for _, path in sorted(found)]
+    try:
+        known, foreign = _index(path)
+    except ShardError:
+        return [path]
+    return [folder / name for name in known] + ([path] if foreign else [])
+
+
+def _index(path: Path) -> tuple[dict[str, int], list[str]]:
+    """Return how many examples each shard has, and the names of what is no shard in this folder."""
+    index, foreign = {}, []
     for entry in read_json_list(path):
         name = entry.get("name") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or not _FILE.fullmatch(name):
-            raise ShardError(f"{path}: names {str(name)[:80]!r}, expected acts000000.bin and so on, in this folder")
-        index[name] = _count(entry, _EXAMPLES, path)
-    return index
+        if isinstance(name, str) and _FILE.fullmatch(name):
+            index[name] = _count(entry, _EXAMPLES, path)
+        else:
+            foreign.append(str(name))
+    return index, foreign
 
 
 def _n_examples(acts: Path, metadata: dict[str, Any], path: Path, n_vectors: int) -> tuple[int, int]:
     """Give how many examples this file holds, and how many a full one holds."""
     full = _count(metadata, _BUDGET, path) // max(n_vectors, 1)
-    index = _index(acts.parent)
-    if index is not None:
+    if (acts.parent / INDEX).is_file():
+        index, _ = _index(acts.parent / INDEX)
         if acts.name not in index:
             raise ShardError(f"{acts}: not in shards.json, so how many examples it holds is not known")
         return index[acts.name], full

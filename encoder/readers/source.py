@@ -34,7 +34,7 @@ class Source:
         cls, path: Path, d_in: int | None, select: Mapping[str, str], root: Path | None, hook_name: str = ""
     ) -> Source:
         if not path.is_file():
-            raise ShardError(f"{path}: {'not a regular file' if path.exists() else 'there is no such file'}")
+            raise ShardError(f"{path}: {_why_no_file(path)}")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
         return cls(path, path.stat().st_size, head, d_in, select, root, hook_name)
@@ -88,6 +88,18 @@ class Source:
                 f"{self.path}: leave --select {key}={value} out: it has nothing to choose in this format, which takes"
                 f" {known or 'no --select'}"
             )
+
+
+def _why_no_file(path: Path) -> str:
+    if path.is_dir():
+        try:
+            next(path.iterdir(), None)
+        except OSError as exc:
+            return f"a folder that cannot be listed: {exc.strerror}; allow it, and submit it again"
+        return "a folder, and not a regular file; too deep below INPUT, or taken for a file"
+    if path.is_symlink():
+        return f"there is no such file: a link to {printable(path.readlink())}"
+    return "not a regular file" if path.exists() else "there is no such file; was it moved, or is a copy incomplete?"
 
 
 def _flatten(path: Path, value: Any, name: str, named: dict[str, Array]) -> None:

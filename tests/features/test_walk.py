@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import shards
 import torch
+from shards import open_one
 
-from encoder.errors import InputError
+from encoder.errors import InputError, ShardError
 from encoder.readers import find_inputs
 
 
@@ -33,22 +34,28 @@ def test_a_folder_is_walked_in_natural_order_without_hidden_and_foreign_files(tm
     assert names(tmp_path) == ["a_2.npy", "a_10.npy", "odd-name.acts", "sub/b.npy"]
     unread: list[Path] = []
     find_inputs(tmp_path, unread=unread.append)
-    assert unread == [tmp_path / "sub" / "x.h5", tmp_path / "x.bin"]
+    assert unread == [*(tmp_path / "sub" / name for name in ("fifo", "self", "x.h5")), tmp_path / "x.bin"]
     assert find_inputs(tmp_path / "README.md") == [tmp_path / "README.md"]
     (tmp_path / "empty").mkdir()
     assert find_inputs(tmp_path / "empty") == []
     with pytest.raises(InputError, match="no such file"):
         find_inputs(tmp_path / "nothing")
     (tmp_path / "d").joinpath(*"e" * 100).mkdir(parents=True)
-    with pytest.raises(InputError, match="over 64 folders deep"):
-        find_inputs(tmp_path)
+    too_deep = find_inputs(tmp_path)[2]
+    assert len(too_deep.relative_to(tmp_path).parts) == 65
+    with pytest.raises(ShardError, match="too deep below INPUT"):
+        open_one(too_deep)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list any folder")
-def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_listed_stops_no_other(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((2, 3), np.float32))
     (tmp_path / "closed").mkdir(mode=0)
+    assert names(tmp_path) == ["a.npy", "closed"]
+    with pytest.raises(ShardError, match="closed: a folder that cannot be listed"):
+        open_one(tmp_path / "closed")
     with pytest.raises(InputError, match="closed: cannot be listed"):
-        find_inputs(tmp_path)
+        find_inputs(tmp_path / "closed")
 
 
 def test_folder_formats_list_their_own_files_in_their_own_order(tmp_path: Path) -> None:
@@ -83,14 +90,60 @@ def test_folder_formats_list_their_own_files_in_their_own_order(tmp_path: Path) 
     assert len(names(tmp_path)) == 3 + 4 + 2 + 2 + 1
 
 
-@pytest.mark.parametrize("listed_name", ["data-00009.arrow", "../secret.arrow", "/etc/passwd", 7])
-def test_an_index_that_names_a_missing_or_foreign_file_is_refused(tmp_path: Path, listed_name: object) -> None:
+@pytest.mark.parametrize("listed_name", ["data-00009.arrow", "../secret.arrow", "/etc/passwd", 7, None])
+def test_an_index_that_names_a_missing_or_foreign_file_fails_alone(tmp_path: Path, listed_name: object) -> None:
     (tmp_path / "secret.arrow").write_bytes(b"")
-    dataset = shards.arrow(tmp_path, shards.random((2, 3, 4), torch.float32)).path.parent
-    (dataset / "state.json").write_text(json.dumps({"_data_files": [{"filename": listed_name}]}))
-    with pytest.raises(InputError, match=r"missing|expected an \.arrow file in this folder"):
-        find_inputs(dataset)
-    saev = shards.saev(tmp_path, shards.random((2, 3, 4), torch.float32)).path.parent
-    (saev / "shards.json").write_text(json.dumps([{"name": listed_name, "n_examples": 1}]))
-    with pytest.raises(InputError, match=r"expected acts000000\.bin"):
-        find_inputs(saev)
+    dataset = shards.arrow(tmp_path, shards.random((2, 3, 4), torch.float32)).path
+    files = [{"filename": dataset.name}, {"filename": listed_name}]
+    (dataset.parent / "state.json").write_text(json.dumps({"_data_files": files}))
+    good, bad = find_inputs(dataset.parent)
+    assert good == dataset and open_one(good, 4).n_rows == 6
+    with pytest.raises(ShardError, match=r"no such file|expected an \.arrow file in this folder"):
+        open_one(bad, 4)
+    saev = shards.saev(tmp_path, shards.random((2, 3, 4), torch.float32))
+    index = [{"name": saev.path.name, "n_examples": 2}, {"name": listed_name, "n_examples": 1}]
+    (saev.path.parent / "shards.json").write_text(json.dumps(index))
+    good, bad = find_inputs(saev.path.parent)
+    assert good == saev.path and open_one(good, 4, saev.select).n_rows == 6
+    with pytest.raises(ShardError, match=r"expected acts000000\.bin"):
+        open_one(bad, 4)
+
+
+@pytest.mark.parametrize("content", ["", "[", "{}", '{"_data_files": 7}', "[1]", '[{"name": "acts000000.bin"}]'])
+def test_an_index_that_cannot_be_read_is_opened_in_the_place_of_its_files(tmp_path: Path, content: str) -> None:
+    acts = shards.random((2, 3, 4), torch.float32)
+    for made, index in ((shards.arrow(tmp_path, acts), "state.json"), (shards.saev(tmp_path, acts), "shards.json")):
+        path = made.path.parent / index
+        path.write_text(content)
+        assert find_inputs(made.path.parent) == [path]
+        with pytest.raises(ShardError, match=index):
+            open_one(path, 4)
+
+
+def test_whatever_is_not_read_is_named(tmp_path: Path) -> None:
+    wrapped = ["2.npy.gz", "3.pt.zst", "5.fea", "7.hdf5", "shard-0.tar", "acts.csv", "raw", "x.PKL"]
+    for name in wrapped:
+        (tmp_path / name).write_bytes(b"1")
+    np.save(tmp_path / "0.npy", np.zeros((2, 3), np.float32))
+    for name in ("README.md", "LICENSE", "meta.json", "plot.png"):
+        (tmp_path / name).write_bytes(b"1")
+    for name in ("4.zarr/c/0", "plain/c/0", "old/0.0"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "0").write_bytes(b"1")
+    (tmp_path / "plain" / "zarr.json").write_text("{}")
+    (tmp_path / "old" / ".zarray").write_text("{}")
+    unread: list[Path] = []
+    assert find_inputs(tmp_path, unread=unread.append) == [tmp_path / "0.npy"]
+    assert {path.relative_to(tmp_path).as_posix() for path in unread} == {*wrapped, "4.zarr", "plain", "old"}
+
+
+def test_data_beside_a_store_that_its_index_does_not_name_is_named(tmp_path: Path) -> None:
+    acts = shards.random((2, 3, 4), torch.float32)
+    dataset, saev = shards.arrow(tmp_path, acts).path, shards.saev(tmp_path, acts).path
+    memmap = shards.memmap(tmp_path, acts).path
+    extra = {dataset.with_name("data-00001.arrow"), saev.with_name("acts000001.bin"), memmap.with_name("more.npy")}
+    for path in (*extra, dataset.with_name("cache-1.arrow")):
+        path.write_bytes(b"1")
+    unread: list[Path] = []
+    find_inputs(tmp_path, unread=unread.append)
+    assert set(unread) == extra
