@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from encoder.arrays import I64, Bool
+from encoder.arrays import I64, U8, Bool
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,9 @@ class Tokens:
     """What the shard says of its rows; each array has T entries, or is None where the shard does not say.
 
     `token_ids` int64; `texts` the tokens as strings; `row_document` int64, counts documents (or contexts) from 0;
-    `row_position` int64, the row's place in its document; `row_mask` bool, False where the producer marked padding.
+    `row_position` int64, the row's place in its document; `row_mask` bool, False where the row does not count: as the
+    producer says, and in a features file as the user says too. `row_reason` uint8 says why not, see `encoder.rows`; it
+    is only in a features file, and only where the user excluded some.
     `sections` names the parts of a capture ("prompt", "response") with the rows [start, stop) of each.
     """
 
@@ -30,6 +32,7 @@ class Tokens:
     row_document: I64 | None = None
     row_position: I64 | None = None
     row_mask: Bool | None = None
+    row_reason: U8 | None = None
     sections: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 

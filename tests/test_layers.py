@@ -63,8 +63,8 @@ def test_the_encoder_imports_nothing_of_the_dashboard() -> None:
         assert "dashboard" not in names, path
 
 
-ROOMS = ["arrays", "errors", "hooks", "shard", "options", "machine", "stores", "file", "index", "readers", "sae"]
-ROOMS += ["labelled", "kernels", "queue", "work", "engines", "cli"]
+ROOMS = ["arrays", "errors", "hooks", "rows", "shard", "options", "machine", "stores", "file", "index", "readers"]
+ROOMS += ["sae", "labelled", "kernels", "queue", "work", "engines", "cli"]
 """The rooms of the encoder: a room imports only rooms that stand before it here."""
 
 

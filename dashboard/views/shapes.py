@@ -60,7 +60,7 @@ class SaeNames(TypedDict):
 
 
 class IndexSummary(TypedDict):
-    state: Literal["ready", "missing", "stale"]
+    state: Literal["ready", "missing", "stale", "older"]
     command: str
 
 

@@ -70,7 +70,10 @@ def _hints(look: Look) -> list[Hint]:
     if look.corpus is None:
         hints.append({"what": "no features yet", "command": look.encode_command})
     elif look.corpus.index is None:
-        is_stale = look.corpus.index_state == "stale"
-        what = "the index by feature is not of these shards" if is_stale else "no index by feature yet"
+        known = {
+            "stale": "the index by feature is not of these shards",
+            "older": "the index by feature is older and counts rows that do not count",
+        }
+        what = known.get(look.corpus.index_state, "no index by feature yet")
         hints.append({"what": what, "command": look.index_command})
     return hints

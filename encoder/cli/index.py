@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from encoder.errors import EncoderError
 from encoder.file.folder import open_features
 from encoder.index import open_index
-from encoder.index.format import NAME, is_of, open_index_file
+from encoder.index.format import NAME, open_index_file, state_of
 from encoder.machine.signals import signals
+from encoder.rows import in_words
 from saefetch.files.digest import Stopped
 from saefetch.terminal.output import same_command
 from saefetch.terminal.progress import make_display
@@ -46,6 +48,8 @@ def index(folder: Path, memory_mb: int, *, as_json: bool, quiet: bool) -> None:
             "path": str(made.path),
             "shards": len(made.meta["shards"]),
             "rows": rows,
+            "rows_counted": made.n_rows_counted,
+            "excluded": made.excluded,
             "d_sae": width,
             "nnz": made.nnz,
             "n_documents": made.n_documents_total,
@@ -65,11 +69,13 @@ def _is_ready(folder: Path) -> bool:
     except EncoderError:
         return False
     with open_features(folder) as features:
-        return is_of(made, features)
+        return state_of(made, features) == "ready"
 
 
-def _in_words(summary: Mapping[str, object]) -> str:
-    words = "{nnz:,} values of {d_sae:,} features on {rows:,} rows, {n_documents:,} documents".format(**summary)
+def _in_words(summary: Mapping[str, Any]) -> str:
+    words = "{nnz:,} values of {d_sae:,} features on {rows_counted:,} rows, {n_documents:,} documents".format(**summary)
+    if summary["rows_counted"] != summary["rows"]:
+        words += f"; {in_words(summary['excluded'])}"
     if summary["state"] == "unchanged":
         return f"{words}; nothing to do\n{summary['path']}"
     return f"{words} ({summary['elapsed_s']:.1f} s)\n{summary['path']}"

@@ -1,4 +1,4 @@
-"""`sae-encode stats`: what a folder of features holds."""
+"""`sae-encode stats`: what a folder of features holds. Figures are of the rows that count."""
 
 from __future__ import annotations
 
@@ -8,52 +8,73 @@ from typing import Any
 
 import numpy as np
 
-from encoder.file.folder import open_features
+from encoder.arrays import I64
+from encoder.file.folder import Features, open_features
+from encoder.rows import in_words
+
+OF_SAE = ("sae_release", "sae_id", "sae_path", "weights_sha256", "values")
 
 
 def stats(folder: Path, *, as_json: bool) -> None:
     """Print rows, L0, density, dead features and the SAE, per shard and in all."""
     with open_features(folder) as features:
-        width = features.shape[1]
-        fired = np.zeros(width, np.int64)
-        shards: list[dict[str, Any]] = []
-        for path, meta, matrix in zip(features.paths, features.meta, features, strict=True):
-            l0 = np.diff(matrix.indptr)
-            fired += np.bincount(matrix.indices, minlength=width)
-            quality = meta.get("quality") or {}
-            shards.append(
-                {
-                    "shard": path.name,
-                    "rows": matrix.shape[0],
-                    "nnz": int(matrix.nnz),
-                    "mean_l0": round(float(l0.mean()), 4) if len(l0) else 0.0,
-                    "max_l0": int(l0.max()) if len(l0) else 0,
-                    "explained_variance": quality.get("explained_variance"),
-                    "cosine": quality.get("cosine"),
-                }
-            )
-        meta = features.meta[0] if features.meta else {}
-        n_rows, nnz = sum(shard["rows"] for shard in shards), sum(shard["nnz"] for shard in shards)
-        total = {
-            "shards": shards,
-            "rows": n_rows,
-            "d_sae": width,
-            "nnz": nnz,
-            "mean_l0": round(nnz / max(1, n_rows), 4),
-            "density": nnz / max(1, n_rows * width),
-            "dead_features": int((fired == 0).sum()),
-            **{key: meta.get(key) for key in ("sae_release", "sae_id", "sae_path", "weights_sha256", "values")},
-        }
+        total = describe(features)
     if as_json:
         print(json.dumps(total, indent=2))
         return
     name = f"{total['sae_release']} {total['sae_id']}" if total["sae_release"] else total["sae_path"]
-    print(f"{name}, {width:,} features, weights {str(total['weights_sha256'])[:12]}")
-    figures = f"{n_rows:,} rows, L0 {total['mean_l0']:.1f}, density {total['density']:.4%}"
-    print(f"{figures}, {total['dead_features']:,} features never fired")
-    for shard in shards:
+    print(f"{name}, {total['d_sae']:,} features, weights {str(total['weights_sha256'])[:12]}")
+    print(
+        f"{_rows(total)}, L0 {total['mean_l0']:.1f}, density {total['density']:.4%},"
+        f" {total['dead_features']:,} features never fired"
+    )
+    for shard in total["shards"]:
         explained = shard["explained_variance"]
         says = "" if explained is None else f", explains {explained:.1%} of the variance"
-        print(
-            f"    {shard['shard']}: {shard['rows']:,} rows, L0 {shard['mean_l0']:.1f} (max {shard['max_l0']:,}){says}"
-        )
+        of_all = shard["explained_variance_of_all"]
+        says += "" if of_all is None else f" ({of_all:.1%} with rows of extreme norm)"
+        print(f"    {shard['shard']}: {_rows(shard)}, L0 {shard['mean_l0']:.1f} (max {shard['max_l0']:,}){says}")
+
+
+def describe(features: Features) -> dict[str, Any]:
+    """Return what `stats` prints."""
+    n_fired = np.zeros(features.shape[1], np.int64)
+    shards = [_of_shard(features, i, n_fired) for i in range(features.n_shards)]
+    sums = {name: sum(shard[name] for shard in shards) for name in ("rows", "rows_counted", "nnz", "nnz_counted")}
+    meta = features.meta[0]
+    return {
+        "shards": shards,
+        **sums,
+        "excluded": {reason: sum(shard["excluded"][reason] for shard in shards) for reason in shards[0]["excluded"]},
+        "d_sae": features.shape[1],
+        "mean_l0": round(sums["nnz_counted"] / max(1, sums["rows_counted"]), 4),
+        "density": sums["nnz_counted"] / max(1, sums["rows_counted"] * features.shape[1]),
+        "dead_features": int((n_fired == 0).sum()),
+        **{key: meta.get(key) for key in OF_SAE},
+    }
+
+
+def _of_shard(features: Features, i: int, n_fired: I64) -> dict[str, Any]:
+    """Return the figures of a shard, and add to `n_fired` [F] on how many of its rows each feature fires."""
+    matrix, counts = features.shard(i), features.counts(i)
+    quality = features.meta[i].get("quality") or {}
+    lengths = np.diff(matrix.indptr)
+    l0 = lengths[counts]
+    columns = matrix.indices if counts.all() else matrix.indices[np.repeat(counts, lengths)]
+    n_fired += np.bincount(columns, minlength=len(n_fired))
+    return {
+        "shard": features.paths[i].name,
+        "rows": len(counts),
+        "rows_counted": len(l0),
+        "excluded": features.excluded(i),
+        "nnz": int(matrix.nnz),
+        "nnz_counted": int(l0.sum()),
+        "mean_l0": round(float(l0.mean()), 4) if len(l0) else 0.0,
+        "max_l0": int(l0.max()) if len(l0) else 0,
+        **{key: quality.get(key) for key in ("explained_variance", "explained_variance_of_all", "cosine")},
+    }
+
+
+def _rows(figures: dict[str, Any]) -> str:
+    excluded = in_words(figures["excluded"])
+    return f"{figures['rows']:,} rows" + (f", {excluded}" if excluded else "")

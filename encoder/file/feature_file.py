@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from encoder.arrays import F32, I32, I64, AnyArray
+from encoder.arrays import F32, I32, I64, U8, AnyArray, Bool
 from encoder.errors import EncoderError, ShardError
 from encoder.file import token_arrays
 from encoder.file.npz import Member, find_members
+from encoder.rows import reasons_in
 
 if TYPE_CHECKING:
     from encoder.shard import Tokens
@@ -100,6 +101,19 @@ class LoadedFile:
         if columns.size and int(columns.view(np.uint32).max()) >= width:
             raise ShardError(f"{self.file.path}: has columns outside 0..{width - 1}; encode its shard again")
         return columns
+
+    def counts(self, start: int, stop: int) -> Bool:
+        """Say which of the rows [start, stop) count: bool [stop - start]."""
+        mask = self.arrays.get("row_mask")
+        if mask is None:
+            return np.ones(stop - start, np.bool_)
+        counts: Bool = mask[start:stop].view(np.uint8) != 0  # a damaged file's bools may be other numbers than 0 and 1
+        return counts
+
+    def reasons(self, start: int, stop: int) -> U8:
+        """Say why rows do not count: uint8 [stop - start], numbers of `encoder.rows.REASONS`, 0 for rows that do."""
+        row_reason = self.arrays.get("row_reason")
+        return reasons_in(self.counts(start, stop), None if row_reason is None else row_reason[start:stop])
 
     def tokens(self, start: int, stop: int) -> Tokens:
         """Return what the file says of the rows [start, stop); `sections` are always those of the whole shard."""

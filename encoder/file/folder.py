@@ -6,6 +6,8 @@
     f.shard(i), for s in f      -> scipy CSR [T, F] of one file, its columns (and float32 values) still on disk
     f.meta[i], f.paths[i]       what its `meta` says, where it is
     f.tokens(i)                 token ids, texts, documents and positions of its rows
+    f.counts(i)                 which of its rows count, bool [T]; f.reasons(i) says why others do not
+    f.excluded()                -> how many rows do not count, by reason; f.excluded(i) of one file
     f.array(i, "indptr")        one of its arrays, still on disk
     f.locate(row)               -> (i, row within shard i)
 
@@ -25,9 +27,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from encoder.arrays import I64, AnyArray
+from encoder.arrays import I64, U8, AnyArray, Bool
 from encoder.errors import EncoderError, MismatchError
 from encoder.file.feature_file import FeatureFile, LoadedFile, open_file
+from encoder.rows import REASONS, by_reason
 
 if TYPE_CHECKING:
     from encoder.shard import Tokens
@@ -128,6 +131,24 @@ class Features:
         loaded = self._load(i)
         start, stop, _ = slice(start, stop).indices(loaded.file.shape[0])
         return loaded.tokens(start, max(start, stop))
+
+    def counts(self, i: int, start: int = 0, stop: int | None = None) -> Bool:
+        """Say which rows of [start, stop) of the i-th file count: bool [stop - start]."""
+        loaded = self._load(i)
+        start, stop, _ = slice(start, stop).indices(loaded.file.shape[0])
+        return loaded.counts(start, max(start, stop))
+
+    def reasons(self, i: int, start: int = 0, stop: int | None = None) -> U8:
+        """Say why rows do not count: uint8, the number of a reason in `encoder.rows.REASONS`, from 1; 0 if they do."""
+        loaded = self._load(i)
+        start, stop, _ = slice(start, stop).indices(loaded.file.shape[0])
+        return loaded.reasons(start, max(start, stop))
+
+    def excluded(self, i: int | None = None) -> dict[str, int]:
+        """Count the rows of the i-th file, or of all files, that do not count, by reason."""
+        shards = range(self.n_shards) if i is None else [i]
+        found = [by_reason(self.reasons(shard)) for shard in shards]
+        return {reason: sum(one[reason] for one in found) for reason in REASONS}
 
     def array(self, i: int, name: str) -> AnyArray | None:
         """Return an array of the i-th file as it is on disk, unchecked; None if the file has none of that name."""

@@ -3,7 +3,8 @@
     token_ids       int64  [T]
     row_document    int64  [T]
     row_position    int64  [T]
-    row_mask        bool   [T]      False where the producer marked padding
+    row_mask        bool   [T]      False where the row does not count
+    row_reason      uint8  [T]      why not (see encoder.rows); absent where the producer's mask is the one reason
     tokens          U<w>   [T]      one string a row: if w, the longest, is at most 64 and none ends in NUL; else
     tokens          uint8  [bytes]  all strings one after the other in UTF-8 (lone surrogates kept), and with it
     tokens_offsets  int64  [T + 1]  string i is the bytes [offsets[i], offsets[i + 1])
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from encoder.shard import Tokens
 
 
-DTYPES = {"token_ids": "<i8", "row_document": "<i8", "row_position": "<i8", "row_mask": "|b1"}
+DTYPES = {"token_ids": "<i8", "row_document": "<i8", "row_position": "<i8", "row_mask": "|b1", "row_reason": "|u1"}
 NAMES = (*DTYPES, "tokens", "tokens_offsets")
 MAX_FIXED_CHARACTERS = 64
 _BLOCK_ROWS = 1 << 16

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from encoder.arrays import F32, I32, I64, AnyArray
+from encoder.arrays import F32, I32, I64, AnyArray, Bool
 from encoder.errors import EncoderError, InputError, ShardError
 from encoder.file.csr import Csr, check
 from encoder.file.documents import DocumentCounter
@@ -106,16 +106,18 @@ class _Build:
                 return made
 
             document_rows, document_shard = spool("<i8"), spool("<i4")
-            known = self._make_runs(runs, capacity, document_rows, document_shard)
+            known, counted = self._make_runs(runs, capacity, document_rows, document_shard)
             row = row_dtype(self.features.shape[0])
             summaries = {"histogram": spool(row), "top_rows": spool("<i8"), "top_values": spool("<f4")}
-            self._write(file, runs, capacity, known, document_rows, document_shard, summaries)
+            self._write(file, runs, capacity, known, counted, document_rows, document_shard, summaries)
 
-    def _make_runs(self, runs: Runs, capacity: int, document_rows: Spool, document_shard: Spool) -> AnyArray:
-        """Go through all shards; return what is known of each feature, TALLY [F]."""
+    def _make_runs(
+        self, runs: Runs, capacity: int, document_rows: Spool, document_shard: Spool
+    ) -> tuple[AnyArray, Counted]:
+        """Go through all shards; return what is known of each feature, TALLY [F], and how many rows count."""
         known = np.zeros(self.features.shape[1], TALLY)
         known["last_document"] = -1
-        stretch = _Stretch(capacity, known, runs)
+        stretch, counted = _Stretch(capacity, known, runs), Counted()
         documents = DocumentCounter()
         nnz = 0
         for block in blocks(self.features.files, min(capacity, BLOCK_ENTRIES)):
@@ -124,11 +126,13 @@ class _Build:
             numbers, begins = documents.number(block.shard, block.said, block.n_rows)
             document_rows.append(begins + first_row)
             document_shard.append(np.full(len(begins), block.shard))
-            stretch.add(block, first_row, numbers)
+            counts = np.ones(block.n_rows, np.bool_) if block.counts is None else block.counts
+            counted.add(numbers[counts])
+            stretch.add(block, first_row, numbers, counts)
             nnz += block.nnz
         stretch.finish()
         document_rows.append(np.array([self.features.shape[0]]))
-        return known
+        return known, counted
 
     def _write(
         self,
@@ -136,16 +140,20 @@ class _Build:
         runs: Runs,
         capacity: int,
         known: AnyArray,
+        counted: Counted,
         document_rows: Spool,
         document_shard: Spool,
         summaries: dict[str, Spool],
     ) -> None:
         n_rows, width = shape = self.features.shape
-        nnz, row = self.features.nnz, row_dtype(n_rows)
+        row = row_dtype(n_rows)
         indptr = np.zeros(width + 1, "<i8")
         np.cumsum(known["count"], out=indptr[1:])
+        nnz = int(indptr[-1])
         ranges = split(indptr, capacity, max(1, self.memory // 4 // _BYTES_PER_FEATURE))
-        meta = describe(self.features.files, n_rows, nnz, document_shard.count)
+        counts = {"rows": n_rows, "rows_counted": counted.n_rows, "excluded": self.features.excluded(), "nnz": nnz}
+        counts |= {"n_documents": document_shard.count, "n_documents_counted": counted.n_documents}
+        meta = describe(self.features.files, counts)
         told = np.frombuffer(json.dumps(meta, sort_keys=True).encode(), np.uint8)
         if len(told) > MAX_META_BYTES:
             raise EncoderError(f"{self.folder}: has too many features files for one index ({self.features.n_shards:,})")
@@ -159,8 +167,8 @@ class _Build:
             member("meta", "|u1", told.shape, [told.data])
             member("indptr", "<i8", indptr.shape, [indptr.data])
             member("indices", row, (nnz,), self._rows(runs, indptr, ranges))
-            member("data", "<f4", (nnz,), self._values(runs, indptr, ranges, known["max"], summaries))
-            for name, dtype in (("max", "<f4"), ("sum", "<f8"), ("n_documents", "<i8")):
+            member("data", "<f4", (nnz,), self._values(runs, indptr, ranges, known, summaries))
+            for name, dtype in (("max", "<f4"), ("min", "<f4"), ("sum", "<f8"), ("n_documents", "<i8")):
                 member(name, dtype, (width,), [np.ascontiguousarray(known[name], dtype).data])
             for name, n in (("histogram", N_BINS), ("top_rows", N_TOP), ("top_values", N_TOP)):
                 member(name, summaries[name].dtype, (width, n), summaries[name].parts())
@@ -179,11 +187,11 @@ class _Build:
         runs: Runs,
         indptr: I64,
         ranges: list[tuple[int, int]],
-        largest: F32,
+        known: AnyArray,
         summaries: dict[str, Spool],
     ) -> Iterator[Any]:
         """Yield the values, and sum up each feature on the way."""
-        done, row = 2 * self.features.nnz, row_dtype(self.features.shape[0])
+        done, row = self.features.nnz + int(indptr[-1]), row_dtype(self.features.shape[0])
         state: tuple[AnyArray, AnyArray, AnyArray] | None = None
         for rows, part in zip(runs.rows(indptr, ranges, row), runs.values(indptr, ranges), strict=True):
             self._step(done)
@@ -191,8 +199,8 @@ class _Build:
                 n = part.stop - part.start
                 tops = np.full((n, N_TOP), -1, "<i8"), np.zeros((n, N_TOP), "<f4")
                 state = np.zeros((n, N_BINS), row), *tops
-            of_these = np.ascontiguousarray(largest[part.start : part.stop])
-            summarise(part.bounds, rows.entries, part.entries, of_these, *state)
+            bounds = (np.ascontiguousarray(known[name][part.start : part.stop]) for name in ("max", "min"))
+            summarise(part.bounds, rows.entries, part.entries, *bounds, *state)
             if part.is_last:
                 for name, array in zip(("histogram", "top_rows", "top_values"), state, strict=True):
                     summaries[name].append(array)
@@ -206,6 +214,21 @@ class _Build:
         self.watch(done, _STEPS * self.features.nnz)
 
 
+class Counted:
+    """How many rows count, and how many documents have such a row; documents come in order."""
+
+    def __init__(self) -> None:
+        self.n_rows = self.n_documents = 0
+        self._last = -1
+
+    def add(self, documents: I64) -> None:
+        """Take the documents of the next rows that count, int64 rising."""
+        if len(documents):
+            self.n_rows += len(documents)
+            self.n_documents += len(np.unique(documents)) - int(documents[0] == self._last)
+            self._last = int(documents[-1])
+
+
 class _Stretch:
     """The blocks that will be the next run: collected by row, written by feature when no more of them fit."""
 
@@ -217,8 +240,8 @@ class _Stretch:
         self._n_before = np.zeros(len(known), np.int64)
         self._n_rows = self._nnz = self._first_row = 0
 
-    def add(self, block: Block, first_row: int, documents: I64) -> None:
-        """Raises: ShardError if the block breaks the format."""
+    def add(self, block: Block, first_row: int, documents: I64, counts: Bool) -> None:
+        """Take the rows that count. Raises: ShardError if the block breaks the format."""
         if self._nnz + block.nnz > len(self._columns) or self._n_rows + block.n_rows > len(self._lengths):
             self.finish()
         if self._n_rows == 0:
@@ -228,10 +251,16 @@ class _Stretch:
         lengths = self._lengths[self._n_rows : self._n_rows + block.n_rows]
         lengths[:] = np.diff(block.bounds)
         block.read(columns, values)
-        if tally(lengths, columns, values, documents, self._known) >= 0:
+        if tally(lengths, columns, values, documents, counts, self._known) >= 0:
             self._refuse(block, columns, values)
+        n_kept = block.nnz
+        if not counts.all():
+            is_kept = np.repeat(counts, lengths)
+            n_kept = int(is_kept.sum())
+            columns[:n_kept], values[:n_kept] = columns[is_kept], values[is_kept]
+            lengths[~counts] = 0
         self._n_rows += block.n_rows
-        self._nnz += block.nnz
+        self._nnz += n_kept
 
     def _refuse(self, block: Block, columns: I32, values: F32) -> None:
         width = len(self._known)

@@ -1,19 +1,22 @@
 """`<folder>/features.csc`: the features files of a folder, by feature.
 
 An uncompressed npz as the features files are, so numpy opens it and `scipy.sparse.load_npz` makes a CSC [T, F] of it;
-it is not called .npz, so that nobody takes it for a shard. Members, in this order:
+it is not called .npz, so that nobody takes it for a shard. It has the values of rows that count (see `encoder.rows`),
+and all rows keep their numbers. Members, in this order:
 
     format          S3       "csc"
     shape           int64    [2]       T, F
-    meta            uint8    [...]     JSON: {"version", "rows", "nnz", "n_documents", "shards": [identity of each]}
+    meta            uint8    [...]     JSON: {"version", "rows", "rows_counted", "excluded": {reason: rows}, "nnz",
+                                       "n_documents", "n_documents_counted", "shards": [identity of each]}
     indptr          int64    [F + 1]
     indices         row      [nnz]     global rows, ascending within a feature
     data            float32  [nnz]
-    max             float32  [F]       0 where the feature never fires
+    max             float32  [F]       the value of the largest magnitude, with its sign; 0 for a dead feature
+    min             float32  [F]       the smallest value; 0 for a dead feature
     sum             float64  [F]       added up in the order of rows
     n_documents     int64    [F]       documents in which it fires
-    histogram       row      [F, 32]   values in 32 equal bins of [0, max]; negative ones count in the first
-    top_rows        int64    [F, 64]   where it is strongest, strongest first, of equal ones the lower row; -1 for none
+    histogram       row      [F, 32]   values in 32 equal bins of [0, max]; of [-|max|, |max|] if some are negative
+    top_rows        int64    [F, 64]   where its magnitude is largest, of equal ones the lower row first; -1 for none
     top_values      float32  [F, 64]   0 for none
     document_rows   int64    [n + 1]   the global row at which each document begins, and T
     document_shard  int32    [n]       the shard that has it
@@ -23,6 +26,9 @@ order of name, F = d_sae.
 
 The identity of a shard is its name and what its headers say, so whether the index is of the shards that are there
 costs their headers. Equal shards give equal bytes, whatever memory there was.
+
+An index of version 1 is older: rows that do not count are among its values, it has no `min`, what is strongest goes by
+value and negative values are in the histogram's first bin. It is still read.
 """
 
 from __future__ import annotations
@@ -43,15 +49,16 @@ from encoder.file.feature_file import FeatureFile
 from encoder.file.folder import Features, open_features
 from encoder.file.npz import Member, find_members
 
-State = Literal["ready", "missing", "stale"]
+State = Literal["ready", "missing", "stale", "older"]
 
 NAME = "features.csc"
-VERSION = 1
+VERSION = 2
+OLDER = 1
 N_BINS = 32
 N_TOP = 64
 MAX_META_BYTES = 1 << 26
 _MEMBERS = (
-    *("format", "shape", "meta", "indptr", "indices", "data", "max", "sum", "n_documents"),
+    *("format", "shape", "meta", "indptr", "indices", "data", "max", "min", "sum", "n_documents"),
     *("histogram", "top_rows", "top_values", "document_rows", "document_shard"),
 )
 
@@ -71,9 +78,8 @@ def row_dtype(n_rows: int) -> np.dtype[Any]:
     return np.dtype("<i4" if n_rows < 1 << 31 else "<i8")
 
 
-def describe(files: Iterable[FeatureFile], n_rows: int, nnz: int, n_documents: int) -> dict[str, Any]:
+def describe(files: Iterable[FeatureFile], counts: Mapping[str, Any]) -> dict[str, Any]:
     """Make the index's `meta`."""
-    counts = {"rows": n_rows, "nnz": nnz, "n_documents": n_documents}
     return {"version": VERSION, **counts, "shards": [identity(file) for file in files]}
 
 
@@ -93,20 +99,21 @@ def index_state(folder: str | Path) -> State:
     if not path.exists():
         return "missing"
     with open_features(folder) as features:
-        return "ready" if is_of(open_index_file(path), features) else "stale"
+        return state_of(open_index_file(path), features)
 
 
-def is_of(index: IndexFile, features: Features) -> bool:
-    """Say whether the index was made of these features files."""
-    files = features.files
-    known: Any = index.meta.get("shards")
-    return (
-        index.meta.get("version") == VERSION
-        and index.shape == features.shape
+def state_of(index: IndexFile, features: Features) -> State:
+    """Say whether the index was made of these features files, and whether by this version."""
+    files, known = features.files, index.meta.get("shards")
+    is_of_these = (
+        index.shape == features.shape
         and isinstance(known, list)
         and len(known) == len(files)
         and all(one == identity(file) for one, file in zip(known, files, strict=True))
     )
+    if not is_of_these or index.meta.get("version") not in (VERSION, OLDER):
+        return "stale"
+    return "ready" if index.meta["version"] == VERSION else "older"
 
 
 def open_index_file(path: Path) -> IndexFile:
@@ -117,7 +124,7 @@ def open_index_file(path: Path) -> IndexFile:
     try:
         with path.open("rb") as file:
             found = find_members(path, file, _MEMBERS, again(path))
-            if missing := [name for name in _MEMBERS if name not in found]:
+            if missing := [name for name in _MEMBERS if name not in found and name != "min"]:
                 raise _refusal(path, f"has no {' and no '.join(missing)}")
             if found["shape"].dtype != "<i8" or found["shape"].shape != (2,):
                 raise _refusal(path, "its shape has another dtype")
@@ -136,6 +143,8 @@ def open_index_file(path: Path) -> IndexFile:
         raise _refusal(path, "its meta is not JSON") from exc
     if not isinstance(meta, dict):
         raise _refusal(path, "its meta is not a JSON object")
+    if "min" not in found and meta.get("version") != OLDER:
+        raise _refusal(path, "has no min")
     if not (rows >= 0 and 0 <= width < 1 << 31):
         raise _refusal(path, f"its shape is [{rows}, {width}]")
     _check_headers(path, rows, width, found)
@@ -153,6 +162,7 @@ def _check_headers(path: Path, rows: int, width: int, found: Mapping[str, Member
         "indices": (row, nnz),
         "data": ("<f4", nnz),
         "max": ("<f4", (width,)),
+        "min": ("<f4", (width,)),
         "sum": ("<f8", (width,)),
         "n_documents": ("<i8", (width,)),
         "histogram": (row, (width, N_BINS)),
@@ -162,6 +172,8 @@ def _check_headers(path: Path, rows: int, width: int, found: Mapping[str, Member
         "document_shard": ("<i4", n_documents),
     }
     for name, (dtype, shape) in expected.items():
+        if name not in found:  # an older index has fewer members
+            continue
         got = found[name]
         if got.dtype != dtype or got.shape != shape or (name != "indptr" and not shape):
             raise _refusal(path, f"its {name} is {got.dtype} {list(got.shape)} for a shape of [{rows}, {width}]")

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from encoder.arrays import F32, I32, I64, AnyArray, Int
+from encoder.arrays import F32, I32, I64, AnyArray, Bool, Int
 from encoder.machine.compiled import compiled
 
 TALLY = np.dtype(
-    [("count", "<i8"), ("sum", "<f8"), ("n_documents", "<i8"), ("last_document", "<i8"), ("max", "<f4"), ("", "<f4")]
+    [("count", "<i8"), ("sum", "<f8"), ("n_documents", "<i8"), ("last_document", "<i8"), ("max", "<f4"), ("min", "<f4")]
 )
-"""What is known of a feature so far; its fields lie together, as an entry touches all of them."""
+"""What is known of a feature so far; its fields lie together, as an entry touches all of them.
+
+`max` is the value of the largest magnitude, with its sign, and of equal ones the first; `min` the smallest value.
+"""
 
 
 @compiled()
-def tally(lengths: Int, columns: I32, values: F32, documents: I64, features: AnyArray) -> int:
+def tally(lengths: Int, columns: I32, values: F32, documents: I64, counts: Bool, features: AnyArray) -> int:
     """Count a block in: lengths int [T], columns int32 [nnz], values float32 [nnz], documents int64 [T], TALLY [F].
+
+    Rows where counts, bool [T], is False are checked and no more.
 
     Returns the first entry that breaks the format, -1 if none does: columns rise within a row and are below F, values
     are finite and not 0.
@@ -31,16 +36,20 @@ def tally(lengths: Int, columns: I32, values: F32, documents: I64, features: Any
             column, value = columns[at], values[at]
             if column <= before or column >= len(features) or value == 0 or not np.isfinite(value):
                 return at
+            before = column
+            at += 1
+            if not counts[row]:
+                continue
             one = features[column]
-            if one.count == 0 or value > one.max:
+            if abs(value) > abs(one.max):
                 one.max = value
+            if one.count == 0 or value < one.min:
+                one.min = value
             one.count += 1
             one.sum += np.float64(value)
             if one.last_document != document:
                 one.last_document = document
                 one.n_documents += 1
-            before = column
-            at += 1
     return -1
 
 
@@ -78,33 +87,35 @@ def summarise(
     rows: Int,
     values: F32,
     largest: F32,
+    smallest: F32,
     histogram: Int,
     top_rows: I64,
     top_values: F32,
 ) -> None:
     """Count values [nnz] of features, at bounds [K + 1], into histogram [K, B] and the strongest, top_* [K, N].
 
-    `largest` float32 [K] is each feature's largest value. A quotient of two float32 that is not whole differs from a
-    whole number by more than float64 rounds, so bins are exact. top_rows must start as -1.
+    `largest` float32 [K] is each feature's value of the largest magnitude m. Bins are of [0, m], or of [-m, m] where
+    `smallest` float32 [K] is negative. A quotient of two float32 that is not whole differs from a whole number by more
+    than float64 rounds, so bins are exact. top_rows must start as -1.
     """
     n_bins, n_top = histogram.shape[1], top_rows.shape[1]
     for feature in range(len(largest)):
-        scale = np.float64(largest[feature])
+        scale = np.float64(abs(largest[feature]))
+        zero_bin = n_bins // 2 if smallest[feature] < 0 else 0
+        n_above = n_bins - zero_bin
         n = 0
         while n < n_top and top_rows[feature, n] >= 0:
             n += 1
         for at in range(bounds[feature], bounds[feature + 1]):
             value = values[at]
-            bin_ = 0
-            if value > 0:
-                bin_ = min(int(np.float64(value) * n_bins / scale), n_bins - 1)
-            histogram[feature, bin_] += 1
+            bin_ = zero_bin + int(np.floor(np.float64(value) * n_above / scale))
+            histogram[feature, min(bin_, n_bins - 1)] += 1
             if n < n_top:
                 n += 1
-            elif value <= top_values[feature, n - 1]:
+            elif abs(value) <= abs(top_values[feature, n - 1]):
                 continue
             place = n - 1
-            while place > 0 and top_values[feature, place - 1] < value:
+            while place > 0 and abs(top_values[feature, place - 1]) < abs(value):
                 top_values[feature, place] = top_values[feature, place - 1]
                 top_rows[feature, place] = top_rows[feature, place - 1]
                 place -= 1

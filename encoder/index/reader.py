@@ -2,15 +2,20 @@
 
     index = open_index("features/")
     index.shape, index.nnz          rows and width, stored values
-    index.state                     "ready", or "stale": the features files are not those that it was made of
+    index.state                     "ready"; "stale": the features files are not those that it was made of; "older": it
+                                    counts rows that do not count, `sae-encode index` makes it again
     index.feature(42)               -> rows [n] rising, values float32 [n]; views of the file
     index.feature(42, 100, 200)     -> the same of the rows [100, 200)
     index.top(42, 20)               -> rows and values, strongest first, of equal ones the lower row
     index.histogram(42)             -> edges float64 [33], counts int64 [32]
-    index.count, index.density      of each feature, [F]: rows on which it fires, and their share
-    index.max, index.mean, index.n_documents
+    index.count, index.density      of each feature, [F]: rows on which it fires, and their share of the rows that count
+    index.max, index.min            of each feature, [F]: its strongest value, and its smallest
+    index.mean, index.n_documents
+    index.n_rows_counted            rows that count; index.excluded says how many do not, by reason
     index.documents                 first row of each document, and the number of rows: int64 [n + 1]
     index.document_shard, index.document_of(rows)
+
+All of it is of the rows that count. What is strongest goes by magnitude, and values keep their sign.
 
 Headers are read and checked when it is opened, what else is asked for when it is asked for. Nothing here needs torch.
 Safe for several threads.
@@ -27,7 +32,7 @@ import numpy as np
 from encoder.arrays import F32, F64, I32, I64, AnyArray, Int
 from encoder.errors import EncoderError
 from encoder.file.folder import Features, open_features
-from encoder.index.format import N_BINS, NAME, IndexFile, State, again, is_of, open_index_file
+from encoder.index.format import N_BINS, NAME, OLDER, IndexFile, State, again, open_index_file, state_of
 
 _CHECK_ROWS = 1 << 20
 
@@ -74,7 +79,7 @@ class FeatureIndex:
 
     def state_for(self, features: Features) -> State:
         """Compare with features that are open: costs no reading."""
-        return "ready" if is_of(self._file, features) else "stale"
+        return state_of(self._file, features)
 
     def feature(self, feature: int, start: int = 0, stop: int | None = None) -> tuple[Int, F32]:
         """Return the rows in [start, stop), global ones, on which a feature fires, and its values there: views.
@@ -103,9 +108,10 @@ class FeatureIndex:
         if n > kept:
             rows, values = self.feature(feature)
             # Of those that equal the k-th the first ones: rows rise, and the sort is stable.
-            least = np.partition(values, len(values) - n)[len(values) - n]
-            chosen = np.flatnonzero(values >= least)
-            chosen = chosen[np.argsort(-values[chosen], kind="stable")[:n]]
+            strengths = values if self.is_older else np.abs(values)
+            least = np.partition(strengths, len(values) - n)[len(values) - n]
+            chosen = np.flatnonzero(strengths >= least)
+            chosen = chosen[np.argsort(-strengths[chosen], kind="stable")[:n]]
             return rows[chosen].astype(np.int64), values[chosen]
         top_rows = np.array(self._array("top_rows")[feature, : max(0, n)])
         if top_rows.size and (top_rows.min() < 0 or top_rows.max() >= self.shape[0]):
@@ -113,9 +119,16 @@ class FeatureIndex:
         return top_rows, np.array(self._array("top_values")[feature, : max(0, n)])
 
     def histogram(self, feature: int) -> tuple[F64, I64]:
-        """Return edges [n + 1] from 0 to the feature's maximum, and how many values lie between them [n]."""
+        """Return edges [n + 1] and how many values lie between them [n].
+
+        Edges go from 0 to the feature's largest value; where some are negative, from minus its largest magnitude on.
+        """
         self._bounds(feature)
-        edges = np.linspace(0, float(self.max[feature]), N_BINS + 1)
+        if self.is_older:
+            edges = np.linspace(0, float(self.max[feature]), N_BINS + 1)
+        else:
+            largest = abs(float(self.max[feature]))
+            edges = np.linspace(-largest if self.min[feature] < 0 else 0, largest, N_BINS + 1)
         return edges, self._array("histogram")[feature].astype(np.int64)
 
     @cached_property
@@ -125,8 +138,8 @@ class FeatureIndex:
 
     @cached_property
     def density(self) -> F64:
-        """Share of rows on which each feature fires, float64 [F]."""
-        return self.count / max(1, self.shape[0])
+        """Share of the rows that count on which each feature fires, float64 [F]."""
+        return self.count / max(1, self.n_rows_counted)
 
     @cached_property
     def mean(self) -> F64:
@@ -135,7 +148,17 @@ class FeatureIndex:
 
     @property
     def max(self) -> F32:
+        """Each feature's value of the largest magnitude, with its sign, float32 [F]."""
         return self._array("max")
+
+    @property
+    def min(self) -> F32:
+        """Each feature's smallest value, float32 [F]; an older index does not know it."""
+        if self.is_older:
+            raise EncoderError(
+                f"{self.path}: is of an older version; `sae-encode index {self.path.parent}` makes it again"
+            )
+        return self._array("min")
 
     @property
     def sum(self) -> F64:
@@ -145,6 +168,34 @@ class FeatureIndex:
     def n_documents(self) -> I64:
         """Documents in which each feature fires, int64 [F]."""
         return self._array("n_documents")
+
+    @property
+    def is_older(self) -> bool:
+        """Say whether rows that do not count are among its values, as in all that earlier versions made."""
+        return self.meta.get("version") == OLDER
+
+    @property
+    def n_rows_counted(self) -> int:
+        return self._counted("rows_counted", self.shape[0])
+
+    @property
+    def n_documents_counted(self) -> int:
+        """Documents that have a row that counts."""
+        return self._counted("n_documents_counted", self.n_documents_total)
+
+    @property
+    def excluded(self) -> dict[str, int]:
+        """Rows that do not count, by reason."""
+        told = self.meta.get("excluded", {})
+        if not isinstance(told, dict) or not all(type(n) is int and n >= 0 for n in told.values()):
+            raise self._damaged(f"its meta says excluded {str(told)[:100]}")
+        return told
+
+    def _counted(self, name: str, of_all: int) -> int:
+        told = of_all if self.is_older else self.meta.get(name)
+        if type(told) is not int or not 0 <= told <= of_all:
+            raise self._damaged(f"its meta says {name} {told!r} of {of_all:,}")
+        return told
 
     @property
     def n_documents_total(self) -> int:

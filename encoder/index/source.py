@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from encoder.arrays import F32, I32, I64, AnyArray
+from encoder.arrays import F32, I32, I64, AnyArray, Bool
 from encoder.errors import EncoderError, ShardError
 from encoder.file.feature_file import FeatureFile, stamp_of
 
@@ -18,7 +18,10 @@ BLOCK_ROWS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows [first_row, first_row + n_rows) of a shard: bounds int64 [n_rows + 1], said int64 [n_rows] or None."""
+    """Rows [first_row, first_row + n_rows) of a shard: bounds int64 [n_rows + 1].
+
+    `said` is their `row_document`, int64 [n_rows], and `counts` bool [n_rows]; None where the shard has no such array.
+    """
 
     file: FeatureFile
     shard: int
@@ -26,6 +29,7 @@ class Block:
     first_row: int
     bounds: I64
     said: I64 | None
+    counts: Bool | None
 
     @property
     def n_rows(self) -> int:
@@ -80,18 +84,24 @@ def _of(file: FeatureFile, shard: int, descriptor: int, max_entries: int) -> Ite
         if lengths.max() > width:
             raise ShardError(f"{file.path}: has a row of {lengths.max():,} values, width {width:,}; encode it again")
         before = bounds[-1]
-        said = None
-        if "row_document" in file.members:
-            said = np.empty(stop - start, "<i8")
-            _read(file, descriptor, "row_document", start, said)
+        said, counts = (_rows(file, descriptor, name, start, stop) for name in ("row_document", "row_mask"))
         at = 0
         while at < stop - start:
             end = int(np.searchsorted(bounds, bounds[at] + max_entries, side="right")) - 1
             end = max(end, at + 1)
-            yield Block(
-                file, shard, descriptor, start + at, bounds[at : end + 1], None if said is None else said[at:end]
-            )
+            of_rows = (None if array is None else array[at:end] for array in (said, counts))
+            yield Block(file, shard, descriptor, start + at, bounds[at : end + 1], *of_rows)
             at = end
+
+
+def _rows(file: FeatureFile, descriptor: int, name: str, start: int, stop: int) -> AnyArray | None:
+    """Read an array's part of the rows [start, stop), None if the file has no such array. Bools are 0 or 1."""
+    if name not in file.members:
+        return None
+    is_bool = file.members[name].dtype == np.bool_
+    found = np.empty(stop - start, np.uint8 if is_bool else file.members[name].dtype)
+    _read(file, descriptor, name, start, found)
+    return found != 0 if is_bool else found
 
 
 def _read(file: FeatureFile, descriptor: int, name: str, start: int, into: AnyArray) -> None:

@@ -16,23 +16,32 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import saefetch
+from encoder.arrays import F64, Bool
 from encoder.errors import ShardError
 from encoder.file.csr import Csr, CsrWriter
 from encoder.kernels import Kernel
+from encoder.rows import Exclude
 from encoder.sae.quality import Quality, Sample
 from encoder.sae.right_hook import check_hook
 from encoder.sae.sae import LoadedSae
-from encoder.shard import Shard, Tokens
+from encoder.shard import Shard
+from encoder.work.counting import Counted
+from encoder.work.remarks import Oddities
 from encoder.work.sound import unsound_rows
 from saefetch.files.digest import Stopped, sha256_of
 
 STAGES = ("read", "copy", "kernel", "write")
+
+Staged = tuple[torch.Tensor, Callable[[], Csr]]
+"""Rows as they were read, and what encodes them."""
 
 
 @dataclass(slots=True)
@@ -53,6 +62,29 @@ class Progress:
             self.seconds[stage] += time.perf_counter() - began
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What was found out of a shard: rows that do not count by reason, and the number of values of those that do.
+
+    `remarks` are sentences for the user, on what is odd about the rows.
+    """
+
+    n_rows: int
+    excluded: dict[str, int]
+    nnz_counted: int
+    quality: Quality
+    remarks: tuple[str, ...]
+
+    @property
+    def n_counted(self) -> int:
+        return self.n_rows - sum(self.excluded.values())
+
+    @property
+    def mean_l0(self) -> float:
+        """Active features a row, of the rows that count."""
+        return self.nnz_counted / max(1, self.n_counted)
+
+
 def encode_shard(
     shard: Shard,
     sae: LoadedSae,
@@ -64,29 +96,35 @@ def encode_shard(
     status: os.stat_result,
     stopping: Callable[[], bool],
     watch: Callable[[Progress], None],
-) -> Quality:
+) -> Encoded:
     """Encode all rows and finish the file under its temporary name; after each batch ask `stopping`, tell `watch`.
 
-    `settings` are members of `meta`. `status` is the data file's from before it was opened: it must be the same file at
-    the end. Raises: ShardError if the shard is no good; Stopped.
+    `settings` are members of `meta`; `exclude` among them says which rows do not count, and a norm in it costs a second
+    reading of the shard. `status` is the data file's from before it was opened: it must be the same file at the end.
+    Raises: ShardError if the shard is no good; Stopped.
     """
     if shard.d_in != sae.d_in:
         raise ShardError(
             f"{shard.path}: rows of {shard.d_in} numbers, but the SAE takes {sae.d_in}; another layer, hook or model?"
         )
     hook_notes = check_hook(shard, sae, settings.get("select", {}))
-    progress, sample = Progress(shard.n_rows), Sample(sae, shard.n_rows)
+    progress, sample, oddities, nnz_counted = Progress(shard.n_rows), Sample(sae), Oddities(), 0
+    exclude = Exclude.of_document(settings.get("exclude"))
     ended = threading.Event()
     starts = range(0, shard.n_rows, batch_tokens)
 
-    def read(start: int) -> tuple[torch.Tensor, Callable[[], Csr]]:
+    def read(start: int) -> torch.Tensor:
         with progress.timed("read"):
-            x = _read(shard, start, min(start + batch_tokens, shard.n_rows))
+            return _read(shard, start, min(start + batch_tokens, shard.n_rows))
+
+    def stage(start: int) -> Staged:
+        x = read(start)
         with progress.timed("copy"):
             return x, kernel.stage(x)
 
-    def write(features: Csr) -> None:
+    def write(x: torch.Tensor, features: Csr, counts: Bool) -> None:
         with progress.timed("write"):
+            oddities.add(x, counts)
             writer.append(features)
 
     with (
@@ -96,19 +134,18 @@ def encode_shard(
         _set_at_the_end(ended),  # when a batch fails or the worker stops, nobody waits for the hash
     ):
         sha256 = hashing.submit(sha256_of, shard.path, ended.is_set)
-        tokens = reading.submit(shard.tokens)
-        ahead = [reading.submit(read, start) for start in starts[:1]]
+        norms = partial(_norms, read, starts, stopping)
+        counted = reading.submit(lambda: Counted.of(shard.tokens(), shard, exclude, norms)).result()
         written: Future[None] | None = None
-        for number, start in enumerate(starts):
-            x, encode = ahead.pop().result()
-            if number + 1 < len(starts):
-                ahead.append(reading.submit(read, starts[number + 1]))
+        for start, x, encode in _ahead(reading, stage, starts):
             with progress.timed("kernel"):
                 features = encode()
-            sample.add(x, features)
+            counts = counted.counts(start, start + len(x))
+            sample.add(x, features, counts)
+            nnz_counted += int(np.diff(features.indptr)[counts].sum())
             if written is not None:
                 written.result()
-            written = writing.submit(write, features)
+            written = writing.submit(write, x, features, counts)
             progress.done, progress.nnz = start + len(x), progress.nnz + len(features.indices)
             watch(progress)
             if stopping():
@@ -116,25 +153,53 @@ def encode_shard(
         if written is not None:
             written.result()
         quality = sample.score()
-        meta = {
-            **sae.identity,
-            **settings,
-            **_identity_of_shard(shard.path, status, sha256.result()),
-            "architecture": sae.architecture,
-            "hook_name": sae.hook_name,
-            "sae_trained_on": sae.trained_on,
-            "d_in": sae.d_in,
-            "d_sae": sae.d_sae,
-            "dtype_read": shard.dtype,
-            "n_tokens": shard.n_rows,
-            "notes": [*shard.notes, *hook_notes, *sae.notes],
-            "quality": quality.document(),
-            "warning": quality.warning(sae.expected_l0),
-            "saefetch_version": saefetch.__version__,
-        }
+        remarks = (*hook_notes, *oddities.remarks(), *filter(None, [quality.remark()]))
+        encoded = Encoded(shard.n_rows, counted.excluded, nnz_counted, quality, remarks)
+        identity = _identity_of_shard(shard.path, status, sha256.result())
         with progress.timed("write"):
-            writer.finish(meta, _checked(tokens.result(), shard))
-    return quality
+            writer.finish(_meta(shard, sae, settings | identity, encoded), counted.tokens)
+    return encoded
+
+
+def _ahead(
+    reading: ThreadPoolExecutor, stage: Callable[[int], Staged], starts: range
+) -> Iterator[tuple[int, torch.Tensor, Callable[[], Csr]]]:
+    """Yield each batch's first row, its rows and what encodes them, while the next batch is read."""
+    ahead = [reading.submit(stage, start) for start in starts[:1]]
+    for number, start in enumerate(starts):
+        x, encode = ahead.pop().result()
+        if number + 1 < len(starts):
+            ahead.append(reading.submit(stage, starts[number + 1]))
+        yield start, x, encode
+
+
+def _norms(read: Callable[[int], torch.Tensor], starts: range, stopping: Callable[[], bool]) -> F64:
+    """Return the norm of every row, in a pass of its own over the shard. Raises: ShardError, Stopped."""
+    found = [np.zeros(0)]
+    for start in starts:
+        found.append(torch.linalg.vector_norm(read(start), dim=1, dtype=torch.float64).numpy())
+        if stopping():
+            raise Stopped
+    return np.concatenate(found)
+
+
+def _meta(shard: Shard, sae: LoadedSae, settings: dict[str, Any], encoded: Encoded) -> dict[str, Any]:
+    return {
+        **sae.identity,
+        **settings,
+        "architecture": sae.architecture,
+        "hook_name": sae.hook_name,
+        "sae_trained_on": sae.trained_on,
+        "d_in": sae.d_in,
+        "d_sae": sae.d_sae,
+        "dtype_read": shard.dtype,
+        "n_tokens": shard.n_rows,
+        "excluded": encoded.excluded,
+        "notes": [*shard.notes, *sae.notes, *encoded.remarks],
+        "quality": encoded.quality.document(),
+        "warning": encoded.quality.warning(sae.expected_l0),
+        "saefetch_version": saefetch.__version__,
+    }
 
 
 @contextmanager
@@ -166,11 +231,3 @@ def _read(shard: Shard, start: int, stop: int) -> torch.Tensor:
             f" {stop - 1:,} do); nothing of this shard is written"
         )
     return x
-
-
-def _checked(tokens: Tokens, shard: Shard) -> Tokens:
-    for name in ("token_ids", "texts", "row_document", "row_position", "row_mask"):
-        array = getattr(tokens, name)
-        if array is not None and len(array) != shard.n_rows:
-            raise ShardError(f"{shard.path}: {len(array):,} {name} for {shard.n_rows:,} rows; they must match")
-    return tokens

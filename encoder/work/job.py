@@ -21,8 +21,9 @@ from encoder.options import Options
 from encoder.queue.claim import Claim
 from encoder.queue.ticket import Ticket
 from encoder.readers import open_shards
+from encoder.rows import in_words
 from encoder.sae.sae import LoadedSae
-from encoder.work.encode import Progress, encode_shard
+from encoder.work.encode import Encoded, Progress, encode_shard
 from encoder.work.named import name_of
 from encoder.work.resume import check_settings, finished, results_in
 from encoder.work.totals import Display, Totals
@@ -71,7 +72,7 @@ class JobEncoder:
             self._display.advance(ticket.job, progress)
 
         with CsrWriter(claim.out, sae.d_sae, values=self._options.values, temporary=claim.temporary) as writer:
-            quality = encode_shard(
+            encoded = encode_shard(
                 shard,
                 sae,
                 kernel,
@@ -84,13 +85,15 @@ class JobEncoder:
             )
             self._say_new_notes(kernel)
             did = Totals(done=1, rows=shard.n_rows, nnz=writer.nnz, seconds=last.seconds)
-            warning = quality.warning(sae.expected_l0)
+            for remark in encoded.remarks:
+                self._display.say(f"note: {claim.shard.name}: {remark}")
+            warning = encoded.quality.warning(sae.expected_l0)
             if warning is not None:
                 self._warn(claim.shard, warning)
                 did.warnings.append(f"{claim.shard}: {warning}")
             seconds = time.perf_counter() - began
             claim.done({"rows": shard.n_rows, "nnz": writer.nnz, "seconds": round(seconds, 3), "warning": warning})
-        return _in_words(shard.n_rows, writer.nnz, quality.explained_variance, seconds), did
+        return _in_words(encoded, seconds), did
 
     def _warn(self, shard: Path, warning: str) -> None:
         """Say that a result looks wrong. Raises: ShardError instead, with `strict`."""
@@ -157,7 +160,7 @@ class JobEncoder:
         return sae
 
 
-def _in_words(n_rows: int, nnz: int, explained: float | None, seconds: float) -> str:
-    says = "" if explained is None else f", explains {explained:.1%} of the variance"
-    l0 = nnz / max(1, n_rows)
-    return f"{n_rows:,} tokens, L0 {l0:.1f}{says}, {n_rows / max(seconds, 1e-9):,.0f} tokens/s"
+def _in_words(encoded: Encoded, seconds: float) -> str:
+    rate = f"{encoded.n_rows / max(seconds, 1e-9):,.0f} tokens/s"
+    parts = [f"{encoded.n_rows:,} tokens", in_words(encoded.excluded), f"L0 {encoded.mean_l0:.1f}"]
+    return ", ".join(filter(None, [*parts, encoded.quality.in_words(), rate]))

@@ -291,21 +291,20 @@ def test_a_writer_whose_file_was_taken_away_cannot_publish(tmp_path: Path) -> No
 
 
 CRASHING = """
-import os, resource, signal, sys, types
+import os, resource, signal, sys
 import numpy as np
 from pathlib import Path
 from encoder.file.csr import Csr, CsrWriter
+from encoder.shard import Tokens
 columns = np.tile(np.arange(100, dtype=np.int32), 4000)
 batch = Csr(np.arange(0, 400_001, 100), columns, np.ones(400_000, np.float32), (4000, 100))
-nothing = dict.fromkeys(["token_ids", "texts", "row_document", "row_position", "row_mask", "sections"])
-tokens = types.SimpleNamespace(**nothing)  # Tokens, without the time to import torch
 with CsrWriter(Path(sys.argv[1]), 100, temporary=Path(sys.argv[1] + ".w.tmp")) as writer:
     writer.append(batch)
     if sys.argv[2] == "append":
         os.kill(os.getpid(), signal.SIGKILL)
     if sys.argv[2] == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, resource.RLIM_INFINITY))
-    writer.finish({}, tokens)
+    writer.finish({}, Tokens())
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

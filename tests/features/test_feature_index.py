@@ -42,12 +42,18 @@ def sparse(n_rows: int, seed: int, *, share: float = 0.3, width: int = WIDTH) ->
     return scipy.sparse.csr_matrix(dense)
 
 
-def fill(folder: Path, sizes: list[int], seed: int = 0, *, documents: bool = True, share: float = 0.3) -> None:
-    """Write shards of these numbers of rows: of every three one in float16, one without documents."""
+def fill(
+    folder: Path, sizes: list[int], seed: int = 0, *, documents: bool = True, share: float = 0.3, masks: bool = True
+) -> None:
+    """Write shards of these numbers of rows: of every three one in float16, one without documents; every other masked.
+
+    A mask leaves out whole documents, too.
+    """
     folder.mkdir(exist_ok=True)
     for i, n_rows in enumerate(sizes):
         said = np.sort(np.random.default_rng(seed + i).integers(0, 1 + n_rows // 3, n_rows)) if n_rows else np.arange(0)
-        tokens = Tokens(row_document=said) if documents and i % 3 else Tokens()
+        mask = (np.arange(n_rows) + seed) % 7 < 4 if masks and i % 2 == 0 else None
+        tokens = Tokens(row_document=said if documents and i % 3 else None, row_mask=mask)
         matrix = sparse(n_rows, seed + i, share=share)
         write(
             folder / f"{i:03}.npz",
@@ -59,8 +65,12 @@ def fill(folder: Path, sizes: list[int], seed: int = 0, *, documents: bool = Tru
 
 
 def whole(folder: Path) -> scipy.sparse.csr_matrix:
+    """Return all rows, those that do not count without values."""
     with open_features(folder) as features:
-        return features[:]
+        counts = np.concatenate([features.counts(i) for i in range(features.n_shards)])
+        counted = scipy.sparse.csr_matrix(features[:].multiply(counts[:, None]))
+    counted.eliminate_zeros()
+    return counted
 
 
 def documents_of(folder: Path) -> list[tuple[int, int]]:
@@ -87,6 +97,11 @@ def check_against_scipy(folder: Path) -> FeatureIndex:
     assert index.documents.tolist() == [*(row for _, row in documents), truth.shape[0]]
     assert index.document_shard.tolist() == [shard for shard, _ in documents]
     assert index.count.tolist() == np.diff(truth.indptr).tolist()
+    with open_features(folder) as features:
+        counted = np.flatnonzero(np.concatenate([features.counts(i) for i in range(features.n_shards)]))
+    assert index.n_rows_counted == len(counted) == index.shape[0] - sum(index.excluded.values())
+    assert index.n_documents_counted == len(set(index.document_of(counted).tolist()))
+    assert index.density.tolist() == (index.count / max(1, len(counted))).tolist()
     for feature in range(truth.shape[1]):
         start, stop = truth.indptr[feature : feature + 2]
         rows, values = index.feature(feature)
@@ -96,7 +111,7 @@ def check_against_scipy(folder: Path) -> FeatureIndex:
         for k in (0, 3, 64, len(rows)):
             top_rows, top_values = index.top(feature, k)
             assert top_rows.tolist() == rows[order[:k]].tolist() and top_values.tolist() == values[order[:k]].tolist()
-        assert index.max[feature] == max(values, default=0)
+        assert index.max[feature] == max(values, default=0) and index.min[feature] == min(values, default=0)
         assert index.sum[feature] == float(values.astype(np.float64).sum())
         assert index.n_documents[feature] == len(set(index.document_of(rows).tolist()))
         edges, counts = index.histogram(feature)
@@ -168,20 +183,34 @@ def test_a_part_of_the_rows_of_a_feature_is_had_without_the_rest(made: Path) -> 
             index.feature(feature)
     with pytest.raises(IndexError):
         index.document_of([163])
-    assert index.mean[0] == index.sum[0] / index.count[0] and index.density[0] == index.count[0] / 163
+    assert index.mean[0] == index.sum[0] / index.count[0] and index.density[0] == index.count[0] / 109
     index.close()
     with pytest.raises(EncoderError, match="closed"):
         index.top(0)
 
 
-def test_negative_values_are_below_the_first_edge_and_the_strongest_are_the_largest(tmp_path: Path) -> None:
-    dense = np.array([[-1, -3], [4, -2], [-2, 0], [4, -2]], np.float32)
+def test_signed_features_go_by_magnitude_and_keep_their_sign(tmp_path: Path) -> None:
+    dense = np.array([[-1, -3], [4, -2], [-2, 0], [-4, -2], [0.5, 3]], np.float32)
     write(tmp_path / "a.npz", scipy.sparse.csr_matrix(dense))
     build_index(tmp_path)
     index = open_index(tmp_path)
-    assert [rows.tolist() for rows in (index.top(0)[0], index.top(1)[0])] == [[1, 3, 0, 2], [1, 3, 0]]
-    assert index.max.tolist() == [4, -2] and index.histogram(0)[1].tolist() == [2, *[0] * 30, 2]
-    assert index.histogram(1)[1].tolist() == [3, *[0] * 31]
+    assert [array.tolist() for array in index.top(0)] == [[1, 3, 2, 0, 4], [4, -4, -2, -1, 0.5]]
+    assert [array.tolist() for array in index.top(1)] == [[0, 4, 1, 3], [-3, 3, -2, -2]]
+    assert index.max.tolist() == [4, -3] and index.min.tolist() == [-4, -3]
+    for feature, column in enumerate(dense.T):
+        edges, counts = index.histogram(feature)
+        largest = float(np.abs(column).max())
+        expected = np.histogram(column[column != 0].astype(np.float64), bins=32, range=(-largest, largest))
+        assert counts.tolist() == expected[0].tolist() and edges.tolist() == expected[1].tolist()
+
+
+def test_more_of_a_signed_features_strongest_rows_than_are_kept_go_by_magnitude(tmp_path: Path) -> None:
+    column = np.random.default_rng(3).integers(-20, 21, 300).astype(np.float32)
+    write(tmp_path / "a.npz", scipy.sparse.csr_matrix(column[:, None]))
+    build_index(tmp_path)
+    rows, values = open_index(tmp_path).top(0, 150)
+    order = np.lexsort((np.arange(300), -np.abs(column)))[:150]
+    assert rows.tolist() == order.tolist() and values.tolist() == column[order].tolist()
 
 
 def test_rows_beyond_2_31_are_int64(made: Path, tmp_path: Path) -> None:
@@ -211,6 +240,34 @@ def test_ranges_fit_into_memory_or_are_one_feature() -> None:
     assert split(indptr, 6, 10) == [(0, 3), (3, 4), (4, 6)]
     assert split(indptr, 100, 4) == [(0, 4), (4, 6)]
     assert split(np.zeros(1, np.int64), 6, 10) == []
+
+
+def make_older(folder: Path) -> None:
+    """Turn the folder's index into one that an earlier version would have made of the same shards without masks."""
+    arrays = arrays_of(folder / "features.csc")
+    meta = json.loads(arrays["meta"].tobytes())
+    for name in ("rows_counted", "excluded", "n_documents_counted"):
+        del meta[name]
+    arrays["meta"] = np.frombuffer(json.dumps(meta | {"version": 1}).encode(), np.uint8)
+    del arrays["min"]
+    with (folder / "features.csc").open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def test_an_older_index_is_read_and_says_that_it_is_older(tmp_path: Path, command: Any) -> None:
+    fill(tmp_path, [40, 30], masks=False)
+    build_index(tmp_path)
+    before = keeps(tmp_path)
+    make_older(tmp_path)
+    index, rows, values = open_index(tmp_path), *open_index(tmp_path).feature(3)
+    assert index_state(tmp_path) == index.state == "older" and index.is_older
+    assert index.n_rows_counted == 70 and index.density[0] == index.count[0] / 70 and index.excluded == {}
+    assert index.top(3, 1)[1][0] == index.max[3] == values.max() and len(rows) == index.count[3]
+    assert index.histogram(3)[1].sum() == index.count[3] and index.histogram(3)[0][-1] == index.max[3]
+    with pytest.raises(EncoderError, match="is of an older version; `sae-encode index"):
+        _ = index.min
+    assert json.loads(command(tmp_path, "--json")[1])["state"] == "made"
+    assert index_state(tmp_path) == "ready" and keeps(tmp_path) == before
 
 
 def remove(folder: Path) -> None:
@@ -245,6 +302,15 @@ def test_it_is_stale_once_the_shards_are_others_and_ready_while_they_are_not(
         open_index(folder)
 
 
+def meta_says(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    """Return what makes the index's meta say something else."""
+
+    def to(meta: Any) -> Any:
+        return np.frombuffer(json.dumps(json.loads(meta.tobytes()) | {name: value}).encode(), np.uint8)
+
+    return change("meta", to)
+
+
 def exercise(folder: Path) -> None:
     index = open_index(folder)
     for feature in range(min(index.shape[1], 100)):
@@ -254,6 +320,7 @@ def exercise(folder: Path) -> None:
         index.histogram(feature)
     index.document_of([0])
     _ = index.count, index.density, index.mean, index.n_documents, index.documents, index_state(folder)
+    _ = index.max, index.min, index.n_documents_counted, index.excluded
 
 
 @settings(max_examples=150, deadline=None)
@@ -290,6 +357,12 @@ def test_a_damaged_index_gives_an_error_of_ours_or_a_sane_answer(
         (change("indices", lambda a: a.astype(np.int64)), "indices is int64"),
         (change("data", lambda a: a[:-1]), "data is float32"),
         (change("max", lambda a: a.astype(np.float64)), "max is float64"),
+        (change("min", lambda a: a[1:]), "min is float32"),
+        (lambda arrays: arrays.pop("min"), "has no min"),
+        (meta_says("rows_counted", 164), "rows_counted 164 of 163"),
+        (meta_says("rows_counted", "all"), "rows_counted 'all'"),
+        (meta_says("n_documents_counted", -1), "n_documents_counted -1"),
+        (meta_says("excluded", {"mask": "x"}), "its meta says excluded"),
         (change("sum", lambda a: a[1:]), "sum is float64"),
         (change("n_documents", lambda a: a[1:]), "n_documents is int64"),
         (change("histogram", lambda a: a[:, 1:]), "histogram is int32"),
@@ -429,7 +502,12 @@ def test_the_command_makes_it_once_and_says_so(made: Path, tmp_path: Path, comma
     copy(made, tmp_path)
     (tmp_path / "features.csc").unlink()
     status, out, err = command(tmp_path, "--memory-mb", 1)
-    assert (status, err) == (0, "") and "163 rows" in out and str(tmp_path / "features.csc") in out
+    assert (
+        (status, err) == (0, "")
+        and "109 rows" in out
+        and "54 rows do not count (mask 54)" in out
+        and str(tmp_path / "features.csc") in out
+    )
     assert keeps(tmp_path) == keeps(made)
     stamp = (tmp_path / "features.csc").stat().st_mtime_ns
     status, out, _ = command(tmp_path)

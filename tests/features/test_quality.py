@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import encoding
 import numpy as np
@@ -28,11 +29,13 @@ def kernel(sae: LoadedSae) -> Kernel:
     return make_kernel(sae, torch.device("cpu"), "reference")
 
 
-def score(sae: LoadedSae, kernel: Kernel, x: torch.Tensor, batch: int = 64) -> Quality:
-    sample = Sample(sae, len(x))
+def score(
+    sae: LoadedSae, kernel: Kernel, x: torch.Tensor, batch: int = 64, counts: np.ndarray[Any, Any] | None = None
+) -> Quality:
+    sample = Sample(sae)
     for start in range(0, len(x), batch):
         part = x[start : start + batch]
-        sample.add(part, kernel.encode(part))
+        sample.add(part, kernel.encode(part), None if counts is None else counts[start : start + batch])
     return sample.score()
 
 
@@ -126,3 +129,45 @@ def test_a_handful_of_rows_is_scored_but_no_reason_for_a_warning(sae: LoadedSae,
     assert score(sae, kernel, wrong).warning(None) is not None
     few = score(sae, kernel, wrong[:7])
     assert few.explained_variance is not None and few.warning(None) is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(0, 1200), batch=st.integers(1, 700), data=st.data())
+def test_rows_that_do_not_count_and_rows_of_zeros_change_no_figure(
+    sae: LoadedSae, kernel: Kernel, n: int, batch: int, data: st.DataObject
+) -> None:
+    x = encoding.planted(n, encoding.dictionary())
+    n_more = data.draw(st.integers(0, 300))
+    places = np.random.default_rng(data.draw(st.integers(0, 99))).permutation(n + n_more)
+    among, counts = torch.empty(n + n_more, encoding.D_IN), np.zeros(n + n_more, np.bool_)
+    own = np.sort(places[:n])
+    among[torch.from_numpy(own)], counts[own] = x, True
+    others = torch.from_numpy(places[n:])
+    among[others] = torch.randn(n_more, encoding.D_IN) * 500
+    among[others[::3]] = 0
+    counts[places[n::3]] = True  # rows of zeros that count
+    assert score(sae, kernel, among, batch, counts) == score(sae, kernel, x)
+
+
+def test_attention_sinks_are_told_of_and_do_not_make_the_right_sae_the_wrong_one(
+    sae: LoadedSae, kernel: Kernel
+) -> None:
+    x = encoding.planted(256, encoding.dictionary())
+    without = score(sae, kernel, x)
+    sinks = torch.randn(16, encoding.D_IN) * 80
+    quality = score(sae, kernel, torch.cat([sinks, x]))
+    assert quality.n_extreme == 16 and quality.n_sampled == 272
+    assert quality.explained_variance == without.explained_variance and quality.cosine == without.cosine
+    assert quality.explained_variance_of_all is not None and quality.explained_variance_of_all < 0.3
+    assert quality.warning(None) is None and quality.warning(1.0) is None, "nor is their L0"
+    assert f"{without.explained_variance:.1%}" in quality.in_words()
+    assert f"{quality.explained_variance_of_all:.1%} with the 16 rows of extreme norm" in quality.in_words()
+    said = quality.remark()
+    assert said is not None and "16 of 272 sampled rows" in said and "--exclude-first 1" in said
+    assert without.remark() is None and without.explained_variance_of_all is None
+
+
+def test_the_wrong_activations_with_sinks_are_still_the_wrong_ones(sae: LoadedSae, kernel: Kernel) -> None:
+    x = torch.cat([torch.randn(16, encoding.D_IN) * 80, encoding.planted(256, encoding.dictionary()).flip(1)])
+    said = score(sae, kernel, x).warning(None)
+    assert said is not None and "does not look like the right SAE" in said
