@@ -19,9 +19,9 @@ from pathlib import Path
 
 import fast
 import pytest
-from encode_zygote import Zygote
 from hub import HubProcess
 from hypothesis import HealthCheck, settings
+from zygote import Zygote
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
@@ -64,7 +64,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
 def zygote(tmp_path_factory: pytest.TempPathFactory, hub: HubProcess) -> Iterator[Zygote]:
     """`sae-encode` as processes; what they download comes from `hub`."""
     folder: Path = tmp_path_factory.mktemp("zygote")
-    with Zygote(folder, HF_ENDPOINT=hub.endpoint, HF_HOME=str(folder / "hf"), NO_PROXY="*") as zygote:
+    with Zygote("encoder", folder, HF_ENDPOINT=hub.endpoint, HF_HOME=str(folder / "hf"), NO_PROXY="*") as zygote:
         yield zygote
 
 

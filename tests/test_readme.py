@@ -13,11 +13,11 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from command import environment
+from command import environment, warm
 from dashboard_data import write_features, write_labels, write_queue
-from encode_zygote import Zygote
 from encoding import gemma_scope
 from hub import HubProcess
+from zygote import Zygote
 
 from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID
 from saefetch.store.store import Store
@@ -59,11 +59,9 @@ def test_every_command_and_every_piece_of_python_in_the_readme_works(standin: St
         pytest.skip("README.md has no commands yet")
     env = environment(standin, SAEFETCH_NUM_FEATURES=str(N_FEATURES))
     for language, text in steps:
-        command = ["bash", "-euc", text] if language == "sh" else [sys.executable, "-c", text]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, (
-            f"{text}\nfailed with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-        )
+        words = ["-c", text] if language == "python" else shlex.split(text, comments=True)[1:]
+        status, ran = warm().run(*words, cwd=tmp_path, environment=env)
+        assert status == 0, f"{text}\nfailed with {status}:\n{ran.out[-2000:]}{ran.err[-2000:]}"
 
 
 def test_every_encoder_command_and_its_python_in_the_readme_works(
@@ -85,16 +83,9 @@ def test_every_encoder_command_and_its_python_in_the_readme_works(
     steps = commands(README.read_text(encoding="utf-8"), "sae-encode")
     assert len(steps) > 7
     for language, text in steps:
-        if language == "python":
-            done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True)
-            assert done.returncode == 0, f"{text}\n{done.stderr[-2000:]}"
-            continue
-        # The warm process has a folder of its own, so paths are made absolute; each SAE gets its own output folder.
-        _, *words = shlex.split(text, comments=True)
-        own = "features-of-params" if "--sae-path" in words else "features"
-        words = [own if word == "features" else word for word in words]
-        paths = ("acts.npy", "activations/", "features", "features-of-params", "params.npz", "queue")
-        status, ran = zygote.run(*(tmp_path / word if word in paths else word for word in words))
+        words = ["-c", text] if language == "python" else shlex.split(text, comments=True)[1:]
+        own = "features-of-params" if "--sae-path" in words else "features"  # each SAE gets its own output folder
+        status, ran = zygote.run(*(own if word == "features" else word for word in words), cwd=tmp_path)
         assert status == 0, f"{text}\n{ran.err[-2000:]}"
 
 

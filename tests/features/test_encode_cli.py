@@ -19,9 +19,9 @@ import encoding
 import numpy as np
 import pytest
 import torch
-from encode_zygote import Zygote, wait_for
 from encoding import Command, Site
 from queueing import names
+from zygote import Zygote, wait_for
 
 from encoder.options import Options, load_options
 

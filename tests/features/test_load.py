@@ -12,11 +12,11 @@ import encoding
 import numpy as np
 import pytest
 import torch
-from encode_zygote import Zygote
 from encoding import make_module, save
 from hub import HubProcess
 from sae_lens import SAE
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+from zygote import Zygote
 
 from encoder.errors import InputError
 from encoder.sae.load import load_named, load_sae, weights_sha256

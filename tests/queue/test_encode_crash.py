@@ -17,9 +17,9 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from encode_zygote import Running, Zygote, wait_for
 from encoding import Site
 from queueing import AN_HOUR_S, assert_one_state_each, names
+from zygote import Running, Zygote, wait_for
 
 from encoder.queue.queue import Queue
 from encoder.queue.spool import Name

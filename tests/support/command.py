@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import resource
@@ -9,12 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
+from zygote import Zygote
 
 from standin import Standin
 
@@ -88,8 +92,20 @@ def end(process: subprocess.Popen[str]) -> Ended:
 
 
 def saefetch(cwd: Path, *args: str, standin: Standin | None, **variables: str) -> Ended:
-    """Run the real command in `cwd` to its end."""
-    return end(start(cwd, *args, standin=standin, **variables))
+    """Run the real command in `cwd` to its end, forked unless there are variables that Python itself reads."""
+    if any(name.startswith("PYTHON") for name in variables):
+        return end(start(cwd, *args, standin=standin, **variables))
+    status, ran = warm().run(*args, cwd=cwd, environment=environment(standin, **variables))
+    return Ended(status, ran.out, ran.err)
+
+
+@cache
+def warm() -> Zygote:
+    """Return a process that forks `saefetch`, started when it is first needed."""
+    ends = ExitStack()
+    atexit.register(ends.close)
+    folder = ends.enter_context(TemporaryDirectory(prefix="saefetch-commands-"))
+    return ends.enter_context(Zygote("saefetch", Path(folder)))
 
 
 @contextmanager

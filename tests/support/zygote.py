@@ -1,16 +1,19 @@
-"""`sae-encode` as a process, without the seconds that torch and SAELens take to load: a warm process forks it.
+"""A command as a process, without the time that its imports take: a warm process forks the command.
 
-python encode_zygote.py     for each JSON line on stdin: {"argv", "folder"} forks the command and answers its id,
-                            {"wait": id} answers its exit status, negative for a signal
+python zygote.py PACKAGE    imports the package's command line, and then, for each JSON line on stdin:
+                            {"argv", "folder", ...} forks the command, or runs the code after `-c`, and answers its id
+                            {"wait": id} answers the command's exit status, negative for a signal
 
-The parent must never compute: a process forked after OpenMP has run hangs.
+The warm process must never compute: a process that is forked after OpenMP has run hangs.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -19,6 +22,21 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+PROGRAMS = {"encoder": "sae-encode", "saefetch": "saefetch"}
+WARM = {
+    "encoder": (
+        "encoder.cli.queue",
+        "encoder.cli.run",
+        "encoder.cli.stats",
+        "encoder.cli.work",
+        "encoder.kernels.cpu.kernel",
+        "encoder.kernels.fallback",
+        "encoder.kernels.reference",
+        "encoder.sae.load",
+    )
+}
+"""What the commands of a package import; all modules of a package that is not named here."""
 
 
 @dataclass
@@ -31,11 +49,11 @@ class Running:
 
     @property
     def out(self) -> str:
-        return (self.folder / "out").read_text()
+        return (self.folder / "out").read_text("utf-8")
 
     @property
     def err(self) -> str:
-        return (self.folder / "err").read_text()
+        return (self.folder / "err").read_text("utf-8")
 
     def kill(self, number: int) -> None:
         os.kill(self.pid, number)
@@ -45,17 +63,18 @@ class Running:
 
 
 class Zygote:
-    """The warm process. Its environment, `variables` in it, is that of all commands."""
+    """The warm process. Its environment, `variables` in it, is that of all commands which are not given their own."""
 
-    def __init__(self, folder: Path, **variables: str) -> None:
-        self._folder = folder
+    def __init__(self, package: str, folder: Path, **variables: str) -> None:
+        self._package, self._folder = package, folder
         one_thread = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # where `sae-encode` is found
         self._environment = {**os.environ, **path, **one_thread, **variables}
 
     def __enter__(self) -> Self:
+        command = [sys.executable, __file__, self._package]
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment, text=True
         )
         return self
 
@@ -71,15 +90,17 @@ class Zygote:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, *argv: object, offline: bool = False) -> Running:
+    def start(
+        self, *argv: object, cwd: Path | None = None, environment: dict[str, str] | None = None, offline: bool = False
+    ) -> Running:
         folder = self._folder / uuid.uuid4().hex
         folder.mkdir()
-        pid = self.ask(argv=["sae-encode", *map(str, argv)], folder=str(folder), offline=offline)
-        return Running(pid, folder, self)
+        place = {"folder": str(folder), "cwd": str(cwd or Path.cwd()), "environment": environment}
+        return Running(self.ask(argv=[*map(str, argv)], **place, offline=offline), folder, self)
 
-    def run(self, *argv: object, offline: bool = False) -> tuple[int, Running]:
+    def run(self, *argv: object, **options: Any) -> tuple[int, Running]:
         """Run the command to its end; return its exit status and what it said."""
-        running = self.start(*argv, offline=offline)
+        running = self.start(*argv, **options)
         return running.wait(), running
 
 
@@ -92,32 +113,34 @@ def wait_for(condition: Any, limit_s: float = 120.0) -> Any:
     return found
 
 
-def _in_the_fork(argv: list[str], folder: str, offline: bool) -> None:
-    import huggingface_hub.constants as hub
-
-    import encoder.cli
-
+def _in_the_fork(
+    package: str, argv: list[str], folder: str, cwd: str, environment: dict[str, str] | None, offline: bool
+) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
-    hub.HF_HUB_OFFLINE = offline  # what the environment variable sets; a real outage it sits out for 24 s
-    sys.argv = argv
-    encoder.cli.main()
+    os.chdir(cwd)
+    if environment is not None:
+        os.environ.clear()
+        os.environ.update(environment)
+    if hub := sys.modules.get("huggingface_hub.constants"):
+        hub.HF_HUB_OFFLINE = offline  # type: ignore[attr-defined] # as the variable sets it; an outage takes 24 s
+    sys.argv = [PROGRAMS[package], *argv]
+    if argv[0] == "-c":
+        exec(compile(argv[1], "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        importlib.import_module(f"{package}.cli").main()
 
 
-def _serve() -> None:
+def _serve(package: str) -> None:
     gc.disable()  # a fifth of the time that the imports take
-    import encoder.cli.queue
-    import encoder.cli.run
-    import encoder.cli.stats
-    import encoder.cli.work
-    import encoder.kernels.cpu.kernel
-    import encoder.kernels.fallback
-    import encoder.kernels.reference
-    import encoder.sae.load  # noqa: F401 - all of it is warm then
-
+    path = importlib.import_module(package).__path__
+    everything = [module.name for module in pkgutil.walk_packages(path, f"{package}.")]
+    for name in WARM.get(package, everything):
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
     gc.freeze()
     gc.enable()
     for line in sys.stdin:
@@ -131,7 +154,7 @@ def _serve() -> None:
             continue
         status: Any = 99
         try:
-            _in_the_fork(**order)
+            _in_the_fork(package, **order)
             status = 0
         except SystemExit as exc:
             status = exc.code or 0
@@ -142,4 +165,4 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(sys.argv[1])
