@@ -104,7 +104,8 @@ class Bars(Display):
             return Text(self._text, style="dim", no_wrap=True, overflow="ellipsis")
         if self._ticks and (self._tasks or self.board.n_ended):
             return Text(" · ".join(self.board.figures()), style="dim")
-        return Text(self.board.plan.starting, style="dim") if self.board.plan.starting else None
+        is_starting = self.board.plan.starting and not self.board.n_ended
+        return Text(self.board.plan.starting, style="dim") if is_starting else None
 
 
 class Notebook(Bars):

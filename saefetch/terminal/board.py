@@ -107,7 +107,7 @@ class Board:
         figures = [f"{self.pace.per_second:,.0f} {self.plan.unit}/s"]
         left_s = self.pace.left_s(total - done)
         if done >= total:
-            figures += [self.plan.finishing] if self.plan.finishing else []
+            figures += [self.plan.finishing] if self.plan.finishing and self.open else []
         elif left_s is not None:
             figures.append(f"{duration(left_s)} left")
         return [*figures, *self.words]

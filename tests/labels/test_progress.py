@@ -293,7 +293,7 @@ def test_a_notebook_shows_one_bar_that_is_full_in_the_end_and_needs_no_ipywidget
     assert [output["output_type"] for output in outputs] == ["display_data", "stream"]
     assert outputs[1]["name"] == "stdout" and outputs[1]["text"] == "a line [red]<i>\n", "no warning beside it"
     plain, html = outputs[0]["data"]["text/plain"], outputs[0]["data"]["text/html"]
-    assert plain.startswith("features ━") and "1,000/1,000" in plain and "writing · 30 requests" in plain
+    assert plain.startswith("features ━") and "1,000/1,000" in plain and plain.endswith("features/s · 30 requests")
     assert "<pre" in html and "1,000/1,000" in html and "layer_1/<b>" not in html
 
 
