@@ -18,8 +18,6 @@ from itertools import groupby
 from pathlib import PurePath
 from typing import Any
 
-import numpy as np
-
 from dashboard.model.look import Look
 from dashboard.model.part import Part
 from dashboard.views.documents import MOST_DOCUMENTS, MOST_TOKENS, documents, tokens
@@ -39,12 +37,12 @@ FEATURES_A_FILE = 256
 
 def answers(whole: Look, part: Part) -> Iterator[tuple[str, Any]]:
     """Yield the name and the contents of each file."""
-    firing = np.flatnonzero(np.diff(part.columns.indptr)).tolist()
+    firing = part.firing
     look = replace(whole, corpus=part, picked=whole.pick(firing))
     numbers = part.documents.numbers
     yield "summary", _summary(look, part, len(whole.features.documents))
     yield "documents", _all(documents, look, "documents", MOST_DOCUMENTS)
-    yield "features", _features(look)
+    yield "features", _features(look, firing)
     for number in numbers:
         others = [other for other in numbers if other != number]
         yield f"document-{number}", _document(look, part, number, others)
@@ -79,9 +77,10 @@ def _summary(look: Look, part: Part, n_documents: int) -> dict[str, Any]:
     return answer | {"static": True, "hints": [], "part": counts}
 
 
-def _features(look: Look) -> dict[str, Any]:
+def _features(look: Look, firing: Sequence[int]) -> dict[str, Any]:
     answer = _all(search, look, "features", MOST_FEATURES, sort="index")
-    found = [feature for feature in answer["features"] if feature["count"]]
+    wanted = set(firing)
+    found = [feature for feature in answer["features"] if feature["index"] in wanted]
     labels = look.pick(())
     return {
         "figures_of": answer["figures_of"],
@@ -126,11 +125,14 @@ def _tokens(look: Look, part: Part, number: int, colour: str) -> dict[str, Any]:
     """Return what the API answers of all of a document's tokens."""
     n_rows = part.documents[number].n_rows
     starts = range(0, max(1, n_rows), MOST_TOKENS)
-    pieces = [tokens(look, _ask(start=at, stop=at + MOST_TOKENS, colour=colour), number) for at in starts]
-    answer: dict[str, Any] = {**pieces[0], "stop": n_rows}
-    for name in ("tokens", "token_ids", "masked", "values"):
-        if len(pieces) > 1 and answer[name] is not None:
-            answer[name] = np.concatenate([np.asarray(piece[name]) for piece in pieces]).tolist()
+    pieces: list[dict[str, Any]] = [
+        {**tokens(look, _ask(start=at, stop=at + MOST_TOKENS, colour=colour), number)} for at in starts
+    ]
+    answer = pieces[0] | {"stop": n_rows}
+    for name in ("tokens", "token_ids", "masked", "reasons", "values"):
+        if len(pieces) > 1 and any(piece[name] is not None for piece in pieces):
+            lists = [[None] * len(piece["tokens"]) if piece[name] is None else [*piece[name]] for piece in pieces]
+            answer[name] = [value for values in lists for value in values]
     return answer
 
 

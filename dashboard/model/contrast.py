@@ -1,4 +1,4 @@
-"""Selections of documents, and which features fire more in one than in another."""
+"""Selections of documents, and which features fire more in one than in another, on the rows that count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.errors import RequestError
-from dashboard.model.corpus import Corpus, Ranges, complement, merge
+from dashboard.model.corpus import Corpus
+from dashboard.model.sums import Ranges, complement, merge
 from encoder.arrays import F64, I64
 
 SMOOTHING = 0.5

@@ -1,13 +1,13 @@
 """A folder of features as it stood at one moment: its rows, its documents, and sums over some of them.
 
 A question costs what its answer is made of: rows are read as they are needed, from memory-mapped files. Sums over
-documents go through many rows, so they are made in blocks of bounded size and kept.
+documents go through many rows, so they are made in blocks of bounded size and kept. Rows that do not count are rows of
+a document like the others, and are in no sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -16,39 +16,18 @@ from scipy.sparse import csr_matrix
 
 from dashboard.model.cache import Cache
 from dashboard.model.documents import Document, Documents
-from encoder.arrays import F32, F64, I64, AnyArray
+from dashboard.model.shards import NOTHING_EXCLUDED, Excluded, excluded_of, has_mask
+from dashboard.model.sums import Adding, Ranges, Sums, complement
+from encoder.arrays import I64, U8, Bool, Int
 from encoder.file.documents import document_starts
 from encoder.file.folder import Features
 from encoder.index import FeatureIndex
 from encoder.index.format import State
 
 T = TypeVar("T")
-Ranges = tuple[tuple[int, int], ...]
-"""Numbers of documents, or of rows, as [start, stop) in rising order."""
 
 BLOCK_NNZ = 1 << 21
 KEPT_SUMS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """Over some rows, for each feature that fires on one: on how many, the sum of its values, the largest.
-
-    `columns` rise; `count` int64, `total` float64, `largest` float32 have an entry for each of them.
-    """
-
-    n_rows: int
-    columns: I64
-    count: I64
-    total: F64
-    largest: F32
-
-    def dense(self, name: str, d_sae: int) -> AnyArray:
-        """Spread one of the arrays out over all features."""
-        values = getattr(self, name)
-        spread = np.zeros(d_sae, values.dtype)
-        spread[self.columns] = values
-        return spread
 
 
 class Corpus:
@@ -57,7 +36,7 @@ class Corpus:
     def __init__(self, features: Features, of_shards: Cache, index: FeatureIndex | None = None) -> None:
         self.features = features
         self.index_state: State = "missing" if index is None else index.state_for(features)
-        self.index = index if self.index_state == "ready" else None
+        self.index = index if self.index_state in ("ready", "older") else None
         self.kept = Cache(KEPT_SUMS)
         self._of_shards = of_shards
 
@@ -68,6 +47,25 @@ class Corpus:
     @property
     def nnz(self) -> int:
         return self.features.nnz
+
+    @cached_property
+    def excluded(self) -> Excluded:
+        """The rows that do not count."""
+        return sum(map(self.excluded_in_shard, self.shards), NOTHING_EXCLUDED)
+
+    def excluded_in_shard(self, shard: int) -> Excluded:
+        if not has_mask(self.features, shard):
+            return NOTHING_EXCLUDED
+        return self.of_shard(shard, "excluded", partial(excluded_of, self.features, shard))
+
+    def excluded_in(self, document: Document) -> Excluded:
+        """Count the rows of a document that do not count."""
+        return excluded_of(self.features, document.shard, document.start, document.start + document.n_rows)
+
+    @property
+    def mean_l0(self) -> float:
+        """Active features a row, of the rows that count."""
+        return (self.nnz - self.excluded.nnz) / max(1, self.n_rows - self.excluded.n_rows)
 
     @property
     def shards(self) -> Sequence[int]:
@@ -117,32 +115,50 @@ class Corpus:
     def rows(self, first_row: int, stop_row: int) -> csr_matrix:
         return self.features[slice(first_row, stop_row)]
 
-    def blocks(self, document: Document) -> Iterator[csr_matrix]:
-        """Yield a document's rows in blocks of about BLOCK_NNZ stored values."""
-        yield from self._blocks(document.first_row, document.stop_row)
+    def counting(self, first_row: int, n_rows: int) -> Bool:
+        """Say which of some rows of one shard count: [n_rows]."""
+        shard, start = self.features.locate(first_row) if n_rows else (0, 0)
+        return self.features.counts(shard, start, start + n_rows)
 
-    def _blocks(self, first_row: int, stop_row: int) -> Iterator[csr_matrix]:
+    def are_counted(self, rows: Int) -> Bool:
+        """Say which of any rows of the folder count."""
+        counted = np.ones(len(rows), np.bool_)
+        shards = np.searchsorted(self.features.first_rows, rows, side="right") - 1
+        for shard in np.unique(shards).tolist():
+            if has_mask(self.features, shard):
+                of_shard = shards == shard
+                counted[of_shard] = self.features.counts(shard)[rows[of_shard] - self.features.first_rows[shard]]
+        return counted
+
+    def reasons(self, first_row: int, n_rows: int) -> U8:
+        """Say why rows of one shard do not count: [n_rows], as `encoder.rows.REASONS` has it, 0 for rows that count."""
+        shard, start = self.features.locate(first_row) if n_rows else (0, 0)
+        return self.features.reasons(shard, start, start + n_rows)
+
+    def _counted_blocks(self, first_row: int, stop_row: int) -> Iterator[csr_matrix]:
+        """Yield the rows that count, in blocks of about BLOCK_NNZ stored values."""
         at = first_row
         while at < stop_row:
             shard, _ = self.features.locate(at)
             end = min(stop_row, int(self.features.first_rows[shard + 1]))
             indptr = self.indptr(at, end - at)
             n = max(1, int(np.searchsorted(indptr, indptr[0] + BLOCK_NNZ, side="right")) - 1)
-            yield self.rows(at, at + n)
+            rows = self.rows(at, at + n)
+            yield rows[self.counting(at, n)] if has_mask(self.features, shard) else rows
             at += n
 
     def sums(self, documents: Ranges) -> Sums:
-        """Sum up over the rows of `documents`; kept for the next request."""
+        """Sum up over the rows of `documents` that count; kept for the next request."""
         return self.kept.get(("sums", documents), lambda: self._sum(documents))
 
     def counts(self, documents: Ranges) -> tuple[int, I64]:
-        """Return how many rows `documents` have, and on how many of them each feature fires: int64 [F].
+        """Return how many rows of `documents` count, and on how many of them each feature fires: int64 [F].
 
         Where they have more than half of all rows, the counts of the others are taken from the counts of all. The index
         knows the counts of all; without an index all rows are gone through once.
         """
-        starts = self.documents.starts
-        n_rows = sum(int(starts[stop] - starts[first]) for first, stop in documents)
+        counted = self.documents.counted
+        n_rows = sum(int(counted[first:stop].sum()) for first, stop in documents)
         if 2 * n_rows <= self.n_rows:
             return n_rows, self.sums(documents).dense("count", self.d_sae)
         others = complement(documents, len(self.documents))
@@ -150,47 +166,14 @@ class Corpus:
 
     @property
     def _count_of_all(self) -> I64:
-        if self.index is not None:
+        if self.index_state == "ready" and self.index is not None:
             return self.index.count
         everything = ((0, len(self.documents)),)
         return self.kept.get("count", lambda: self._sum(everything).dense("count", self.d_sae))
 
     def _sum(self, documents: Ranges) -> Sums:
-        starts, n_rows = self.documents.starts, 0
-        count = np.zeros(self.d_sae, np.int64)
-        total = np.zeros(self.d_sae, np.float64)
-        largest = np.zeros(self.d_sae, np.float32)
+        starts, adding = self.documents.starts, Adding(self.d_sae)
         for first, stop in documents:
-            n_rows += int(starts[stop] - starts[first])
-            for block in self._blocks(int(starts[first]), int(starts[stop])):
-                _add(block, count, total, largest)
-        columns = np.flatnonzero(count)
-        return Sums(n_rows, columns, count[columns], total[columns], largest[columns])
-
-
-def _add(block: csr_matrix, count: I64, total: F64, largest: F32) -> None:
-    by_feature = block.tocsc()
-    lengths = np.diff(by_feature.indptr)
-    columns = np.flatnonzero(lengths)
-    if len(columns):
-        first = by_feature.indptr[columns]
-        count[columns] += lengths[columns]
-        total[columns] += np.add.reduceat(by_feature.data.astype(np.float64), first)
-        largest[columns] = np.maximum(largest[columns], np.maximum.reduceat(by_feature.data, first))
-
-
-def complement(ranges: Ranges, n: int) -> Ranges:
-    """Return what is left of [0, n); `ranges` rise and do not touch."""
-    edges = [0, *(edge for bounds in ranges for edge in bounds), n]
-    return merge(list(zip(edges[::2], edges[1::2], strict=True)))
-
-
-def merge(ranges: Sequence[tuple[int, int]]) -> Ranges:
-    """Put ranges in order and join those that touch or overlap."""
-    merged: list[tuple[int, int]] = []
-    for start, stop in sorted(ranges):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(stop, merged[-1][1])
-        elif start < stop:
-            merged.append((start, stop))
-    return tuple(merged)
+            for block in self._counted_blocks(int(starts[first]), int(starts[stop])):
+                adding.add(block)
+        return adding.sums()

@@ -9,10 +9,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from dashboard.errors import NotFoundError
+from dashboard.model.shards import has_mask
 from encoder.arrays import I64, Int
 from encoder.file.folder import Features
 
@@ -51,6 +53,16 @@ class Documents:
     def numbers(self) -> Sequence[int]:
         """The numbers of the documents that may be looked at, rising."""
         return range(len(self))
+
+    @cached_property
+    def counted(self) -> I64:
+        """How many rows of each document count: int64 [n]."""
+        counted = np.diff(self.starts)
+        for shard in range(self.features.n_shards):
+            if has_mask(self.features, shard):
+                excluded = np.flatnonzero(~self.features.counts(shard)) + self.features.first_rows[shard]
+                counted -= np.bincount(self.of_rows(excluded), minlength=len(self))
+        return counted
 
     def beside(self, number: int) -> tuple[int | None, int | None]:
         """Return the numbers of the documents before and after this one, None where there is none."""

@@ -32,8 +32,8 @@ class Figures:
         self._orders = Cache(2 * len(FIGURES))
 
     def order(self, name: str, *, rising: bool) -> I64:
-        """Return all features in the order of a figure, those of which it is not known last."""
-        return self._orders.get((name, rising), lambda: order_of(self.by_name[name], rising=rising))
+        """Return all features in the order of a figure's magnitude, those of which it is not known last."""
+        return self._orders.get((name, rising), lambda: order_of(np.abs(self.by_name[name]), rising=rising))
 
 
 def order_of(values: F64, *, rising: bool) -> I64:

@@ -1,17 +1,59 @@
-"""What a shard's headers do not say: how its L0 is distributed, and how many features never fire in it."""
+"""What a shard's headers do not say: which rows do not count, how L0 is distributed, how many features never fire.
+
+L0 and dead features are of the rows that count.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from encoder.arrays import I64
+from encoder.arrays import I32, I64
 from encoder.errors import ShardError
 from encoder.file.folder import Features
+from encoder.rows import REASONS, by_reason
 
 N_BINS = 20
-BLOCK = 1 << 20
+BLOCK, MASKED_ROWS = 1 << 20, 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """Rows that do not count: how many, how many values they hold, and how many rows there are for each reason."""
+
+    n_rows: int = 0
+    nnz: int = 0
+    by_reason: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Excluded) -> Excluded:
+        reasons = {name: self.by_reason.get(name, 0) + other.by_reason.get(name, 0) for name in REASONS}
+        return Excluded(self.n_rows + other.n_rows, self.nnz + other.nnz, reasons)
+
+
+NOTHING_EXCLUDED = Excluded(by_reason=dict.fromkeys(REASONS, 0))
+
+
+def has_mask(features: Features, shard: int) -> bool:
+    """Say whether there may be rows that do not count. Costs the shard's headers."""
+    return "row_mask" in features.files[shard].members
+
+
+def excluded_of(features: Features, shard: int, start: int = 0, stop: int | None = None) -> Excluded:
+    """Count the rows of [start, stop) of a shard that do not count."""
+    if not has_mask(features, shard):
+        return NOTHING_EXCLUDED
+    reasons = features.reasons(shard, start, stop)
+    rows = np.flatnonzero(reasons) + start
+    indptr = _array(features, shard, "indptr")
+    return Excluded(len(rows), int((indptr[rows + 1] - indptr[rows]).sum()), by_reason(reasons))
+
+
+def _array(features: Features, shard: int, name: str) -> I64:
+    array = features.array(shard, name)
+    assert array is not None  # a features file has it
+    return array
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +67,13 @@ class L0:
 
 def l0_of(features: Features, shard: int) -> L0:
     """Count how many rows have how many active features. Raises: ShardError if the shard's bounds are damaged."""
-    indptr = features.array(shard, "indptr")
-    assert indptr is not None  # a features file has one
+    indptr = _array(features, shard, "indptr")
     rows = np.zeros(1, np.int64)
     for at in range(0, len(indptr) - 1, BLOCK):
         l0 = np.diff(indptr[at : at + BLOCK + 1])
         if l0.size and (int(l0.min()) < 0 or int(l0.max()) > features.shape[1]):
             raise ShardError(f"{features.paths[shard]}: has rows of {l0.min()} to {l0.max()} values; encode it again")
-        block = np.bincount(l0, minlength=len(rows))
+        block = np.bincount(l0[features.counts(shard, at, at + BLOCK)], minlength=len(rows))
         block[: len(rows)] += rows
         rows = block
     largest = len(rows) - 1
@@ -42,13 +83,23 @@ def l0_of(features: Features, shard: int) -> L0:
 
 
 def dead_of(features: Features, shard: int) -> int:
-    """Count the features that fire on no row of the shard. Raises: ShardError if its columns are damaged."""
-    indices = features.array(shard, "indices")
-    assert indices is not None
+    """Count the features that fire on no row that counts. Raises: ShardError if the shard's columns are damaged."""
     fires = np.zeros(features.shape[1], np.bool_)
-    for at in range(0, len(indices), BLOCK):
-        block = indices[at : at + BLOCK]
-        if int(block.view(np.uint32).max()) >= len(fires):
+    for block in _columns(features, shard):
+        if block.size and int(block.view(np.uint32).max()) >= len(fires):
             raise ShardError(f"{features.paths[shard]}: has columns outside 0..{len(fires) - 1}; encode it again")
         fires[block] = True
     return int((~fires).sum())
+
+
+def _columns(features: Features, shard: int) -> Iterator[I32]:
+    """Yield the columns of the rows that count, in blocks."""
+    indptr, indices = _array(features, shard, "indptr"), _array(features, shard, "indices").view(np.int32)
+    if not has_mask(features, shard):
+        for at in range(0, len(indices), BLOCK):
+            yield indices[at : at + BLOCK]
+        return
+    for at in range(0, len(indptr) - 1, MASKED_ROWS):
+        bounds = indptr[at : at + MASKED_ROWS + 1]
+        is_counted = np.repeat(features.counts(shard, at, at + MASKED_ROWS), np.diff(bounds))
+        yield indices[int(bounds[0]) : int(bounds[-1])][is_counted]

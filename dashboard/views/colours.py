@@ -1,6 +1,6 @@
 """What a document's tokens are coloured by: `l0`, `top` (the strongest feature's value) or `feature:<index>`.
 
-The colour rises between two values, `floor` and `scale`. For a feature they are 0 and its largest value in the
+The colour rises between two magnitudes, `floor` and `scale`. For a feature they are 0 and its largest value in the
 document. For l0 and top they are quantiles: beside the values of a BOS token the other tokens would have no colour.
 """
 
@@ -16,6 +16,7 @@ from dashboard.errors import RequestError
 from dashboard.model.corpus import Corpus
 from dashboard.model.documents import Document
 from dashboard.model.look import Look
+from dashboard.model.sums import strongest_of
 from encoder.arrays import F32, AnyArray
 
 SAMPLED_ROWS, N_SAMPLES, SAMPLE_ROWS = 1 << 15, 64, 256
@@ -47,16 +48,16 @@ def values_of(corpus: Corpus, first_row: int, n_rows: int, colour: Colour) -> An
     if colour.name == "l0":
         return np.diff(corpus.indptr(first_row, n_rows))
     rows = corpus.rows(first_row, first_row + n_rows)
-    return _largest_of_rows(rows) if colour.feature is None else _column_of_rows(rows, colour.feature)
+    return _strongest_of_rows(rows) if colour.feature is None else _column_of_rows(rows, colour.feature)
 
 
-def _largest_of_rows(rows: csr_matrix) -> F32:
-    """Return the largest value of each row, 0 where none is stored: [T]."""
-    largest = np.zeros(rows.shape[0], np.float32)
+def _strongest_of_rows(rows: csr_matrix) -> F32:
+    """Return the value of the largest magnitude of each row, 0 where none is stored: [T]."""
+    strongest = np.zeros(rows.shape[0], np.float32)
     filled = np.flatnonzero(np.diff(rows.indptr))
     if len(filled):
-        largest[filled] = np.maximum.reduceat(rows.data, rows.indptr[filled])
-    return largest
+        strongest[filled] = strongest_of(rows.data, rows.indptr[filled])
+    return strongest
 
 
 def _column_of_rows(rows: csr_matrix, feature: int) -> F32:
@@ -68,11 +69,15 @@ def _column_of_rows(rows: csr_matrix, feature: int) -> F32:
 
 
 def scale_of(corpus: Corpus, document: Document, colour: Colour) -> tuple[float, float]:
-    """Return `floor` and `scale`, the values between which the colour rises."""
-    if colour.feature is not None and corpus.index is not None:
+    """Return `floor` and `scale`, the magnitudes between which the colour rises, of the rows that count."""
+    if colour.feature is not None and corpus.index_state == "ready":
+        assert corpus.index is not None
         _, values = corpus.index.feature(colour.feature, document.first_row, document.stop_row)
-        return 0, float(values.max(initial=0))
-    samples = [values_of(corpus, first_row, n_rows, colour) for first_row, n_rows in _samples(document)]
+        return 0, float(np.abs(values).max(initial=0))
+    samples = [
+        np.abs(values_of(corpus, first_row, n_rows, colour))[corpus.counting(first_row, n_rows)]
+        for first_row, n_rows in _samples(document)
+    ]
     values = np.concatenate([np.zeros(0, np.float32), *samples])
     largest = float(values.max(initial=0))
     if colour.feature is not None or not len(values):

@@ -9,6 +9,7 @@ import numpy as np
 
 from dashboard.errors import RequestError
 from dashboard.model.look import Look
+from dashboard.views.excluded import reasons_of
 from dashboard.views.parameters import Parameters
 from dashboard.views.shapes import Comparison, FeatureDifference, Side
 from encoder.arrays import F64, Int
@@ -21,7 +22,7 @@ _SIDE = re.compile(r"(row|doc):([0-9]{1,15})")
 def compare(look: Look, parameters: Parameters) -> Comparison:
     """List the features that differ, the largest difference a - b first; of equal ones the lower index first.
 
-    A row counts with its activations, a document with the mean of each feature over all its tokens.
+    A row stands for its activations, a document for the mean of each feature over its rows that count.
     """
     offset, limit = parameters.number("offset"), parameters.number("limit", 200, MOST_FEATURES)
     sides = [_side(look, name, parameters.text(name)) for name in ("a", "b")]
@@ -43,7 +44,7 @@ def _side(look: Look, name: str, text: str) -> tuple[Side, Int, F64]:
     if match is None:
         raise RequestError(f"{name} {text[:40]!r}: expected row:NUMBER or doc:NUMBER")
     corpus, number = look.features, int(match[2])
-    side = cast(Side, {"kind": match[1], "id": number, "document": None, "position": None})
+    side = cast(Side, {"kind": match[1], "id": number, "document": None, "position": None, "reason": None})
     if match[1] == "doc":
         document = corpus.documents[number]
         sums = corpus.sums(((number, number + 1),))
@@ -53,6 +54,7 @@ def _side(look: Look, name: str, text: str) -> tuple[Side, Int, F64]:
     matrix, position = corpus.rows(number, number + 1), number - document.first_row
     (side["title"],) = look.texts(document, position, position + 1)
     side["document"], side["position"] = document.id, position
+    (side["reason"],) = reasons_of(corpus.reasons(number, 1))
     return side, matrix.indices, matrix.data.astype(np.float64)
 
 

@@ -11,6 +11,7 @@ from dashboard.model.corpus import Corpus
 from dashboard.model.documents import Document
 from dashboard.model.look import Look
 from dashboard.views.colours import read_colour, scale_of, values_of
+from dashboard.views.excluded import reasons_of
 from dashboard.views.parameters import Parameters
 from dashboard.views.shapes import (
     DocumentFeature,
@@ -49,15 +50,16 @@ def _beginnings(look: Look, corpus: Corpus) -> list[str]:
 
 def _summary(look: Look, document: Document) -> DocumentSummary:
     corpus = look.features
-    indptr = corpus.indptr(document.first_row, document.n_rows)
+    indptr, excluded = corpus.indptr(document.first_row, document.n_rows), corpus.excluded_in(document)
     return {
         "id": document.id,
         "shard": corpus.name(document.shard),
         "number": document.number,
         "rows": document.n_rows,
+        "excluded": excluded.n_rows,
         "first_row": document.first_row,
         "preview": look.preview(document),
-        "mean_l0": int(indptr[-1] - indptr[0]) / max(1, document.n_rows),
+        "mean_l0": (int(indptr[-1] - indptr[0]) - excluded.nnz) / max(1, document.n_rows - excluded.n_rows),
         "sections": _sections(document),
     }
 
@@ -77,17 +79,20 @@ def tokens(look: Look, parameters: Parameters, number: int) -> DocumentTokens:
     colour = read_colour(look, parameters.text("colour", "l0"))
     of_rows = corpus.features.tokens(document.shard, document.start + start, document.start + stop)
     floor, scale = corpus.kept.get(("scale", number, colour), lambda: scale_of(corpus, document, colour))
+    reasons = corpus.reasons(document.first_row + start, stop - start)
     previous, following = corpus.documents.beside(number)
     return {
         "document": number,
         "shard": corpus.name(document.shard),
         "first_row": document.first_row,
         "total": document.n_rows,
+        "excluded": corpus.excluded_in(document).n_rows,
         "start": start,
         "stop": stop,
         "tokens": look.vocabulary.texts(of_rows, start, stop - start),
         "token_ids": of_rows.token_ids,
         "masked": None if of_rows.row_mask is None else ~of_rows.row_mask,
+        "reasons": reasons_of(reasons) if reasons.any() else None,
         "sections": _sections(document),
         "previous": previous,
         "next": following,
@@ -99,14 +104,14 @@ def tokens(look: Look, parameters: Parameters, number: int) -> DocumentTokens:
 
 
 def features(look: Look, parameters: Parameters, number: int) -> DocumentFeatures:
-    """List the features that fire in a document, by the sum of their values; of equal ones the lower index first."""
+    """List the features that fire in a document, the largest sum of magnitudes first; of equal ones the lower index."""
     offset, limit = parameters.number("offset"), parameters.number("limit", 500, MOST_FEATURES)
     corpus = look.features
     sums = corpus.sums(((number, corpus.documents[number].id + 1),))
-    order = np.argsort(-sums.total, kind="stable")[offset : offset + limit]
+    order = np.argsort(-sums.mass, kind="stable")[offset : offset + limit]
     indices = sums.columns[order].tolist()
     listed: list[DocumentFeature] = [
-        {"index": index, "label": label, "count": sums.count[at], "sum": sums.total[at], "max": sums.largest[at]}
+        {"index": index, "label": label, "count": sums.count[at], "sum": sums.mass[at], "max": sums.strongest[at]}
         for at, index, label in zip(order, indices, look.descriptions(indices), strict=True)
     ]
     return {"total": len(sums.columns), "features": listed}

@@ -51,20 +51,21 @@ def _here(corpus: Corpus, index: int) -> FeatureHere | None:
 
 
 def top(look: Look, parameters: Parameters, index: int) -> TopContexts:
-    """List the tokens on which a feature fires most, the strongest first, each with the tokens around it.
+    """List the tokens on which a feature fires most, the largest magnitude first, each with the tokens around it.
 
-    With `below`, only those with a smaller value; with `distinct`, one of each document.
+    With `below`, only those with a smaller magnitude; with `distinct`, one of each document. Rows that do not count are
+    never among them.
     """
     limit, offset = parameters.number("limit", 20, MOST_CONTEXTS), parameters.number("offset")
-    around, distinct = parameters.number("around", 12, MOST_AROUND), parameters.number("distinct", 0, 1)
+    around, distinct = parameters.number("around", 12, MOST_AROUND), bool(parameters.number("distinct", 0, 1))
     look.check_feature(index)
     by_feature = look.index
     below, k = parameters.value("below"), offset + limit
-    if below is None:
-        rows, values, total = _strongest(by_feature, index, k, distinct=bool(distinct))
+    if below is None and not by_feature.is_older:
+        rows, values, total = _strongest(by_feature, index, k, distinct=distinct)
     else:
-        rows, values, total = _strongest_below(by_feature, index, k, below, distinct=bool(distinct))
-    found = zip(rows[offset:].tolist(), values[offset:], strict=True)
+        rows, values, total = _sorted(look.features, by_feature, index, below, distinct=distinct)
+    found = zip(rows[offset:k].tolist(), values[offset:k], strict=True)
     return {"total": total, "contexts": [_context(look, index, row, value, around) for row, value in found]}
 
 
@@ -85,16 +86,20 @@ def _strongest(by_feature: FeatureIndex, index: int, k: int, *, distinct: bool) 
         n = max(64, 4 * n)
 
 
-def _strongest_below(
-    by_feature: FeatureIndex, index: int, k: int, below: float, *, distinct: bool
+def _sorted(
+    corpus: Corpus, by_feature: FeatureIndex, index: int, below: float | None, *, distinct: bool
 ) -> tuple[Int, F32, int]:
-    """Return the same of the values below `below`: all values of the feature are gone through."""
+    """Return the same for all magnitudes below `below`: every value of the feature is gone through."""
     rows, values = by_feature.feature(index)
-    kept = np.flatnonzero(values < below)
-    kept = kept[np.argsort(-values[kept], kind="stable")]
+    if by_feature.is_older:  # there are rows among them that do not count
+        counted = corpus.are_counted(rows)
+        rows, values = rows[counted], values[counted]
+    magnitudes = np.abs(values)
+    kept = np.flatnonzero(magnitudes < (np.inf if below is None else below))
+    kept = kept[np.argsort(-magnitudes[kept], kind="stable")]
     if distinct:
         kept = kept[_first_of_each(by_feature.document_of(rows[kept]))]
-    return rows[kept[:k]], values[kept[:k]], len(kept)
+    return rows[kept], values[kept], len(kept)
 
 
 def _first_of_each(documents: I64) -> I64:
@@ -103,20 +108,23 @@ def _first_of_each(documents: I64) -> I64:
 
 
 def _context(look: Look, index: int, row: int, value: np.float32, around: int) -> Context:
-    """Return a row with up to `around` tokens before and after it, and the feature's value on each of them."""
-    document = look.features.documents.of_row(row)
+    """Return a row with up to `around` tokens before and after it, and the feature's value on each that counts."""
+    corpus = look.features
+    document = corpus.documents.of_row(row)
     position = row - document.first_row
     start, stop = max(0, position - around), min(document.n_rows, position + around + 1)
     first_row = document.first_row + start
     rows, values_there = look.index.feature(index, first_row, document.first_row + stop)
     values = np.zeros(stop - start, np.float32)
     values[rows - first_row] = values_there
+    counted = corpus.counting(first_row, stop - start)
     return {
         "row": row,
         "document": document.id,
         "position": position,
         "value": value,
         "tokens": look.texts(document, start, stop),
-        "values": values,
+        "values": values * counted,
+        "masked": None if counted.all() else ~counted,
         "at": position - start,
     }

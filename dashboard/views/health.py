@@ -19,6 +19,7 @@ from dashboard.model.corpus import Corpus
 from dashboard.model.downloads import count, is_running
 from dashboard.model.look import Look
 from dashboard.model.shards import L0, dead_of, l0_of
+from dashboard.views.excluded import excluded_rows
 from dashboard.views.parameters import Parameters
 from dashboard.views.shapes import Download, Health, QueueHealth, ShardHealth
 from encoder.queue.queue import Queue, Status
@@ -52,7 +53,7 @@ def health(look: Look, parameters: Parameters) -> Health:
 
 def dead_features(corpus: Corpus | None) -> int | None:
     """Return how many features fire nowhere in the folder; None where only a walk over everything could tell."""
-    if corpus is None or corpus.index is None:
+    if corpus is None or corpus.index is None or corpus.index_state != "ready":
         return None
     index = corpus.index
     return corpus.kept.get("dead", lambda: int((index.count == 0).sum()))
@@ -76,17 +77,20 @@ def shards(corpus: Corpus, numbers: Sequence[int], budget_s: float) -> Iterator[
 def _shard(corpus: Corpus, i: int, l0: L0 | None, n_dead: int | None) -> ShardHealth:
     file = corpus.features.files[i]
     meta, rows = file.meta, file.shape[0]
+    excluded = corpus.excluded_in_shard(i)
     quality = meta.get("quality") if isinstance(meta.get("quality"), dict) else {}
     notes = meta.get("notes")
     release = meta.get("sae_release")
     return {
         "name": corpus.name(i),
         "rows": rows,
+        "excluded": excluded_rows(excluded),
         "nnz": file.nnz,
-        "mean_l0": file.nnz / max(1, rows),
+        "mean_l0": (file.nnz - excluded.nnz) / max(1, rows - excluded.n_rows),
         "max_l0": None if l0 is None else l0.largest,
         "l0_histogram": None if l0 is None else {"edges": l0.edges, "counts": l0.counts},
         "explained_variance": _number(quality, "explained_variance"),
+        "explained_variance_of_all": _number(quality, "explained_variance_of_all"),
         "cosine": _number(quality, "cosine"),
         "dead_features": n_dead,
         "warnings": [str(meta["warning"])] if meta.get("warning") else [],

@@ -84,7 +84,7 @@ def _find(look: Look, parameters: Parameters) -> _Found:
         number = parameters.number("document")
         corpus = look.features
         sums = corpus.sums(((number, corpus.documents[number].id + 1),))
-        found.here = dict(zip(sums.columns.tolist(), sums.total.tolist(), strict=True))
+        found.here = dict(zip(sums.columns.tolist(), sums.mass.tolist(), strict=True))
         found.narrow(sums.columns)
     if "a" in parameters or "b" in parameters:
         corpus = look.features
@@ -130,7 +130,7 @@ def _sorted(found: _Found, look: Look, sort: str, rising: bool) -> tuple[I64, in
         return indices[:: -1 if rising else 1], len(indices)
     if sort == "index":
         return np.sort(indices)[:: 1 if rising else -1], len(indices)
-    values = figures_of(look).by_name[sort][indices] if sort in FIGURES else _known(found, sort, indices)
+    values = np.abs(figures_of(look).by_name[sort][indices]) if sort in FIGURES else _known(found, sort, indices)
     return indices[order_of(values, rising=rising)], len(indices)
 
 

@@ -41,6 +41,7 @@ class Summary(TypedDict):
 class FeaturesSummary(TypedDict):
     folder: str
     rows: int
+    excluded: Excluded
     d_sae: int
     nnz: int
     n_shards: int
@@ -49,6 +50,20 @@ class FeaturesSummary(TypedDict):
     has_text: bool
     sae: SaeNames
     index: IndexSummary
+
+
+class Excluded(TypedDict):
+    """How many rows do not count, by reason: the producer's mask, their token's id, their place in the document, their
+    norm. Such rows are shown, and no figure is made of them: not L0, not a density, not what is strongest.
+    """
+
+    mask: int
+    token: int
+    first: int
+    norm: int
+
+
+Reason = Literal["mask", "token", "first", "norm"]
 
 
 class SaeNames(TypedDict):
@@ -60,6 +75,8 @@ class SaeNames(TypedDict):
 
 
 class IndexSummary(TypedDict):
+    """The figures of an `older` index count rows that do not count."""
+
     state: Literal["ready", "missing", "stale", "older"]
     command: str
 
@@ -95,12 +112,16 @@ class DocumentList(TypedDict):
 
 
 class DocumentSummary(TypedDict):
-    """`number` is what the shard calls the document, null where the shard gives no numbers."""
+    """`number` is what the shard calls the document, null where the shard gives no numbers.
+
+    `excluded` of its rows do not count.
+    """
 
     id: int
     shard: str
     number: int | None
     rows: int
+    excluded: int
     first_row: int
     preview: str
     mean_l0: float
@@ -118,18 +139,23 @@ class Section(TypedDict):
 class DocumentTokens(TypedDict):
     """/api/documents/<number>/tokens: the tokens [start, stop) of `total`, and the value of each for the colour.
 
-    `values` up to `floor` have no colour, those from `scale` on the full one. `previous` and `next` are documents.
+    `excluded` of the `total` tokens do not count.
+
+    Magnitudes of `values` up to `floor` have no colour, those from `scale` on the full one. `reasons` say why tokens do
+    not count, null where they do, or for a piece that has none; `previous` and `next` are documents.
     """
 
     document: int
     shard: str
     first_row: int
     total: int
+    excluded: int
     start: int
     stop: int
     tokens: list[str]
     token_ids: Ints | None
     masked: Bools | None
+    reasons: list[Reason | None] | None
     sections: list[Section]
     previous: int | None
     next: int | None
@@ -147,7 +173,7 @@ class DocumentFeatures(TypedDict):
 
 
 class DocumentFeature(TypedDict):
-    """On how many of the document's tokens the feature fires, the sum of its values there, the largest of them."""
+    """On how many tokens the feature fires, the sum of the magnitudes there, the value of the largest magnitude."""
 
     index: int
     label: str | None
@@ -167,6 +193,7 @@ class Row(TypedDict):
     token_id: int | None
     section: str | None
     masked: bool
+    reason: Reason | None
     l0: int
     active: Active
 
@@ -231,7 +258,10 @@ class TopContexts(TypedDict):
 
 
 class Context(TypedDict):
-    """A token on which a feature fires, `at` of the `tokens` around it, each with the feature's value there."""
+    """A token on which a feature fires, `at` of the `tokens` around it, each with the feature's value there.
+
+    `masked` are tokens that do not count, and have no value here; null where all of them count.
+    """
 
     row: int
     document: int
@@ -239,6 +269,7 @@ class Context(TypedDict):
     value: Value
     tokens: list[str]
     values: Floats
+    masked: Bools | None
     at: int
 
 
@@ -251,7 +282,7 @@ class FeatureList(TypedDict):
 
 
 class FoundFeature(TypedDict):
-    """`marked` are pieces of the label, each with whether it matched the query. `here` is the sum of the values in the
+    """`marked` are pieces of the label, each with whether it matched the query. `here` is the sum of magnitudes in the
     document that was named, `log_ratio` and `z` say how much more it fires in selection A than in B; null without.
     """
 
@@ -276,13 +307,17 @@ class Comparison(TypedDict):
 
 
 class Side(TypedDict):
-    """A token or a document; `document` and `position` are a token's place, null for a document."""
+    """A token or a document; `document` and `position` are a token's place, null for a document.
+
+    `reason` says why a token does not count, null where it does.
+    """
 
     kind: Literal["row", "doc"]
     id: int
     title: str
     document: int | None
     position: int | None
+    reason: Reason | None
 
 
 class FeatureDifference(TypedDict):
@@ -304,15 +339,20 @@ class Health(TypedDict):
 
 
 class ShardHealth(TypedDict):
-    """`max_l0`, `l0_histogram` and `dead_features` are null until they were counted."""
+    """`max_l0`, `l0_histogram` and `dead_features` are null until they were counted.
+
+    `explained_variance_of_all` has rows of extreme norm in it, which `explained_variance` leaves out.
+    """
 
     name: str
     rows: int
+    excluded: Excluded
     nnz: int
     mean_l0: float
     max_l0: int | None
     l0_histogram: Histogram | None
     explained_variance: float | None
+    explained_variance_of_all: float | None
     cosine: float | None
     dead_features: int | None
     warnings: list[str]

@@ -6,10 +6,16 @@ import saefetch
 from dashboard.model.corpus import Corpus
 from dashboard.model.downloads import count
 from dashboard.model.look import Look
+from dashboard.views.excluded import excluded_rows
 from dashboard.views.parameters import Parameters
 from dashboard.views.shapes import FeaturesSummary, Hint, LabelsSummary, Summary
 
 PARAMETERS = ()
+INDEX_HINTS = {
+    "missing": "no index by feature yet",
+    "stale": "the index by feature is not of these shards",
+    "older": "the index by feature is of an older version: its figures count rows that do not count",
+}
 
 
 def summary(look: Look, parameters: Parameters) -> Summary:
@@ -30,11 +36,12 @@ def _features(look: Look, corpus: Corpus) -> FeaturesSummary:
     return {
         "folder": str(look.settings.features),
         "rows": corpus.n_rows,
+        "excluded": excluded_rows(corpus.excluded),
         "d_sae": corpus.d_sae,
         "nnz": corpus.nnz,
         "n_shards": len(corpus.shards),
         "n_documents": len(corpus.documents.numbers),
-        "mean_l0": corpus.nnz / max(1, corpus.n_rows),
+        "mean_l0": corpus.mean_l0,
         "has_text": any("tokens" in corpus.features.files[shard].members for shard in corpus.shards),
         "sae": {
             "release": meta.get("sae_release"),
@@ -69,11 +76,6 @@ def _hints(look: Look) -> list[Hint]:
         hints.append({"what": "no labels yet", "command": look.download_command})
     if look.corpus is None:
         hints.append({"what": "no features yet", "command": look.encode_command})
-    elif look.corpus.index is None:
-        known = {
-            "stale": "the index by feature is not of these shards",
-            "older": "the index by feature is older and counts rows that do not count",
-        }
-        what = known.get(look.corpus.index_state, "no index by feature yet")
-        hints.append({"what": what, "command": look.index_command})
+    elif look.corpus.index_state != "ready":
+        hints.append({"what": INDEX_HINTS[look.corpus.index_state], "command": look.index_command})
     return hints

@@ -133,8 +133,8 @@
         : sae.link(["documents", side.id]);
     const where =
       side.kind === "row"
-        ? `document ${sae.count(side.document)}, token ${sae.count(side.position)}`
-        : `document ${sae.count(side.id)}, mean of its tokens`;
+        ? `document ${sae.count(side.document)}, token ${sae.count(side.position)}${side.reason ? `, ${sae.reason(side.reason)}` : ""}`
+        : `document ${sae.count(side.id)}, mean of its tokens that count`;
     return sae.el(
       "a",
       { href, class: `side ${which.toLowerCase()}` },

@@ -138,6 +138,7 @@
     const others = doc.previous !== null || doc.next !== null;
     return [
       sae.el("span", {}, sae.el("b", {}, sae.count(doc.total)), doc.total === 1 ? " token" : " tokens"),
+      doc.excluded > 0 && sae.el("span", { class: "muted" }, `${sae.count(doc.excluded)} of them do not count`),
       sae.el("bdi", { class: "shard" }, doc.shard),
       others &&
         sae.el("a", { href: sae.link(["features"], { a: id, b: "rest" }) }, "What fires more here than elsewhere"),

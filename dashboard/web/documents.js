@@ -44,8 +44,9 @@
   };
 
   function figures(features) {
+    const excluded = sae.excluded(features.excluded);
     const facts = [
-      [sae.count(features.rows), "tokens"],
+      [sae.count(features.rows), `tokens${excluded && `, of which ${excluded}`}`],
       [sae.figure(features.mean_l0), "features fire on a token (L0)"],
       [sae.count(features.d_sae), "features in the SAE"],
       [sae.count(features.nnz), "activations"],
@@ -73,7 +74,12 @@
         "span",
         { class: "about muted" },
         sae.el("span", {}, `document ${sae.count(item.id)}`),
-        sae.el("span", {}, sae.plural(item.rows, "token")),
+        sae.el(
+          "span",
+          {},
+          sae.plural(item.rows, "token"),
+          item.excluded > 0 && `, ${sae.count(item.excluded)} not counted`,
+        ),
         sae.el("span", {}, `L0 ${sae.figure(item.mean_l0)}`),
         sae.el("bdi", { class: "shard" }, item.shard),
         ...parts,

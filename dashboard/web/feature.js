@@ -138,7 +138,7 @@
     const once = sae.el("input", { type: "checkbox", checked: params.distinct !== "0" });
     const strength = sae.select("How strong", BELOW, params.below || "");
     let got = 0;
-    let most = here?.max || 0;
+    let most = Math.abs(here?.max || 0);
     let round = 0;
     for (const control of [once, strength]) {
       control.addEventListener("change", () => {
@@ -152,12 +152,12 @@
       const mine = ++round;
       more.disabled = true;
       try {
-        const below = strength.value && here ? Number(strength.value) * here.max : "";
+        const below = strength.value && here ? Number(strength.value) * Math.abs(here.max) : "";
         const request = { limit: CONTEXTS, offset: got, distinct: once.checked ? 1 : "", below };
         const answer = await sae.source.get(`features/${index}/top`, request);
         if (mine !== round) return;
         if (got === 0) {
-          most ||= answer.contexts[0]?.value || 0;
+          most ||= Math.abs(answer.contexts[0]?.value || 0);
           body.replaceChildren();
         }
         got += answer.contexts.length;
@@ -196,12 +196,11 @@
 
   function context(found, index, most) {
     const spans = found.tokens.map((token, i) => {
-      const heat = sae.heat(found.values[i], most);
       const span = sae.el("span", {
-        class: i === found.at ? "token at" : "token",
-        "data-heat": heat || null,
-        title: found.values[i] > 0 ? sae.figure(found.values[i]) : null,
+        class: `token${i === found.at ? " at" : ""}${found.masked?.[i] ? " masked" : ""}`,
+        title: found.values[i] ? sae.figure(found.values[i]) : null,
       });
+      sae.warm(span, found.values[i], most);
       return sae.showToken(span, token, { breaks: false });
     });
     const href = sae.link(["documents", found.document], { at: found.position, colour: `feature:${index}` });

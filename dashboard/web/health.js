@@ -112,7 +112,7 @@
         ...remarks.map(([text, kind]) => sae.el("span", { class: kind }, kind === "warning" ? "Warning: " : "", text)),
         sae.el("span", { class: "muted" }, `${shard.dtype_read} → ${shard.values}`),
       ),
-      sae.el("td", {}, sae.count(shard.rows)),
+      sae.el("td", {}, sae.count(shard.rows), sae.el("span", { class: "muted" }, sae.excluded(shard.excluded))),
       sae.el("td", {}, sae.figure(shard.mean_l0)),
       sae.el(
         "td",
@@ -122,7 +122,13 @@
           : "–",
         sae.el("span", { class: "muted" }, `most ${sae.count(shard.max_l0)}`),
       ),
-      sae.el("td", { class: shard.warnings.length ? "bad" : "" }, sae.percent(shard.explained_variance)),
+      sae.el(
+        "td",
+        { class: shard.warnings.length ? "bad" : "" },
+        sae.percent(shard.explained_variance),
+        shard.explained_variance_of_all !== null &&
+          sae.el("span", { class: "muted" }, `${sae.percent(shard.explained_variance_of_all)} with extreme rows`),
+      ),
       sae.el("td", {}, sae.count(shard.dead_features)),
       sae.el("td", {}, sae.el("bdi", {}, shard.sae)),
     );

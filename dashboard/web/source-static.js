@@ -52,15 +52,20 @@
       tokens: piece(all.tokens),
       token_ids: piece(all.token_ids),
       masked: piece(all.masked),
+      reasons: reasonsOf(piece(all.reasons)),
       values: piece(values),
     };
   }
 
-  /** A feature's values as the rows have them. */
+  /** As the server answers for a piece: null where all of its tokens count. */
+  const reasonsOf = (reasons) => (reasons?.some((reason) => reason) ? reasons : null);
+
+  /** A feature's values as the rows have them, and the largest magnitude of the rows that count. */
   function byFeature(rows, colour) {
     const feature = Number(colour.slice("feature:".length));
     const values = rows.map(({ active }) => active.value[active.index.indexOf(feature)] ?? 0);
-    return { colour, values, floor: 0, scale: values.reduce((most, value) => Math.max(most, value), 0) };
+    const counted = values.filter((_, i) => !rows[i].reason);
+    return { colour, values, floor: 0, scale: counted.reduce((most, value) => Math.max(most, Math.abs(value)), 0) };
   }
 
   async function row(number) {
@@ -72,7 +77,7 @@
     const columns = await load("features");
     places ??= new Map(columns.index.map((index, place) => [index, place]));
     const of = (column) => active.index.map((index) => column[places.get(index)]);
-    const shareOf = (column) => of(column).map((largest, i) => (largest ? active.value[i] / largest : null));
+    const shareOf = (column) => of(column).map((largest, i) => (largest ? Math.abs(active.value[i] / largest) : null));
     const [share, share_here] = [shareOf(columns.max_neuronpedia), shareOf(columns.max)];
     return { ...answer, active: { ...active, label: of(columns.label), share, share_here } };
   }
@@ -103,7 +108,7 @@
       found = found.map((entry) => ({ ...entry, marked: mark(entry.label, words) })).filter(({ marked }) => marked);
     const column = sort !== "match" ? sort : id !== "" ? "here" : a || b ? "z" : "index";
     const isRising = order ? order === "asc" : column === "index";
-    found.sort((x, y) => compare(x[column], y[column], isRising) || x.index - y.index);
+    found.sort((x, y) => compare(x[column], y[column], column, isRising) || x.index - y.index);
     const { offset = 0, limit = 50 } = page;
     return { total: found.length, figures_of, features: found.slice(offset, offset + limit) };
   }
@@ -114,10 +119,11 @@
     return columns.index.map((_, i) => Object.fromEntries(names.map((name) => [name, columns[name][i] ?? null])));
   }
 
-  /** What comes first; a value that is not known comes last either way. */
-  function compare(x, y, isRising) {
+  /** What comes first; a value that is not known comes last either way. A largest value goes by its magnitude. */
+  function compare(x, y, column, isRising) {
     if (x === null || y === null) return (x === null) - (y === null);
-    return isRising ? x - y : y - x;
+    const [one, other] = column === "max" ? [Math.abs(x), Math.abs(y)] : [x, y];
+    return isRising ? one - other : other - one;
   }
 
   /** What fires more in one document than in the others of this page: no other selections were counted. */

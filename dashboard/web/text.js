@@ -70,6 +70,33 @@
     return text.replace(/\s+/g, " ").replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
   }
 
+  /** Put a token on its heat. A negative value has a colour of its own. */
+  sae.warm = (node, value, scale, floor = 0) => {
+    const heat = sae.heat(Math.abs(value), scale, floor);
+    if (heat) node.dataset.heat = heat;
+    else delete node.dataset.heat;
+    if (heat && value < 0) node.dataset.sign = "minus";
+    else delete node.dataset.sign;
+  };
+
+  const REASONS = {
+    mask: "the data mark it as padding",
+    token: "tokens with its id are left out",
+    first: "the first tokens of a document are left out",
+    norm: "its norm is far above the others'",
+  };
+
+  /** Why a token does not count, in words. */
+  sae.reason = (name) => `does not count: ${REASONS[name]}`;
+
+  /** How many rows do not count, and why: {mask: 3, first: 2, ...} -> "5 do not count (mask 3, first 2)", "" for none. */
+  sae.excluded = (counts) => {
+    const reasons = Object.entries(counts).filter(([, n]) => n > 0);
+    const total = reasons.reduce((sum, [, n]) => sum + n, 0);
+    const words = reasons.map(([name, n]) => `${name} ${sae.count(n)}`).join(", ");
+    return total ? `${sae.count(total)} ${total === 1 ? "does" : "do"} not count (${words})` : "";
+  };
+
   /** The level of heat, 0 to 10, of a value between `floor` and `scale`. A value above `floor` has at least 1. */
   sae.heat = (value, scale, floor = 0) => {
     const share = (value - floor) / (scale - floor);

@@ -55,7 +55,7 @@
       piece.filling ??= (async () => {
         try {
           const answer = await ask(piece.start, piece.stop);
-          const made = answer.tokens.map((token, i) => make(piece.start + i, token, answer.masked?.[i]));
+          const made = answer.tokens.map((token, i) => make(piece.start + i, token, answer.reasons?.[i]));
           piece.node.replaceChildren(...made);
           piece.state = "filled";
           piece.node.classList.add("filled");
@@ -72,14 +72,15 @@
       return piece.filling;
     }
 
-    function make(at, token, isMasked) {
+    function make(at, token, reason) {
       const made = sae.el("span", {
         id: `t${at}`,
         role: "option",
         "aria-selected": "false",
         "aria-posinset": at + 1,
         "aria-setsize": total,
-        class: isMasked ? "token masked" : "token",
+        class: reason ? "token masked" : "token",
+        title: reason && sae.reason(reason),
       });
       return sae.showToken(made, token);
     }
@@ -89,9 +90,7 @@
       onScale(answer);
       const spans = piece.node.children;
       answer.values.forEach((value, i) => {
-        const heat = sae.heat(value, answer.scale, answer.floor);
-        if (heat) spans[i].dataset.heat = heat;
-        else delete spans[i].dataset.heat;
+        if (!answer.reasons?.[i]) sae.warm(spans[i], value, answer.scale, answer.floor);
       });
     }
 
@@ -179,8 +178,8 @@
         for (let at = from; at >= 0 && at < total && colour === now; at += direction * LOOKED_AT_ONCE) {
           const start = direction > 0 ? at : Math.max(0, at - LOOKED_AT_ONCE + 1);
           const stop = direction > 0 ? Math.min(total, at + LOOKED_AT_ONCE) : at + 1;
-          const { values } = await ask(start, stop);
-          const fires = (value) => value > 0;
+          const { values, reasons } = await ask(start, stop);
+          const fires = (value, i) => value !== 0 && !reasons?.[i];
           const found = direction > 0 ? values.findIndex(fires) : values.findLastIndex(fires);
           if (found >= 0) {
             onRemark("");

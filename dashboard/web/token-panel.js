@@ -16,7 +16,7 @@
           label: feature.label,
           chosen: feature.index === chosen(),
           colour,
-          share: feature.value / feature.strongest,
+          share: Math.abs(feature.value) / feature.strongest,
           figures: [
             ["activation", sae.figure(feature.value), "value"],
             ["of its max", feature.share === null ? "" : sae.percent(feature.share), "share muted"],
@@ -72,7 +72,7 @@
       const facts = [
         `token ${sae.count(shown.position)}`,
         shown.section,
-        shown.masked && "masked",
+        shown.reason && sae.reason(shown.reason),
         shown.token_id === null ? null : `id ${shown.token_id}`,
         `row ${sae.count(shown.row)}`,
       ];
@@ -118,7 +118,7 @@
 
     function drawList() {
       const { index: indices, value, label, share, share_here } = shown.active;
-      const strongest = value[0] || 1;
+      const strongest = Math.abs(value[0]) || 1;
       list.show(
         indices.map((index, i) => ({
           index,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from dashboard_data import (
+    EXCLUDED_ROWS,
     HOSTILE,
     NEURONPEDIA_ID,
     PROMPT,
@@ -55,8 +56,17 @@ def served(folder: Path) -> Iterator[Dashboard]:
         yield dashboard
 
 
+COUNTED = ~np.isin(np.arange(STARTS[-1]), EXCLUDED_ROWS)
+
+
 def of(truth: Array, document: int) -> Array:
     part: Array = truth[STARTS[document] : STARTS[document + 1]]
+    return part
+
+
+def counted_of(truth: Array, document: int) -> Array:
+    """Return the rows of a document that count."""
+    part: Array = of(truth, document)[of(COUNTED, document)]
     return part
 
 
@@ -77,7 +87,8 @@ def test_the_summary_says_what_there_is(served: Dashboard, folder: Path, truth: 
     assert features["folder"] == str(folder / "features")
     assert (features["rows"], features["d_sae"], features["nnz"]) == (208, WIDTH, int((truth != 0).sum()))
     assert (features["n_shards"], features["n_documents"], features["has_text"]) == (5, len(LENGTHS), True)
-    assert features["mean_l0"] == pytest.approx((truth != 0).sum() / 208)
+    assert features["excluded"] == {"mask": 3, "token": 0, "first": 0, "norm": 0}
+    assert features["mean_l0"] == pytest.approx((truth[COUNTED] != 0).sum() / 205)
     assert features["sae"]["neuronpedia_id"] == NEURONPEDIA_ID
     labels = answer["labels"]
     assert (labels["n_features"], labels["with_descriptions"]) == (WIDTH, WIDTH - 6)
@@ -95,7 +106,9 @@ def test_documents_are_runs_of_one_number_or_whole_shards(served: Dashboard, tru
     assert [document["first_row"] for document in documents] == STARTS[:-1].tolist()
     assert [document["number"] for document in documents] == [None, 0, 1, 2, 0, None, None]
     assert [document["shard"] for document in documents] == ["capture", *["corpus__part-0"] * 4, "ids", "nothing"]
-    assert near([document["mean_l0"] for document in documents], [(of(truth, i) != 0).sum(1).mean() for i in range(7)])
+    l0 = [(counted_of(truth, i) != 0).sum(1).mean() for i in range(7)]
+    assert near([document["mean_l0"] for document in documents], l0)
+    assert [document["excluded"] for document in documents] == [0, 0, 0, 2, 1, 0, 0]
     assert documents[0]["preview"] == "".join([*PROMPT, *RESPONSE])
     assert documents[0]["sections"] == [
         {"name": "prompt", "start": 0, "stop": 7},
@@ -122,7 +135,8 @@ def test_tokens_are_coloured_by_l0_by_the_strongest_or_by_a_feature(
     for colour, values in (("l0", (own != 0).sum(1)), ("top", own.max(1)), ("feature:11", own[:, 11])):
         answer = served.api(f"documents/{document}/tokens", colour=colour, start=1, stop=15)
         assert near(answer["values"], values[1:15]) and len(answer["tokens"]) == len(answer["values"])
-        floor, scale = (0, values.max()) if colour == "feature:11" else nearly_extremes(values)
+        of_counted = values[of(COUNTED, document)]
+        floor, scale = (0, of_counted.max()) if colour == "feature:11" else nearly_extremes(of_counted)
         assert near([answer["floor"], answer["scale"]], [floor, scale])
         assert (answer["colour"], answer["first_row"], answer["total"]) == (colour, STARTS[document], len(own))
         assert (answer["start"], answer["stop"]) == (1, min(15, len(own)))
@@ -136,12 +150,13 @@ def test_tokens_are_the_shards_texts_else_ids_else_positions(served: Dashboard) 
     corpus = served.api("documents/3/tokens", start=5, stop=12)
     assert corpus["token_ids"] == [(31 + at) % 50 for at in range(5, 12)]
     assert corpus["masked"] == [at == 8 for at in range(5, 12)]
+    assert corpus["reasons"] == [None, None, None, "mask", None, None, None] and capture["reasons"] is None
     assert served.api("documents/5/tokens", start=3, stop=5)["tokens"] == ["#3", "#4"]
     assert served.api("documents/6/tokens", start=3, stop=5)["tokens"] == ["·3", "·4"]
 
 
 def test_the_features_of_a_document_come_by_their_mass(served: Dashboard, truth: Array) -> None:
-    own = of(truth, 3)
+    own = counted_of(truth, 3)
     answer = served.api("documents/3/features", limit=40)
     total = own.sum(0, dtype=np.float64)
     assert answer["total"] == int((total > 0).sum())
@@ -227,7 +242,7 @@ def test_search_sorts_matches_and_all_features_by_their_figures(served: Dashboar
 
 
 def test_search_by_where_features_fire(served: Dashboard, truth: Array) -> None:
-    own = of(truth, 2).sum(0, dtype=np.float64)
+    own = counted_of(truth, 2).sum(0, dtype=np.float64)
     answer = served.api("search", document=2, limit=WIDTH)
     assert answer["total"] == int((own > 0).sum())
     found = [one["index"] for one in answer["features"]]
@@ -242,9 +257,10 @@ def test_features_that_fire_more_in_one_selection_than_in_another(
 ) -> None:
     def rows(text: str, other: str) -> Array:
         if text in ("rest", ""):
-            return np.setdiff1d(np.arange(len(truth)), rows(other, ""))
+            return np.setdiff1d(np.flatnonzero(COUNTED), rows(other, ""))
         parts = [part.split("-") for part in text.split(",")]
-        return np.unique(np.concatenate([np.arange(STARTS[int(p[0])], STARTS[int(p[-1]) + 1]) for p in parts]))
+        found = np.unique(np.concatenate([np.arange(STARTS[int(p[0])], STARTS[int(p[-1]) + 1]) for p in parts]))
+        return found[COUNTED[found]]
 
     n_rows = [len(rows(a, b)), len(rows(b, a))]
     counts = [(truth[r] != 0).sum(0) for r in (rows(a, b), rows(b, a))]
@@ -266,7 +282,9 @@ def test_features_that_fire_more_in_one_selection_than_in_another(
 def test_compared_tokens_and_documents_differ_as_they_should(served: Dashboard, truth: Array, a: str, b: str) -> None:
     def values(side: str) -> Array:
         number = int(side[4:])
-        return truth[number].astype(float) if side.startswith("row") else of(truth, number).mean(0, dtype=np.float64)
+        if side.startswith("row"):
+            return truth[number].astype(float)
+        return counted_of(truth, number).mean(0, dtype=np.float64)
 
     left, right = values(a), values(b)
     answer = served.api("compare", a=a, b=b, limit=30)
@@ -286,11 +304,13 @@ def test_health_tells_of_each_shard(served: Dashboard, truth: Array) -> None:
     assert answer["total"] == 5 and [shard["name"] for shard in answer["shards"]] == list(SHARDS)
     bounds = np.cumsum([0, 20, 151, 0, 25, 12])
     for shard, start, stop in zip(answer["shards"], bounds[:-1], bounds[1:], strict=True):
-        l0 = (truth[start:stop] != 0).sum(1)
-        assert (shard["rows"], shard["nnz"], shard["max_l0"]) == (stop - start, l0.sum(), l0.max(initial=0))
+        own, counted = truth[start:stop], COUNTED[start:stop]
+        l0 = (own[counted] != 0).sum(1)
+        assert (shard["rows"], shard["nnz"], shard["max_l0"]) == (stop - start, (own != 0).sum(), l0.max(initial=0))
+        assert shard["excluded"]["mask"] == (~counted).sum() and near(shard["mean_l0"], l0.mean() if len(l0) else 0)
         edges, counts = shard["l0_histogram"]["edges"], shard["l0_histogram"]["counts"]
-        assert counts == np.histogram(l0, edges)[0].tolist() and sum(counts) == stop - start and len(edges) < 23
-        assert shard["dead_features"] == int((~truth[start:stop].any(0)).sum())
+        assert counts == np.histogram(l0, edges)[0].tolist() and sum(counts) == counted.sum() and len(edges) < 23
+        assert shard["dead_features"] == int((~own[counted].any(0)).sum())
         assert (shard["explained_variance"], shard["cosine"], shard["values"]) == (0.812, 0.93, "float32")
     assert answer["shards"][1]["warnings"] == ["explains just 12%"]
     assert answer["shards"][1]["notes"] == ["2 files were read as one"]

@@ -47,6 +47,10 @@ PROMPT = ["<bos>", "Tell", " me", " about", " dogs", ".", "\n"]
 RESPONSE = [" Dogs", " sleep", ",", "\t", "<b>", " bark", " &", " run", "\n\n", "犬", "🐕", " \u202edeb", "."]
 
 
+EXCLUDED_ROWS = (59, 99, 139)
+"""The rows of `write_features` that do not count: the producer marked them as padding."""
+
+
 def write_labels(data_dir: Path, *, n_features: int = WIDTH, finished: bool = True, **names: str) -> Path:
     """Write a store of labels; return its folder. `names` replaces the release, the id or the Neuronpedia id."""
     told = {"release": RELEASE, "sae_id": SAE_ID, "neuronpedia_id": NEURONPEDIA_ID} | names
