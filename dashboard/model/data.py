@@ -7,7 +7,7 @@ that stays open would keep a download that ends from folding its write-ahead log
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from dashboard.model.look import Look, Settings
 from dashboard.model.tokens import Vocabulary
 from encoder.errors import MismatchError
 from encoder.labelled import check_same_sae
-from saefetch.errors import UsageError
+from saefetch.errors import StoreError, UsageError
 from saefetch.inventory import folders
 from saefetch.labels import Labels
 from saefetch.names.identity import sae_folder
@@ -58,14 +58,39 @@ class Data:
             yield Look(self.settings, self.vocabulary, corpus, labels, store, folder, refusal, self._kept)
 
     def _labels_folder(self, corpus: Corpus | None) -> Path:
-        """Return the folder of the named SAE, else of the features', else of the only one, else of the default one."""
+        """Return the folder of the labels to show; there may be none in it yet.
+
+        It is that of the SAE that was named, else of the features' SAE by its names, else by its Neuronpedia id. Where
+        the features' SAE has no labels here, the only labels are taken, to be refused in words; of several none is.
+        """
         root = self.settings.data_dir
         if self.settings.named:
             return sae_folder(root, *self.settings.named)
-        if folder := _sae_of(corpus, root):
-            return folder
+        own = _folder_of(corpus, root)
+        if own is not None and (own / FILE_NAME).is_file():
+            return own
         there = list(folders(root))
-        return there[0] if len(there) == 1 else sae_folder(root, *self.settings.default)
+        if same := [folder for folder in there if self._is_of(folder, corpus)]:
+            return same[0]
+        if len(there) == 1:
+            return there[0]
+        return sae_folder(root, *self.settings.default) if own is None else own
+
+    def _is_of(self, folder: Path, corpus: Corpus | None) -> bool:
+        """Say whether the labels in `folder` have the Neuronpedia id of the features."""
+        wanted = _meta(corpus).get("neuronpedia_id")
+        if not wanted:
+            return False
+
+        def find() -> str:
+            with closing(Store.open_read_only(folder)) as store:
+                return str(store.meta("neuronpedia_id", ""))
+
+        try:
+            version = (folder / FILE_NAME).stat().st_ino
+            return bool(self._kept.get(("neuronpedia_id", folder), find, version) == wanted)
+        except (OSError, StoreError):  # removed meanwhile, or damaged: then they are not known to be of this SAE
+            return False
 
 
 def _refusal(corpus: Corpus | None, labels: Labels) -> str | None:
@@ -75,17 +100,19 @@ def _refusal(corpus: Corpus | None, labels: Labels) -> str | None:
     return corpus.kept.get(key, lambda: _why_not(corpus, labels))
 
 
-def _sae_of(corpus: Corpus | None, root: Path) -> Path | None:
-    """Return the folder of the labels of the features' SAE, None if it is not there."""
-    meta: dict[str, Any] = corpus.features.meta[0] if corpus is not None and corpus.features.meta else {}
-    release, sae_id = meta.get("sae_release"), meta.get("sae_id")
+def _meta(corpus: Corpus | None) -> dict[str, Any]:
+    return corpus.features.meta[0] if corpus is not None and corpus.features.meta else {}
+
+
+def _folder_of(corpus: Corpus | None, root: Path) -> Path | None:
+    """Return where the labels of the features' SAE belong by its names, None where it has none."""
+    release, sae_id = (_meta(corpus).get(name) for name in ("sae_release", "sae_id"))
     if not isinstance(release, str) or not isinstance(sae_id, str):
         return None
     try:
-        folder = sae_folder(root, release, sae_id)
+        return sae_folder(root, release, sae_id)
     except UsageError:  # a name that cannot be a folder
         return None
-    return folder if (folder / FILE_NAME).is_file() else None
 
 
 def _why_not(corpus: Corpus, labels: Labels) -> str | None:

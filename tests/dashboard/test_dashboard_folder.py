@@ -171,6 +171,33 @@ def test_labels_of_another_sae_are_refused_in_words_and_never_shown(tmp_path: Pa
         assert served.api("features/20")["label"] == label(20)
 
 
+def test_labels_are_found_by_their_neuronpedia_id_whatever_the_features_call_their_sae(tmp_path: Path) -> None:
+    other = {"sae_id": "layer_5/width_16k/canonical", "neuronpedia_id": "gemma-2-2b/5-gemmascope-res-16k"}
+    write_labels(tmp_path / "sae")
+    write_labels(tmp_path / "sae", **other)
+    (tmp_path / "features").mkdir()
+    unnamed = {"sae_release": None, "sae_id": None, "sae_path": "checkpoint", "neuronpedia_id": other["neuronpedia_id"]}
+    write_shard(tmp_path / "features" / "a.npz", made_up(5, 1), **unnamed)
+    with serving(tmp_path) as served:
+        summary = served.api("summary")
+        assert (summary["labels"]["id"], summary["refusal"]) == (other["sae_id"], None)
+        assert served.api("features/20")["label"] == label(20)
+
+
+def test_of_several_saes_the_default_ones_labels_are_not_taken_by_mistake(tmp_path: Path) -> None:
+    write_labels(tmp_path / "sae")
+    write_labels(
+        tmp_path / "sae", sae_id="layer_5/width_16k/canonical", neuronpedia_id="gemma-2-2b/5-gemmascope-res-16k"
+    )
+    (tmp_path / "features").mkdir()
+    third = {"sae_id": "layer_9/width_16k/canonical", "neuronpedia_id": "gemma-2-2b/9-gemmascope-res-16k"}
+    write_shard(tmp_path / "features" / "a.npz", made_up(5, 1), **third)
+    with serving(tmp_path) as served:
+        summary = served.api("summary")
+        assert summary["labels"] is None and summary["refusal"] is None
+        assert "--sae-id layer_9/width_16k/canonical" in summary["hints"][0]["command"]
+
+
 def test_the_labels_that_were_named_are_taken_even_if_others_fit(tmp_path: Path) -> None:
     other = "layer_5/width_16k/canonical"
     write_labels(tmp_path / "sae", sae_id=other)
