@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
-from browser import chromium, go, page_of
+from browser import go, page_of
 from dashboard_data import WIDTH, made_up, write_labels, write_shard
 from dashboard_server import Dashboard, settings_for
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from dashboard.model.data import Data
 from encoder.index.build import build_index
@@ -155,7 +155,7 @@ def test_what_is_strongest_goes_by_magnitude_and_keeps_its_sign(folder: Path) ->
         assert served.api("documents/0/tokens", colour="top")["values"][3:5] == [-7, -6]
 
 
-def test_an_older_index_is_read_says_so_and_ranks_no_row_that_does_not_count(tmp_path: Path) -> None:
+def test_an_older_index_is_read_says_so_and_ranks_no_row_that_does_not_count(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "features").mkdir()
     dense = np.zeros((4, WIDTH), np.float32)
     dense[:, 20] = [1, 900, 7, 3]
@@ -173,14 +173,14 @@ def test_an_older_index_is_read_says_so_and_ranks_no_row_that_does_not_count(tmp
         assert [one["value"] for one in top["contexts"]] == [7, 3, 1] and top["total"] == 3
         assert served.api("documents/0/tokens", colour="feature:20")["scale"] == 7
         assert served.api("features/20")["here"]["max"] == 900, "as the older index has it"
-        with chromium() as browser, page_of(browser, f"{served.address}#/features/20") as page:
+        with page_of(browser, f"{served.address}#/features/20") as page:
             expect(page.locator("#banner")).to_contain_text("is of an older version")
             expect(page.locator("#banner")).to_contain_text("sae-encode index")
     assert index.name == NAME
 
 
-def test_the_page_shows_which_tokens_do_not_count_and_why(folder: Path) -> None:
-    with serving(folder) as served, chromium() as browser, page_of(browser, served.address) as page:
+def test_the_page_shows_which_tokens_do_not_count_and_why(browser: Browser, folder: Path) -> None:
+    with serving(folder) as served, page_of(browser, served.address) as page:
         expect(page.locator("main")).to_contain_text("3 do not count (mask 1, first 1, norm 1)")
         go(page, "#/documents/0?colour=feature:20")
         expect(page.locator(".masked")).to_have_count(3)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from dashboard_data import EXCLUDED_ROWS, WIDTH, made_up, write_features, write_labels, write_shard
 from dashboard_server import Dashboard, settings_for
-from test_dashboard import SHARDS, STARTS, near
+from dashboard_truth import SHARDS, STARTS, near
 
 from dashboard.model.data import Data
 from encoder import open_features

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -82,6 +83,18 @@ def go(page: Page, route: str) -> None:
     page.evaluate("document.querySelector('main > *')?.setAttribute('data-left', '')")
     page.evaluate(f"location.hash = {route!r}")
     page.wait_for_selector("main > :not([data-left]) h1")
+
+
+def panel(page: Page) -> Locator:
+    """Return the list of what fires on the token that is looked at."""
+    return page.get_by_role("list", name="Features that fire on this token")
+
+
+def strongest(matrix: Any, row: int) -> list[tuple[int, float]]:
+    """Return the features of a row and their values, the largest value first."""
+    one = matrix[row]
+    order = np.argsort(-one.data, kind="stable")
+    return [(int(one.indices[at]), float(one.data[at])) for at in order]
 
 
 CALM = """async () => {

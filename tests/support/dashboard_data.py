@@ -47,6 +47,8 @@ PROMPT = ["<bos>", "Tell", " me", " about", " dogs", ".", "\n"]
 RESPONSE = [" Dogs", " sleep", ",", "\t", "<b>", " bark", " &", " run", "\n\n", "犬", "🐕", " \u202edeb", "."]
 
 
+LONG, LONG_ID = 10_000, 6
+"""Tokens and number of the long document of `write_features(folder, LONG)`."""
 EXCLUDED_ROWS = (59, 99, 139)
 """The rows of `write_features` that do not count: the producer marked them as padding."""
 
