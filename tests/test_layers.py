@@ -68,13 +68,17 @@ ROOMS += ["sae", "labelled", "kernels", "queue", "work", "engines", "cli"]
 """The rooms of the encoder: a room imports only rooms that stand before it here."""
 
 
-def encoder_imports() -> Iterator[tuple[str, str]]:
-    """Yield each module of the encoder with each module of the encoder that it imports, functions included."""
-    root = ROOT / "encoder"
+SAEFETCH_ROOMS = ["errors", "extras", "files", "terminal", "names", "explanations", "net", "settings"]
+"""The first rooms of saefetch, the ground floor below all: each imports only rooms that stand before it here."""
+
+
+def imports_within(package: str) -> Iterator[tuple[str, str]]:
+    """Yield each module of a package with each module of the same package that it imports, functions included."""
+    root = ROOT / package
     modules = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in root.rglob("*.py")}
     for module, path in modules.items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("encoder"):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(package):
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
                 yield from ((module, name if name in modules else str(node.module)) for name in names)
 
@@ -85,7 +89,7 @@ def room_of(module: str) -> str:
 
 def test_a_room_of_the_encoder_imports_only_rooms_before_it() -> None:
     seen = 0
-    for module, imported in encoder_imports():
+    for module, imported in imports_within("encoder"):
         own, other = room_of(module), room_of(imported)
         if own in ("", "__init__", "__main__") or own == other:  # the package itself names what it exports
             continue
@@ -95,10 +99,22 @@ def test_a_room_of_the_encoder_imports_only_rooms_before_it() -> None:
     assert seen > 100
 
 
+def test_the_ground_floor_imports_nothing_from_above() -> None:
+    seen = set()
+    for module, imported in imports_within("saefetch"):
+        own, other = room_of(module), room_of(imported)
+        if own not in SAEFETCH_ROOMS or own == other or other in ("", "__version__"):
+            continue
+        seen.add(own)
+        is_below = other in SAEFETCH_ROOMS and SAEFETCH_ROOMS.index(other) < SAEFETCH_ROOMS.index(own)
+        assert is_below, f"{module} imports {imported}, which stands above it"
+    assert {"terminal", "names", "settings"} <= seen
+
+
 def test_the_kernels_of_cpu_and_gpu_import_nothing_of_each_other() -> None:
     pairs = {
         tuple(name.split(".")[2] for name in pair)
-        for pair in encoder_imports()
+        for pair in imports_within("encoder")
         if "kernels" in pair[0] and all(name.count(".") > 2 for name in pair)
     }
     assert {("cpu", "cpu"), ("gpu", "gpu")} <= pairs and not pairs & {("cpu", "gpu"), ("gpu", "cpu")}

@@ -1,4 +1,10 @@
-"""The `sae-encode` command. `app` says which commands there are; their work is in the modules beside it."""
+"""The `sae-encode` command. A command line is a thin face: each command parses its words and calls one function.
+
+app.py     commands, flags and help
+run.py     a whole run           work.py: one worker, and the last words of both
+queue.py   submit, status, retry
+stats.py   a folder of features  index.py: its index      info.py: this machine
+"""
 
 import gc
 
@@ -8,7 +14,7 @@ __all__ = ["main"]
 
 
 def _prepare(command: str) -> None:
-    """Let the garbage collector look less often: torch and SAELens are half a million objects, all of them kept."""
+    """Let the garbage collector run less often: torch and SAELens are half a million objects that stay."""
     gc.set_threshold(50_000, 20, 100)
 
 

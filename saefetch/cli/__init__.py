@@ -1,4 +1,9 @@
-"""The `saefetch` command. `app` says which commands there are; each one's work is in a module of its own."""
+"""The `saefetch` command. A command line is a thin face: each command parses its words and calls one function.
+
+app.py       commands, flags and help
+download.py  saefetch.downloading      listing.py: which SAEs there are
+inspect.py   what is on disk           read.py: labels for a person to read      options.py: flags of several commands
+"""
 
 from saefetch.terminal.program import Program
 

@@ -1,4 +1,4 @@
-"""How things are printed: JSON for programs, lines for people, and nobody's escape sequences on the terminal."""
+"""How a command prints: JSON for programs, lines for people, and no escape sequences that came with a text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def remark(line: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Make other people's text safe to print: no escape sequences, no line breaks, no direction overrides."""
+    """Make text from elsewhere safe to print: no escape sequences, no line breaks, no overrides of direction."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 

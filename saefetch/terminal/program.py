@@ -1,4 +1,10 @@
-"""The outermost layer of a command: every way to end, in one place. Stdout is for results, stderr for all else."""
+"""The outermost layer of a command: every way in which a command ends. Stdout is for results, stderr for all else.
+
+    2        a flag, a value, a name or an extra that is missing        130, 143   SIGINT, SIGTERM
+    1, 3, 4  what the error's class says (saefetch.errors)               1          a bug, with its traceback
+
+The work of a command may take signals over with handlers of its own; until then a signal ends the process at once.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The command `name`, also started as `python -m package`. `package`.cli.app has its Typer app.
+    """The command `name`, also started as `python -m package`. The Typer app is in the package's `cli.app`.
 
-    `prepare` is told which subcommand it is before the flags are parsed, for which typer imports pydantic; what it
-    returns is the context's `obj`. `extra` is the extra of the distribution that the command's work needs.
+    `prepare` gets the name of the subcommand before the flags are parsed; its result is the `obj` of the context. (To
+    parse flags, typer imports pydantic, which takes a while.) `extra` brings the libraries that the work needs.
     """
 
     name: str
@@ -35,7 +41,7 @@ class Program:
     extra: str = ""
 
     def main(self) -> NoReturn:
-        """Run the command line. Every error is one line on stderr, an exit status, with --json an object on stdout."""
+        """Run the command line. Each error is one line on stderr and an exit status; with --json also an object."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._leave)
         # pydantic would search all installed packages for plugins: tens of milliseconds in a large environment.
@@ -81,9 +87,9 @@ class Program:
         return status
 
     def _leave(self, number: int, frame: FrameType | None) -> NoReturn:
-        """Leave at once: nothing has begun that could be lost, as what can be interrupted has handlers of its own.
+        """Leave at once. Nothing has begun that could be lost: work that can be interrupted has handlers of its own.
 
-        Not by an exception: raised in one of the import system's callbacks, Python would print it and go on.
+        An exception would not do. Where the import system calls back, Python prints an exception and goes on.
         """
         with suppress(RuntimeError, OSError):  # in the middle of a print, or to a terminal that is gone
             again = same_command(self.name, self.package)
@@ -92,7 +98,7 @@ class Program:
 
 
 def new_app(name: str) -> typer.Typer:
-    """Return the Typer app of a command, without commands; all of ours take the same ways to help."""
+    """Return the Typer app of a command, without subcommands. Help looks the same in all three commands."""
     import typer
 
     return typer.Typer(
@@ -107,7 +113,7 @@ def new_app(name: str) -> typer.Typer:
 def run_app(app: typer.Typer, program: str, prepare: Callable[[str], object]) -> int:
     """Run the command in `sys.argv`; return its exit status.
 
-    Raises: UsageError for a flag that does not exist or a number that is none, and whatever the command raises.
+    Raises: UsageError for an unknown flag and for a value that cannot be parsed; and what the command itself raises.
     """
     import typer
 
@@ -121,11 +127,12 @@ def run_app(app: typer.Typer, program: str, prepare: Callable[[str], object]) ->
         return int(app(standalone_mode=False, obj=prepare(name) if name else None) or 0)
     except typer.TyperException as exc:
         see = f"{program} {name} --help" if name else f"{program} --help"
-        raise UsageError(f"{exc.format_message().rstrip('.')}; see `{see}`") from exc
+        refusal = exc.format_message().rstrip(".")
+        raise UsageError(f"{refusal} See `{see}`" if refusal.endswith("?") else f"{refusal}; see `{see}`") from exc
 
 
 def _help(app: typer.Typer, program: str, name: str) -> str:
-    """Return a command's help without parsing its flags, for which typer would first import pydantic, in 0.1 s."""
+    """Return a command's help. The flags are not parsed: for that, typer would import pydantic, which takes 0.1 s."""
     from typer.main import get_command
 
     group: Any = get_command(app)
