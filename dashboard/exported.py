@@ -81,7 +81,7 @@ def _features(look: Look, firing: Sequence[int]) -> dict[str, Any]:
     answer = _all(search, look, "features", MOST_FEATURES, sort="index")
     wanted = set(firing)
     found = [feature for feature in answer["features"] if feature["index"] in wanted]
-    labels = look.pick(())
+    labels = look.pick(()) if look.features.is_one_scale else {}
     return {
         "figures_of": answer["figures_of"],
         **_columns(found, ("index", "label", "density", "max", "count")),

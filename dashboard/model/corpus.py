@@ -58,6 +58,11 @@ class Corpus:
             return NOTHING_EXCLUDED
         return self.of_shard(shard, "excluded", partial(excluded_of, self.features, shard))
 
+    @cached_property
+    def is_one_scale(self) -> bool:
+        """Say whether values have the scale of Neuronpedia's figures; files that do not say are taken to have it."""
+        return all(meta.get("value_scale") != "own" for meta in self.features.meta)
+
     def excluded_in(self, document: Document) -> Excluded:
         """Count the rows of a document that do not count."""
         return excluded_of(self.features, document.shard, document.start, document.start + document.n_rows)

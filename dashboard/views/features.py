@@ -30,6 +30,7 @@ def feature(look: Look, parameters: Parameters, index: int) -> Feature:
         "top_positive_tokens": label.top_positive_tokens if label else [],
         "top_negative_tokens": label.top_negative_tokens if label else [],
         "max_activation": None if label is None else label.max_activation,
+        "is_one_scale": look.corpus is None or look.corpus.is_one_scale,
         "density_neuronpedia": None if label is None else label.frac_nonzero,
         "neuronpedia": address and f"{address}/{index}",
         "here": None if look.corpus is None else _here(look.corpus, index),

@@ -27,7 +27,8 @@ def row(look: Look, parameters: Parameters, number: int) -> Row:
     indices, values = matrix.indices[order], matrix.data[order]
     listed = indices.tolist()
     labels = look.pick(listed)
-    largest = [labels[index].max_activation if index in labels else None for index in listed]
+    known = labels if corpus.is_one_scale else {}
+    largest = [known[index].max_activation if index in known else None for index in listed]
     here = None if corpus.index is None else corpus.index.max[indices].tolist()
     return {
         "row": number,

@@ -39,6 +39,11 @@ class Summary(TypedDict):
 
 
 class FeaturesSummary(TypedDict):
+    """`is_one_scale` says whether values here may be compared with Neuronpedia's.
+
+    They may not where the SAE's decoder rows have norms other than 1: Neuronpedia multiplies its values by the norms.
+    """
+
     folder: str
     rows: int
     excluded: Excluded
@@ -48,6 +53,7 @@ class FeaturesSummary(TypedDict):
     n_documents: int
     mean_l0: float
     has_text: bool
+    is_one_scale: bool
     sae: SaeNames
     index: IndexSummary
 
@@ -201,7 +207,8 @@ class Row(TypedDict):
 class Active(TypedDict):
     """The features that fire on a token, the strongest first, as columns.
 
-    `share` is the value as a share of the largest on Neuronpedia, `share_here` of the largest in these documents.
+    `share` is the value as a share of the largest on Neuronpedia, `share_here` of the largest in these documents; null
+    where the largest is not known, or is in another scale.
     """
 
     index: Ints
@@ -212,7 +219,10 @@ class Active(TypedDict):
 
 
 class Feature(TypedDict):
-    """/api/features/<index>. `error` says why there is no label; `here` is null without an index."""
+    """/api/features/<index>. `error` says why there is no label; `here` is null without an index.
+
+    `max_activation` is Neuronpedia's, and in another scale than `here` where `is_one_scale` is false.
+    """
 
     index: int
     label: str | None
@@ -221,6 +231,7 @@ class Feature(TypedDict):
     top_positive_tokens: Sequence[str]
     top_negative_tokens: Sequence[str]
     max_activation: float | None
+    is_one_scale: bool
     density_neuronpedia: float | None
     neuronpedia: str | None
     here: FeatureHere | None

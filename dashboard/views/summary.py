@@ -43,6 +43,7 @@ def _features(look: Look, corpus: Corpus) -> FeaturesSummary:
         "n_documents": len(corpus.documents.numbers),
         "mean_l0": corpus.mean_l0,
         "has_text": any("tokens" in corpus.features.files[shard].members for shard in corpus.shards),
+        "is_one_scale": corpus.is_one_scale,
         "sae": {
             "release": meta.get("sae_release"),
             "id": meta.get("sae_id"),

@@ -68,6 +68,7 @@
 
   function figures(feature, page) {
     const { here } = feature;
+    const scale = here && feature.max_activation !== null && !feature.is_one_scale;
     const line = (name, mine, theirs) =>
       sae.el("tr", {}, sae.el("th", { scope: "row" }, name), sae.el("td", {}, mine), sae.el("td", {}, theirs));
     const table = sae.el(
@@ -88,7 +89,7 @@
         "tbody",
         {},
         line("density", here ? sae.percent(here.density) : "–", sae.percent(feature.density_neuronpedia)),
-        line("max activation", here ? sae.figure(here.max) : "–", sae.figure(feature.max_activation)),
+        line("max activation", here ? sae.figure(here.max) : "–", [sae.figure(feature.max_activation), scale && " *"]),
         line("mean activation", here && here.count ? sae.figure(here.mean) : "–", "–"),
         line("tokens", here ? sae.count(here.count) : "–", "–"),
         line("documents", here ? sae.count(here.n_documents) : "–", "–"),
@@ -99,7 +100,14 @@
       !here && index && index.command
         ? sae.el("p", { class: "muted" }, "Figures of this data need the index: ", sae.command(index.command))
         : null;
-    return sae.el("section", { class: "card" }, sae.el("h2", {}, "Figures"), table, hint);
+    const remark =
+      scale &&
+      sae.el(
+        "p",
+        { class: "muted" },
+        "* in another scale: Neuronpedia multiplies by the norm of the feature's decoder row. sae-encode run --fold-decoder-norm writes values in its scale.",
+      );
+    return sae.el("section", { class: "card" }, sae.el("h2", {}, "Figures"), table, remark, hint);
   }
 
   function chart({ here }) {

@@ -76,7 +76,8 @@
       },
       onTotal: (total) => {
         count.textContent = total === null ? "the best 2,000 features" : sae.plural(total, "feature");
-        const of = source === "neuronpedia" ? "on Neuronpedia" : "in this data";
+        const scale = features && !features.is_one_scale ? ", in another scale than the values here" : "";
+        const of = source === "neuronpedia" ? `on Neuronpedia${scale}` : "in this data";
         columns.replaceChildren(
           sae.columns(...figuresOf({}, filled(), of).map(([name, , kind, title]) => [name, kind, title])),
         );

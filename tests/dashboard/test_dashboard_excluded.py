@@ -198,3 +198,25 @@ def test_the_page_shows_which_tokens_do_not_count_and_why(browser: Browser, fold
         go(page, "#/features/20")
         expect(page.locator(".contexts .value").first).to_have_text("-7.00")
         expect(page.locator(".contexts li").first.locator(".masked")).to_have_count(3)
+
+
+def test_values_in_another_scale_are_not_compared_with_neuronpedias_and_are_marked(
+    browser: Browser, tmp_path: Path
+) -> None:
+    write_labels(tmp_path / "sae")
+    (tmp_path / "features").mkdir()
+    answers = {}
+    for scale in ("own", "neuronpedia"):
+        write_shard(tmp_path / "features" / "a.npz", made_up(5, 1), value_scale=scale)
+        build_index(tmp_path / "features")
+        with serving(tmp_path) as served:
+            active, feature = served.api("rows/1")["active"], served.api("features/20")
+            answers[scale] = {share is None for share in active["share"]}, feature["is_one_scale"]
+            assert None not in active["share_here"], "a share of these documents is in one scale always"
+            assert served.api("summary")["features"]["is_one_scale"] == feature["is_one_scale"]
+            with page_of(browser, f"{served.address}#/features/20") as page:
+                marked = page.get_by_text("in another scale: Neuronpedia multiplies")
+                expect(page.get_by_role("row", name="max activation")).to_be_visible()
+                expect(marked).to_have_count(1 if scale == "own" else 0)
+    assert answers["own"] == ({True}, False) and answers["neuronpedia"][1]
+    assert False in answers["neuronpedia"][0], "some have a largest value on Neuronpedia"
