@@ -30,13 +30,14 @@ class Options(Declared):
     backend: Backend = "auto"
     batch_tokens: int = Field(default=4096, ge=1, le=1 << 30)  # rows at a time; results do not change
     values: Values = "float32"
+    fold_decoder_norm: bool = False  # values in Neuronpedia's scale: times the norms of the decoder's rows
     workers: int = Field(default=1, ge=1, le=4096)
     lease_s: Seconds = 60.0  # a job whose worker has not been heard of for so long goes to another
     max_attempts: int = Field(default=3, ge=1, le=1000)
     stable_s: Seconds = 5.0  # how long a file in the inbox must not have changed
     strict: bool = False  # activations that do not look like the SAE's are an error, not a warning
 
-    def name_sae(self, release: str | None, sae_id: str | None, path: Path | None) -> dict[str, str | None]:
+    def name_sae(self, release: str | None, sae_id: str | None, path: Path | None) -> dict[str, Any]:
         """Return a ticket's `sae` for what the command line names, which may be nothing.
 
         Raises: InputError where the names contradict each other, or there is no such file.
@@ -46,12 +47,17 @@ class Options(Declared):
                 raise InputError("--sae-path is the whole name of an SAE: give it, or --sae-release R --sae-id ID")
             if not path.exists():
                 raise InputError(f"--sae-path {path}: there is no such file or folder")
-            return {"sae_release": None, "sae_id": None, "sae_path": str(path.absolute())}
+            return {"sae_release": None, "sae_id": None, "sae_path": str(path.absolute()), **self._scale}
         if release is not None and release != self.sae_release and sae_id is None:
             raise InputError(
                 f"--sae-release {release}: say which of its SAEs with --sae-id; `saefetch list` shows them"
             )
-        return {"sae_release": release or self.sae_release, "sae_id": sae_id or self.sae_id, "sae_path": None}
+        names = {"sae_release": release or self.sae_release, "sae_id": sae_id or self.sae_id, "sae_path": None}
+        return {**names, **self._scale}
+
+    @property
+    def _scale(self) -> dict[str, bool]:
+        return {"fold_decoder_norm": True} if self.fold_decoder_norm else {}
 
 
 def read_options(text: str) -> Options:

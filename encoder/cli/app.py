@@ -73,6 +73,9 @@ Axes = Annotated[
 Backend = Annotated[
     str | None, typer.Option(metavar="auto|reference|cpu|triton", help="Which kernel.  [default: auto]")
 ]
+FoldDecoderNorm = Annotated[
+    bool, typer.Option("--fold-decoder-norm", help="Values in Neuronpedia's scale: times the decoder rows' norms.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with defaults.")]
@@ -106,6 +109,7 @@ def run(
     device: Device = None,
     batch_tokens: BatchTokens = None,
     values: ValuesOption = None,
+    fold_decoder_norm: FoldDecoderNorm = False,
     select: Select = None,
     axes: Axes = None,
     backend: Backend = None,
@@ -119,6 +123,7 @@ def run(
         device=device,
         batch_tokens=batch_tokens,
         values=values,
+        fold_decoder_norm=fold_decoder_norm or None,
         backend=backend,
         workers=workers,
         strict=strict or None,
@@ -139,6 +144,7 @@ def submit(
     sae_release: Release = None,
     sae_id: SaeId = None,
     sae_path: SaePath = None,
+    fold_decoder_norm: FoldDecoderNorm = False,
     select: Select = None,
     axes: Axes = None,
     config: Config = None,
@@ -146,7 +152,8 @@ def submit(
     """Put shards on a queue; the files themselves are never moved or changed."""
     from encoder.cli.queue import submit as put
 
-    put(inputs, queue, out, _options(config).name_sae(sae_release, sae_id, sae_path), select, axes)
+    options = _options(config, fold_decoder_norm=fold_decoder_norm or None)
+    put(inputs, queue, out, options.name_sae(sae_release, sae_id, sae_path), select, axes)
 
 
 @app.command(short_help="Work on a queue, one process.", epilog=WORK_EXAMPLES)
@@ -158,6 +165,7 @@ def work(
     device: Device = None,
     batch_tokens: BatchTokens = None,
     values: ValuesOption = None,
+    fold_decoder_norm: FoldDecoderNorm = False,
     select: Select = None,
     axes: Axes = None,
     backend: Backend = None,
@@ -174,6 +182,7 @@ def work(
 ) -> None:
     """Work on a queue, one process. Start as many as you like, here or on machines that share the folder."""
     flags = {"device": device, "batch_tokens": batch_tokens, "values": values, "backend": backend}
+    flags["fold_decoder_norm"] = fold_decoder_norm or None
     options = _options(config, **flags, strict=strict or None) if report is None else _options_of(report)
     named = options.name_sae(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
     from encoder.cli.work import work as work_on

@@ -8,6 +8,8 @@ keeps. There are four kinds of kernel:
     reference.py   plain torch in float64; the truth in the tests
     fallback.py    `sae.encode`, for architectures without an exact rule
 
+`scaled.py` stands around one of them where the values are wanted in another scale.
+
 A screen is a fast product with a proved bound on its error. A feature whose bound stays below its threshold is not
 active; the features that remain are the candidates, which are computed again in float64. What the screens on both
 kinds of processor need stands here:

@@ -10,6 +10,7 @@ import torch
 
 from encoder.errors import InputError
 from encoder.kernels.kernel import Kernel
+from encoder.kernels.scaled import ScaledKernel
 
 if TYPE_CHECKING:
     from encoder.sae.sae import LoadedSae
@@ -27,7 +28,7 @@ def make_kernel(sae: LoadedSae, device: torch.device, backend: str) -> Kernel:
     kernel = _auto(sae, device) if backend == "auto" else _named(sae, device, backend)
     if backend != "auto":
         kernel.reason = f"--backend {backend}"
-    return kernel
+    return kernel if sae.value_scale is None else ScaledKernel(kernel, sae.value_scale)
 
 
 def _named(sae: LoadedSae, device: torch.device, backend: str) -> Kernel:

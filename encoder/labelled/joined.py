@@ -14,7 +14,7 @@ from encoder.file.folder import Features
 from encoder.labelled import views
 from encoder.labelled.active import Active, active_of
 from encoder.labelled.page import Page
-from encoder.labelled.same import check_same_sae
+from encoder.labelled.same import check_same_sae, is_one_scale
 from saefetch.labels import Labels
 
 
@@ -27,7 +27,7 @@ class LabelledFeatures:
 
     def strongest(self, row: int, limit: int | None = None) -> list[Active]:
         """Return the features that fire on `row`, the strongest first; of equal ones the lower index first."""
-        return active_of(self._features[row], self._labels, limit)[0]
+        return active_of(self._features[row], self._labels, limit, is_one_scale=is_one_scale(self._features))[0]
 
     def show(self, document: int | None = None, row: int | None = None, feature: int | None = None) -> Page:
         """Return a page to look at: a notebook displays it, `.save("page.html")` writes it.

@@ -7,6 +7,11 @@ from encoder.file.folder import Features
 from saefetch.labels import Labels
 
 
+def is_one_scale(features: Features) -> bool:
+    """Say whether the values have the scale of Neuronpedia's figures; of older files, which do not say, they have."""
+    return all(meta.get("value_scale") != "own" for meta in features.meta)
+
+
 def check_same_sae(features: Features, labels: Labels) -> None:
     """Raises: MismatchError unless both are known to be of one SAE, by its name, its Neuronpedia id and its width."""
     theirs = {

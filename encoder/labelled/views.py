@@ -16,6 +16,7 @@ from encoder.labelled.active import Active, active_of
 from encoder.labelled.contexts import document_rows, place, strongest_rows, texts_of
 from encoder.labelled.markup import Token, context, details, feature_row, frame, plain, token, visible
 from encoder.labelled.page import Page
+from encoder.labelled.same import is_one_scale
 from saefetch.labels import Labels
 
 SHOWN_TOKENS = 1000
@@ -43,7 +44,7 @@ def of_document(
     start = first if marked is None else marked - (marked - first) % SHOWN_TOKENS
     stop = min(start + SHOWN_TOKENS, end)
     tokens, meaning = _tokens(features, labels, start, stop, feature)
-    actives = active_of(features[start:stop], labels)
+    actives = active_of(features[start:stop], labels, is_one_scale=is_one_scale(features))
     flow = "".join(
         token(one, details(one, _where(one.row, first), found[:SHOWN_FEATURES], len(found)), mark=one.row == marked)
         for one, found in zip(tokens, actives, strict=True)
@@ -59,13 +60,19 @@ def of_document(
     return Page(f"Document {number} · {plain(name)}", body)
 
 
+OTHER_SCALE = (
+    "Neuronpedia's values are of the SAE with the norms of its decoder folded in; these are not, and not compared"
+    " with them: --fold-decoder-norm writes values in Neuronpedia's scale"
+)
+
+
 def of_row(features: Features, labels: Labels, row: int) -> Page:
     """Show all features of a row, with the text around it. Raises: IndexError."""
     at = place(row, features.shape[0], "row")
     starts = document_rows(features)
     number = _document_of(starts, at)
     around, mine = _around(features, starts, at)
-    (active,) = active_of(features[at], labels)
+    (active,) = active_of(features[at], labels, is_one_scale=is_one_scale(features))
     facts = [
         f"token {at - int(starts[number]):,} of document {number} · {_sae(labels)}",
         f"this row does not count: {visible(mine.note)}" if mine.note else "",
@@ -99,6 +106,7 @@ def of_feature(features: Features, labels: Labels, feature: int) -> Page:
     text = "no label" if label.description is None else label.description
     facts = [
         _of_neuronpedia(label.max_activation, label.frac_nonzero, _sae(labels)),
+        "" if is_one_scale(features) else OTHER_SCALE,
         f"here it fires on {found.n_rows:,} of {features.shape[0]:,} rows; {visible(found.source)}",
         "Colour: its value over its largest here. A row near a stronger one is in that row's text." if contexts else "",
     ]
@@ -112,7 +120,8 @@ def _tokens(features: Features, labels: Labels, start: int, stop: int, feature: 
     matrix = features[start:stop]
     tokens = texts_of(features, start, stop)
     if feature is None:
-        shares = np.array([_largest_share(active) for active in active_of(matrix, labels)])
+        actives = active_of(matrix, labels, is_one_scale=is_one_scale(features))
+        shares = np.array([_largest_share(active) for active in actives])
         known = shares[[not one.note for one in tokens]]
         least, most = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
         heats = [_heat(share - least, most - least) for share in shares.tolist()]

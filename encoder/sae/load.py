@@ -38,6 +38,7 @@ from encoder.sae.loaders import load_path, sae_lens_folder
 from encoder.sae.loaders.loaded import DAMAGED, Loaded, why
 from encoder.sae.rules import rule_of
 from encoder.sae.sae import LoadedSae
+from encoder.sae.scale import decoder_norms, scale_note
 
 WITH_CONTEXT = ("temporal",)
 """Architectures whose features of a token depend on the tokens before it: rows of a shard are not enough."""
@@ -59,7 +60,7 @@ def load_sae(
 
 
 def load_named(sae: Mapping[str, Any]) -> LoadedSae:
-    """Load the SAE of a ticket: {"sae_release", "sae_id", "sae_path"}.
+    """Load the SAE of a ticket: {"sae_release", "sae_id", "sae_path"}, and "fold_decoder_norm" if it is to be folded.
 
     Raises: InputError if it is named in no way or two, does not exist, or is not an SAE.
     """
@@ -87,7 +88,12 @@ def load_named(sae: Mapping[str, Any]) -> LoadedSae:
         "weights_sha256": weights_sha256(module),
     }
     trained_on = loaded.trained_on or SAE_LENS.facts(module.cfg.metadata.to_dict())
-    return LoadedSae(module, rule, identity, expected_l0, notes, trained_on, loaded.rebuilds)
+    norms = decoder_norms(module)
+    least, largest = round(float(norms.min(initial=1)), 6), round(float(norms.max(initial=1)), 6)
+    if (note := scale_note(least, largest, is_folded=False)) is not None:
+        notes += (note,)
+    made = LoadedSae(module, rule, identity, expected_l0, notes, trained_on, loaded.rebuilds, (least, largest))
+    return made.fold_decoder_norm() if sae.get("fold_decoder_norm") else made
 
 
 def weights_sha256(module: SAE[Any]) -> str:

@@ -5,15 +5,18 @@ Shapes: T rows, D = d_in, F = d_sae. `encoder.sae.load` makes one from what the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn.functional import embedding_bag
 
+from encoder.arrays import F64
 from encoder.file.csr import Csr
 from encoder.sae.rules import Rule
+from encoder.sae.scale import decoder_norms, is_one, scale_note
 
 if TYPE_CHECKING:
     from sae_lens import SAE
@@ -37,8 +40,9 @@ class LoadedSae:
     output: sae_release, sae_id, sae_path, neuronpedia_id, weights_sha256. `expected_l0` is the number of active
     features a token that the SAE was trained for, where known. `notes` are sentences for the user. `trained_on` is what
     its configuration tells of the activations it was trained on. `is_autoencoder` is False where its output is
-    something else than its input, though its architecture rebuilds inputs. `warm` keeps the kernels that were made for
-    this SAE.
+    something else than its input, though its architecture rebuilds inputs. `decoder_norm` are the least and the largest
+    norm of its decoder's rows. `value_scale` [F] is what values are multiplied by, None for the SAE's own scale. `warm`
+    keeps the kernels that were made for this SAE.
     """
 
     module: SAE[Any]
@@ -48,6 +52,8 @@ class LoadedSae:
     notes: tuple[str, ...] = ()
     trained_on: dict[str, Any] = field(default_factory=dict)
     is_autoencoder: bool = True
+    decoder_norm: tuple[float, float] = (1.0, 1.0)
+    value_scale: F64 | None = field(default=None, compare=False)
     warm: Warm = field(default_factory=Warm, init=False, repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -79,6 +85,39 @@ class LoadedSae:
         return str(getattr(self.module.cfg.metadata, "model_name", None) or "")
 
     @property
+    def is_folded(self) -> bool:
+        """Say whether its values come in Neuronpedia's scale."""
+        return self.value_scale is not None
+
+    def fold_decoder_norm(self) -> LoadedSae:
+        """Return this SAE with values in Neuronpedia's scale: times the norm of each feature's decoder row.
+
+        It counts as another SAE: its weights_sha256 differs, so that features of the two are never mixed.
+        """
+        if self.is_folded:
+            return self
+        digest = hashlib.sha256(f"{self.identity.get('weights_sha256')} fold_decoder_norm".encode()).hexdigest()
+        identity = {**self.identity, "weights_sha256": digest}
+        own, folded = (scale_note(*self.decoder_norm, is_folded=is_folded) for is_folded in (False, True))
+        notes = (*(note for note in self.notes if note != own), *([folded] if folded else []))
+        return replace(self, identity=identity, value_scale=decoder_norms(self.module), notes=notes)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `meta` says of the SAE beyond its identity: the scale of the values, and what it was trained on."""
+        least, largest = self.decoder_norm
+        return {
+            "architecture": self.architecture,
+            "hook_name": self.hook_name,
+            "d_in": self.d_in,
+            "d_sae": self.d_sae,
+            "decoder_norm": {"least": least, "largest": largest},
+            "value_scale": "neuronpedia" if self.is_folded or is_one(least, largest) else "own",
+            "fold_decoder_norm": self.is_folded,
+            "sae_trained_on": self.trained_on,
+        }
+
+    @property
     def rebuilds(self) -> bool:
         """Say whether decoding its features gives back what went in; a transcoder's output is something else."""
         return self.is_autoencoder and self.architecture in REBUILDING
@@ -102,7 +141,8 @@ class LoadedSae:
         W_dec = self.module.W_dec
         self.prepare(x.to(W_dec.device))
         columns = torch.from_numpy(features.indices.astype(np.int64)).to(W_dec.device)
-        values = torch.from_numpy(features.data.astype(np.float32)).to(W_dec.device)
+        own = features.data if self.value_scale is None else features.data / self.value_scale[features.indices]
+        values = torch.from_numpy(own.astype(np.float32)).to(W_dec.device)
         if getattr(self.module.cfg, "rescale_acts_by_decoder_norm", False):
             values = values / W_dec.norm(dim=-1)[columns]
         starts = torch.from_numpy(features.indptr[:-1]).to(W_dec.device)

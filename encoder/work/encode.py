@@ -187,11 +187,7 @@ def _meta(shard: Shard, sae: LoadedSae, settings: dict[str, Any], encoded: Encod
     return {
         **sae.identity,
         **settings,
-        "architecture": sae.architecture,
-        "hook_name": sae.hook_name,
-        "sae_trained_on": sae.trained_on,
-        "d_in": sae.d_in,
-        "d_sae": sae.d_sae,
+        **sae.facts,
         "dtype_read": shard.dtype,
         "n_tokens": shard.n_rows,
         "excluded": encoded.excluded,

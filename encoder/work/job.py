@@ -147,7 +147,8 @@ class JobEncoder:
 
     def _load(self, ticket: Ticket) -> LoadedSae:
         given = self._given
-        if given is not None and name_of(given).items() <= dict(ticket.sae).items():
+        name, is_folded = dict(ticket.sae), bool(ticket.sae.get("fold_decoder_norm"))
+        if given is not None and name_of(given).items() <= name.items() and given.is_folded == is_folded:
             return given
         from encoder.sae.load import load_named  # takes SAELens along, in seconds
 

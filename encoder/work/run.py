@@ -28,7 +28,7 @@ from encoder.queue.ticket import Ticket
 from encoder.readers import select_of
 from encoder.sae.sae import LoadedSae
 from encoder.work.display import open_display
-from encoder.work.named import SaeLike, loaded, name_of
+from encoder.work.named import SaeLike, folded, loaded, name_of
 from encoder.work.processes import work_in_processes
 from encoder.work.resume import check_folder, check_resumes, finished
 from encoder.work.submit import inputs_of, tickets_of
@@ -54,6 +54,7 @@ def encode_files(
     device: str = "auto",
     backend: Backend = "auto",
     values: Values = "float32",
+    fold_decoder_norm: bool = False,
     batch_tokens: int = 4096,
     max_attempts: int = 3,
     lease_s: float = 60.0,
@@ -72,6 +73,7 @@ def encode_files(
         backend=backend,
         batch_tokens=batch_tokens,
         values=values,
+        fold_decoder_norm=fold_decoder_norm,
         workers=workers,
         lease_s=lease_s,
         max_attempts=max_attempts,
@@ -126,6 +128,8 @@ def run(
     Raises: InputError, MismatchError before any work; what a function `progress` raises, once the work has stopped.
     """
     began = time.monotonic()
+    if options.fold_decoder_norm:
+        sae = folded(sae)
     name = name_of(sae)
     pick_device(options.device)
     stopping = threading.Event()
