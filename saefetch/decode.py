@@ -1,4 +1,4 @@
-"""Bytes from the server -> typed rows, with repair of what a strict JSON parser refuses.
+"""Bytes from the server -> typed rows. JSON that a strict parser refuses is repaired.
 
 The fast path is msgspec with just the fields we keep: everything else (activations, embeddings, vectors, histograms) is
 skipped by the parser and never becomes an object. What it refuses goes through `repair`, which costs time and loses
@@ -19,7 +19,7 @@ import msgspec
 
 N_TOKENS = 10
 """How many of a feature's top tokens are kept."""
-_encode = msgspec.json.Encoder().encode  # as orjson writes it, byte for byte, but each in no more memory than it needs
+_encode = msgspec.json.Encoder().encode  # the same bytes as orjson's, but in an object without spare memory
 
 T = TypeVar("T")
 FeatureRow = tuple[int, float | None, float | None, bytes, bytes]
@@ -117,7 +117,7 @@ class Decoder(Generic[T]):
 
 
 def logical_lines(block: bytes) -> Iterator[bytes]:
-    """Split JSON lines at newlines, except at a raw newline inside a string: what follows does not begin with `{`."""
+    """Split JSON lines at newlines. One inside a string ends no line: the text after it does not begin with `{`."""
     pending: list[bytes] = []
     for line in block.split(b"\n"):
         if pending and line.lstrip().startswith(b"{"):

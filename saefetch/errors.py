@@ -67,7 +67,7 @@ class RefusedError(SaefetchError):
 class RequestError(SaefetchError):
     """One request failed.
 
-    `retry_after_s` is what the server asked for, if it did.
+    `retry_after_s` is how long the server asked to wait, if it did.
     """
 
     retry = False
@@ -119,5 +119,11 @@ class BadAnswerError(RequestError):
 
 
 class RateLimitedError(RequestError):
+    """429. `hour_left_s` is the time to the next full hour by the server's clock: then its limit begins anew."""
+
     retry = True
     stop = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, hour_left_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.hour_left_s = hour_left_s

@@ -1,8 +1,7 @@
 """Which of a feature's explanations is published.
 
-The sources carry different things about an explanation: only its type, its explainer model and its text are in all of
-them, and their order is in none. So the rule uses just these three, and the answer cannot depend on the source or on
-the order of arrival:
+All sources carry the type, the explainer model and the text of an explanation; none carries a reliable order. So the
+rule uses just these three, and its result depends neither on the source nor on the order of arrival:
 
     not blank, then the type's place in `explanation_types`, then the model's place in `explanation_models`
     (what is not listed comes last), then the text, the type and the model in code point order.

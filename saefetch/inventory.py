@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,20 @@ from saefetch.names import registry
 from saefetch.names.identity import MAX_FEATURES
 from saefetch.publish import LABELS_NAME, METADATA_NAME, SaeInfo, Stats, render
 from saefetch.search import stored_preference
-from saefetch.store.records import State
+from saefetch.store.records import HERE, State
 from saefetch.store.store import FILE_NAME, Store
 
+NOTHING = "nothing to fetch; --refresh looks for changes"
 MEND = "remove it, and `saefetch download` writes it anew"
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far one SAE's download is. `next_step` says what running it again would do."""
+    """How far one SAE's download is. `next_step` says what running it again would do.
+
+    `unexplained` counts the features that are here without any explanation, by who says so: the API, which was asked
+    at `unexplained_asked_at`, or the export alone.
+    """
 
     sae_release: str
     sae_id: str
@@ -35,7 +40,14 @@ class Progress:
     missing: int = 0
     failed: int = 0
     remaining: int = 0
+    unexplained: dict[str, int] = field(default_factory=dict)
+    unexplained_asked_at: str | None = None
     next_step: str = ""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether running it again would ask for anything."""
+        return self.next_step != NOTHING
 
     @property
     def flags(self) -> list[str]:
@@ -75,11 +87,13 @@ def _progress(store: Store, folder: Path) -> Progress:
         str(folder),
         state="complete",
         total_features=total,
-        successful=n[State.GOT] + n[State.ORPHAN],
+        successful=sum(n[state] for state in HERE),
         missing=n[State.MISSING] + n[State.NOT_EXPORTED],
         failed=n[State.FAILED],
         remaining=n[State.UNKNOWN],
-        next_step="nothing to fetch; --refresh looks for changes",
+        unexplained=store.unexplained(range(total), states),
+        unexplained_asked_at=store.meta("unexplained_asked_at"),
+        next_step=NOTHING,
     )
     n_open = found.remaining + found.failed
     if half:
@@ -89,7 +103,11 @@ def _progress(store: Store, folder: Path) -> Progress:
         found.next_step = f"fetch {n_open:,} features{before}"
     elif not total:
         found.next_step = "fetch everything"
-    if half or n_open or not total:
+    unvouched = found.unexplained["export"] + n[State.NOT_EXPORTED] + n[State.ORPHAN]
+    if not (half or n_open) and unvouched:
+        found.next_step = f"ask the API about {unvouched:,} features of which the export says too little"
+    # Whoever asked for the export alone has all that there is; whoever asked for more has not.
+    if half or n_open or not total or (unvouched and store.meta("source", "export") != "export"):
         found.state = "incomplete"
     return found
 

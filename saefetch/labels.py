@@ -61,7 +61,7 @@ class Hit:
 
 
 class Labels(Sequence[Label]):
-    """All labels of one SAE: `labels[42]`, `labels[10:20]`, `len(labels)`, iteration. Close it, or use it in a `with`.
+    """All labels of one SAE: `labels[42]`, `labels[10:20]`, `len(labels)`, iteration. Close them, or use a `with`.
 
     Not to be shared between threads.
     """

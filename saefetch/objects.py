@@ -50,7 +50,7 @@ class ObjectReader:
             self._plain = block.startswith(b"{")
         for piece in (block,) if self._plain else self._inflater.feed(block):
             text = self._tail + piece
-            end = text.rfind(b"\n{") + 1  # not any newline: a raw one inside a string is no line's end
+            end = text.rfind(b"\n{") + 1  # a raw newline inside a string is no end of a line
             if end:
                 self._read(text[:end])
             self._tail = text[end:]

@@ -88,7 +88,7 @@ def published(folder: Path) -> bool:
 
 
 def _entry(record: Record, preference: Preference) -> tuple[bytes, bool]:
-    """Render one member of `features`; also say whether it has a description."""
+    """Render one member of `features`; return its bytes and whether it has a description."""
     ranked = preference.rank(record.explanations)
     described = bool(ranked) and not ranked[0].blank
     extra = b""

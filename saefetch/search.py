@@ -26,7 +26,7 @@ COMMON = 10_000
 """A word in this many labels is common; how many more does not matter."""
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 """What `str.strip` takes away."""
-# SQLite's length() ends at a NUL; what stands in `absent` may have its explanations left out.
+# SQLite's length() ends at a NUL. A feature that is listed in `absent` may have its explanations left out.
 _PLAIN = (
     "count(*) = 1 AND trim(min(text), ?1) <> '' AND instr(CAST(min(text) AS BLOB), x'00') = 0"
     " AND idx NOT IN (SELECT idx FROM absent)"
@@ -61,7 +61,7 @@ def build(store: Store, d_sae: int, preference: Preference) -> None:
 
 
 def search(store: Store, query: str, limit: int) -> list[Match]:
-    """Find the labels that hold all of the query's words, or where none does, as many of the rarer as can be had.
+    """Find the labels that hold all words of the query. Where there is no such label, leave out the commonest words.
 
     `word*` matches a beginning, `"two words"` a phrase. Where the store has changed since its index was made, as after
     an interrupted download, a temporary index is made.
@@ -105,7 +105,7 @@ def _build(connection: sqlite3.Connection, schema: str, store: Store, d_sae: int
 
 
 def _add_plain(connection: sqlite3.Connection, schema: str, d_sae: int) -> None:
-    """Add the features that have just one explanation and nothing odd about it, without a look at each.
+    """Add the features that have exactly one explanation, of ordinary text, without reading them one by one.
 
     That is most of them. SQLite does it by itself, so that other threads can do something else meanwhile, and in the
     table's order, so that it does not matter how many there are.
@@ -140,7 +140,7 @@ def _run(store: Store, schema: str, terms: Sequence[str], limit: int) -> list[Ma
 
 
 def _share(marked: str) -> float:
-    """Say how much of a label its matched words make up, from 0 to 1; side by side they count more.
+    """Return which share of a label its matched words are, from 0 to 1. Matched words side by side count more.
 
     BM25's curve, with k1 = 1.2, b = 0.75, ten words for a usual label, and no word worth more than another.
     """

@@ -7,6 +7,7 @@ from standin.bucket import Bucket
 from standin.faults import (
     Action,
     CorruptGzip,
+    DatabaseDown,
     Delay,
     Fault,
     Gone,
@@ -28,6 +29,7 @@ __all__ = [
     "Action",
     "Bucket",
     "CorruptGzip",
+    "DatabaseDown",
     "Delay",
     "Explanation",
     "Fault",

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from standin.payload import Payload
+from standin.records import source_set, source_set_answer
 from standin.wire import Record, Reply
 from standin.world import Feature, Source, World
 
@@ -59,6 +60,8 @@ class Api:
                 return self._feature(unquote(model), unquote(source), unquote(index)) if _get(record) else _refused()
             case ["api", "features"]:
                 return self._features(record) if record.method == "POST" else _refused()
+            case ["api", "source-set", model, name]:
+                return self._source_set(unquote(model), unquote(name)) if _get(record) else _refused()
             case ["api", "explanation", "export"]:
                 return _json(400, _EXPORT_GONE) if _get(record) else _refused()
         return Reply(200, {**_HEADERS, "Content-Type": "text/html; charset=utf-8"}, _PAGE)
@@ -75,6 +78,10 @@ class Api:
         if self._is_broken(source, feature):
             return _json(500, {"error": _OUR_END, "message": _OUR_END})
         return Reply(200, {**_HEADERS, "content-type": "application/json"}, self._payload.single(source, feature))
+
+    def _source_set(self, model_id: str, name: str) -> Reply:
+        sources = [s for s in self._world.sources if s.model_id == model_id and source_set(s) == name]
+        return _json(200, source_set_answer(sources)) if sources else not_available()
 
     def _features(self, record: Record) -> Reply:
         try:
@@ -109,6 +116,13 @@ class Api:
 def not_available() -> Reply:
     """Return what the API says of a feature that is not there."""
     return _json(404, {"error": _NOT_AVAILABLE})
+
+
+def database_down(record: Record) -> Reply:
+    """Return what each route says while the database is down: a 500, as for a poisoned row."""
+    if record.method == "POST":
+        return _json(500, {"message": "Unknown Error"})
+    return _json(500, {"error": _OUR_END, "message": _OUR_END})
 
 
 def too_many(limit: int, retry_after: float | str | None = None) -> Reply:

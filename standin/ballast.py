@@ -1,4 +1,4 @@
-"""The bytes that nobody wants and everybody must read: histograms, embeddings, activation texts, score details.
+"""The bulk of every answer, which no reader of labels needs: histograms, embeddings, activation texts, score details.
 
 Each pool holds pre-rendered fragments, a few hundred kilobytes of distinct text, and is walked with a stride, so that
 neither is a row slow to render nor can gzip (window 32 KB) find a fragment twice. A fragment of fields ends with its

@@ -2,7 +2,7 @@
 
     v1/{model}/{source}/release.jsonl  model.jsonl  sourceset.jsonl  source.jsonl
                         features/batch-{0,1,2,...}.jsonl.gz       rows sorted as text, some twice
-                        explanations/batch-{1,2,...}.jsonl.gz     own size and numbers, gaps; later runs appended
+                        explanations/batch-{0,1,2,...}.jsonl.gz   cut in another size; later runs appended
                         activations/batch-0.jsonl.gz              nobody should read it
                         features-prev/, explanations-prev/        siblings of the prefix, with wrong content
     v1/{model}/{source}__l0-143/features/, explanations/          a sibling of the source, with wrong content
@@ -114,6 +114,13 @@ class Bucket:
         with self._lock:
             self._built[key[: key.rfind("/") + 1]][key] = self._store(key, lines)
 
+    def lose(self, key: str) -> None:
+        """Remove an object, until the source is rebuilt. KeyError: no object."""
+        if self.get(key) is None:
+            raise KeyError(key)
+        with self._lock:
+            del self._built[key[: key.rfind("/") + 1]][key]
+
     def _folders(self) -> list[Folder]:
         folders = []
         for source in self._world.sources:
@@ -153,8 +160,7 @@ class Bucket:
         else:
             explained = folder.kind.startswith("explanations")
             size = self._explanations_batch if explained else self._features_batch
-            for position, items in enumerate(_cut(self._items(folder), size)):
-                number = position + position // 7 + 1 if explained else position
+            for number, items in enumerate(_cut(self._items(folder), size)):
                 style = Style.of_batch(number)
                 rows = (
                     self._payload.explanation_row(source, f, e, style)

@@ -15,7 +15,7 @@ from typing import ClassVar, Final, Protocol
 
 from isal import igzip
 
-from standin.api import not_available, too_many
+from standin.api import database_down, not_available, too_many
 from standin.s3 import no_such_key
 from standin.wire import Record, Reply
 
@@ -24,7 +24,7 @@ _BLANKS: Final = b" " * (1 << 20)
 
 
 class Action(Protocol):
-    """What a fault does. One that `replaces` the answer spares the server from making it (and is not rate-limited)."""
+    """What a fault does. Where it `replaces` the answer, the server makes none, and does not count the request."""
 
     replaces: ClassVar[bool]
 
@@ -110,6 +110,17 @@ class Gone:
     def apply(self, reply: Reply, record: Record) -> Reply:
         """Ignore the normal answer."""
         return not_available() if record.origin == "api" else no_such_key(record.path[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseDown:
+    """Answer as every route of the API does while the database is down."""
+
+    replaces: ClassVar[bool] = True
+
+    def apply(self, reply: Reply, record: Record) -> Reply:
+        """Ignore the normal answer."""
+        return database_down(record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The rows around the features: model, source set and source, as the API nests them and the export lists them."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from standin.world import Source
@@ -116,6 +117,11 @@ def source_set_record(source: Source) -> dict[str, Any]:
         "showUmap": False,
         "createdAt": CREATED_AT,
     }
+
+
+def source_set_answer(sources: Sequence[Source]) -> dict[str, Any]:
+    """Return what the API says of a source set: its row and those of its sources."""
+    return {**source_set_record(sources[0]), "sources": [source_record(source) for source in sources]}
 
 
 def surroundings(source: Source) -> dict[str, Any]:

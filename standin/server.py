@@ -9,8 +9,10 @@ API and export listen on different ports, so that a key that leaks across origin
 import asyncio
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable
+from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -21,6 +23,7 @@ from aiohttp import web
 from standin.api import Api, FeatureKey, too_many
 from standin.bucket import Bucket
 from standin.faults import Fault
+from standin.limiter import Limiter
 from standin.payload import Payload
 from standin.s3 import S3
 from standin.sending import KEEP_ALIVE_S, drop_unasked_headers, send
@@ -35,9 +38,10 @@ _T = TypeVar("_T")
 class Standin:
     """A Neuronpedia on loopback.
 
-    `requests` logs what came. Answers take no time of their own: `max_in_flight` says nothing without a `latency_s`.
-    `api_limit` requests a `window_s` are let through, counted over everything on the API's origin. `key` is the one
-    API key that `Standin.knows` recognizes; without it, or with another, everything can be read all the same.
+    `requests` logs what came, with its time on `clock`. Answers take no time of their own: `max_in_flight` says nothing
+    without a `latency_s`. `api_limit` requests an hour are let through, counted over everything on the API's origin,
+    with a wall until the full hour of `wall`, seconds since 1970; that is also what `Date` says. `key` is the one API
+    key that `Standin.knows` recognizes; without it, or with another, everything can be read all the same.
     """
 
     def __init__(
@@ -46,7 +50,6 @@ class Standin:
         *,
         faults: Iterable[Fault] = (),
         api_limit: int = 25_000,
-        window_s: float = 3600.0,
         key: str | None = None,
         latency_s: float = 0.0,
         port: int = 0,
@@ -59,6 +62,7 @@ class Standin:
         gzip_header: bool = False,
         nan_features: Collection[FeatureKey] = (),
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] | None = None,
     ) -> None:
         payload = Payload(lean=lean)
         self.world = world
@@ -73,10 +77,11 @@ class Standin:
         self.export_url = ""
         self._api = Api(world, payload, nan_features)
         self._s3 = S3(self.bucket, max_keys=max_keys, gzip_header=gzip_header)
-        self._limit, self._window_s, self._key, self._latency_s = api_limit, window_s, key, latency_s
+        self._key, self._latency_s = key, latency_s
+        self._wall = wall or time.time
+        self._limiter = Limiter(api_limit, self._wall)
         self._ports: dict[Origin, int] = {"api": port, "export": export_port}
         self._clock = clock
-        self._let_through: deque[float] = deque()
         self._in_flight = 0
         self._runners: list[web.AppRunner] = []
         self._thread: _LoopThread | None = None
@@ -119,6 +124,14 @@ class Standin:
             "max_in_flight": self.max_in_flight,
         }
 
+    async def refuse_connections(self, seconds: float) -> None:
+        """Be restarted: for a while nobody listens on the API's port, and the connections that were open are closed."""
+        self._ports["api"] = int(self.api_url.rpartition(":")[2])
+        await self._runners.pop(0).cleanup()
+        await asyncio.sleep(seconds)
+        await self._listen("api")
+        self._runners.insert(0, self._runners.pop())
+
     async def _listen(self, origin: Origin) -> str:
         async def handle(request: web.Request) -> web.StreamResponse:
             if origin == "api" and request.path == STATS_PATH:
@@ -148,6 +161,7 @@ class Standin:
             record.status = reply.status
             if self._latency_s + reply.delay_s:
                 await asyncio.sleep(self._latency_s + reply.delay_s)
+            reply = replace(reply, headers={"Date": formatdate(self._wall(), usegmt=True), **reply.headers})
             self.bytes_sent += len(reply.body) if reply.cut is None else max(0, min(reply.cut, len(reply.body)))
             return await send(request, reply)
         finally:
@@ -164,16 +178,13 @@ class Standin:
         return action.apply(reply, record) if action else reply
 
     def _answer_within_limit(self, record: Record) -> Reply:
-        while self._let_through and self._let_through[0] <= record.time_s - self._window_s:
-            self._let_through.popleft()
-        if len(self._let_through) >= self._limit:
-            return too_many(self._limit)
-        self._let_through.append(record.time_s)
+        remaining = self._limiter.remaining()
+        if remaining is None:
+            return too_many(self._limiter.limit)
         reply = self._api.answer(record)
         if reply.status != 200:
             return reply
-        remaining = str(self._limit - len(self._let_through))
-        return Reply(reply.status, {**reply.headers, "x-limit-remaining": remaining}, reply.body)
+        return Reply(reply.status, {**reply.headers, "x-limit-remaining": str(remaining)}, reply.body)
 
 
 class _LoopThread:

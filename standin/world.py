@@ -9,7 +9,7 @@ is asked, and the three surfaces cannot disagree. Tests plant what they need wit
 import gzip
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +54,7 @@ class Source:
     missing: frozenset[int]
     absent_from_export: frozenset[int]
     odd: bool
+    all_explained: bool
 
 
 class World:
@@ -84,12 +85,16 @@ class World:
         missing: Iterable[int] = (),
         absent_from_export: Iterable[int] = (),
         odd: bool = True,
+        all_explained: bool = False,
     ) -> Source:
         """Add a source: `missing` features exist nowhere, `absent_from_export` ones only in the API.
 
+        With `all_explained` every feature has an explanation; else a few in a hundred have none, as in the real one.
         `odd` sprinkles in emoji, newlines, U+2028, HTML, control characters and non-finite ballast.
         """
-        source = Source(model_id, source_id, n_features, frozenset(missing), frozenset(absent_from_export), odd)
+        source = Source(
+            model_id, source_id, n_features, frozenset(missing), frozenset(absent_from_export), odd, all_explained
+        )
         place = (model_id, source_id)
         self._sources[place] = source
         self._keys[place] = blake2b(f"{self._seed}/{model_id}/{source_id}".encode(), digest_size=32).digest()
@@ -130,7 +135,10 @@ class World:
         if not 0 <= index < source.n_features or index in source.missing:
             return None
         digest = blake2b(index.to_bytes(8, "little"), key=self._keys[place], digest_size=32).digest()
-        return _invent(index, digest, source.odd, self._labels.get((model_id, source_id, index)))
+        feature = _invent(index, digest, source.odd, self._labels.get((model_id, source_id, index)))
+        if source.all_explained and not feature.explanations:
+            feature = replace(feature, explanations=(_explain(digest, 0, _label(index), index),))
+        return feature
 
 
 def _planted(row: dict[str, Any]) -> Feature:

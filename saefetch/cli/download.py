@@ -20,7 +20,7 @@ from saefetch.terminal.output import complain, print_json, remark, same_command
 # malloc.h of glibc, https://man7.org/linux/man-pages/man3/mallopt.3.html
 M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -8, -3, -1
 KEPT_BYTES = 1 << 20
-# The worst first: what an outcome of many jobs is summed up as.
+# The exit statuses, the worst first: a run of many SAEs ends with the worst of theirs.
 _WORST = (3, 4, 2, 1, 0)
 OFFLINE = "Nothing was lost; the same command tries again. Without internet, `make demo` shows everything."
 
@@ -28,7 +28,7 @@ OFFLINE = "Nothing was lost; the same command tries again. Without internet, `ma
 def run(
     flags: dict[str, Any], *, features: str | None, refresh: bool, config: Path | None, as_json: bool, quiet: bool
 ) -> NoReturn:
-    """Download and exit with the status that DESIGN's contract names."""
+    """Download, report, and end the process with the exit status that `--help` lists."""
     _tune_memory()
     order = take_order(flags, features=features, refresh=refresh, config=config)
     caught: list[signal.Signals] = []
@@ -106,11 +106,11 @@ def _work(summaries: list[Summary]) -> str:
 
 
 def _tune_memory() -> None:
-    """Keep the memory of buffers that come and go, share it between threads, and spare the collector what stays."""
+    """Let glibc keep and share the memory of short-lived buffers, and let the collector skip the imported modules."""
     gc.freeze()  # nothing of what was imported will ever be garbage
     if sys.platform.startswith("linux"):
         with suppress(OSError, AttributeError):  # not glibc, and without its habits
             libc = ctypes.CDLL(None)
-            libc.mallopt(M_ARENA_MAX, 1)  # else each thread of each SAE has its own, with what its last SAE left
+            libc.mallopt(M_ARENA_MAX, 1)  # else each thread has an arena of its own, full of leftovers of its last SAE
             libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)  # else each buffer of 128 KiB gets new pages: a tenth of the CPU
             libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)

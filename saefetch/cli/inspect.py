@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,12 +39,23 @@ def _print_progress(item: Progress, data_dir: str | None) -> None:
         counts += f", {n:,} {what}" if n else ""
     source = f" of {item.neuronpedia_id}" if item.neuronpedia_id else ""
     print(f"    {item.state}: {counts}{source}")
-    if item.state == "complete":
+    for line in _unexplained(item):
+        print(f"    {line}")
+    if item.state == "complete" and not item.has_more:
         print(f"    {item.next_step}")
         return
     command = ["saefetch", "download", *item.flags, *(["--data-dir", data_dir] if data_dir else [])]
     print(f"    running it again would {item.next_step}:")
     print(f"      {shlex.join(command)}")
+
+
+def _unexplained(item: Progress) -> Iterator[str]:
+    by_api, by_export = item.unexplained.get("api", 0), item.unexplained.get("export", 0)
+    if by_api:
+        asked = f", asked last on {item.unexplained_asked_at}" if item.unexplained_asked_at else ""
+        yield f"{by_api:,} without an explanation, says the API{asked}"
+    if by_export:
+        yield f"{by_export:,} without an explanation in the export; only the API can tell whether they have one"
 
 
 def verify(

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -187,8 +188,9 @@ class Running:
         self._ended: Future[list[Outcome]] = Future()
         self._interrupt: Callable[[], object] = lambda: None
         self._is_interrupted = False
-        # A daemon, as the second Ctrl-C must be able to end the program. What it was committing is committed or not.
-        self._thread = threading.Thread(target=self._work, name="saefetch", daemon=True)
+        # A daemon, as the second Ctrl-C must be able to end the program. A commit is whole or has not happened.
+        # In the caller's context, by which a notebook knows the cell that the display belongs to.
+        self._thread = threading.Thread(target=copy_context().run, args=(self._work,), name="saefetch", daemon=True)
 
     def __enter__(self) -> Running:
         self._thread.start()

@@ -13,9 +13,10 @@ from saefetch.downloading.work import work_off
 from saefetch.errors import RefusedError, RequestError
 from saefetch.net.transport import Transport
 from saefetch.sources import ChunkT, Plan, Source
-from saefetch.sources.batch import BatchSource
+from saefetch.sources.api import ApiSource, Way
+from saefetch.sources.batch import InBatches
 from saefetch.sources.export import ExportSource
-from saefetch.sources.feature import FeatureSource
+from saefetch.sources.feature import OneByOne
 from saefetch.store.answers import Answers
 from saefetch.store.records import State
 
@@ -76,6 +77,7 @@ class Crawl:
             await self._work_off(source, chunks)
             if not source.stale:
                 break
+        self._note_holes(source.holes)
         if source.failures:
             n_failed = len(source.failures)
             raise RequestError(f"{n_failed:,} objects of the export failed; the first: {source.failures[0]}")
@@ -85,6 +87,18 @@ class Crawl:
         store.set_meta(export_open=0)
         if self._alone:
             await self._session.writing(self._mark_not_exported)
+
+    def _note_holes(self, holes: list[str]) -> None:
+        if not holes:
+            return
+        n = f"{len(holes):,} objects are" if len(holes) > 1 else "1 object is"
+        then = "only the API can tell what was in it"
+        if not self._alone:
+            then = (
+                "the API is asked for features without a label; one of several explanations may still be lacking, which"
+                " --source batch --refresh makes up for"
+            )
+        self._notes.append(f"{n} missing from the export, by the numbers of the others: {holes[0]}; {then}")
 
     def _mark_not_exported(self) -> None:
         states = self._store.states(self._plan.d_sae)
@@ -102,10 +116,14 @@ class Crawl:
             self._plan,
             epoch=int(store.meta("epoch", 0)) if refresh else 0,
             api_only=(refresh and not exported) or bool(store.meta("export_open")),
-            known=any(state in (State.GOT, State.ORPHAN) for state in store.states(d_sae)),
+            # What the export says does not count: an answer without a feature makes the store forget the feature.
+            known=State.GOT in store.states(d_sae, api_only=True),
         )
-        source = self._api_source(plan)
+        source = ApiSource(plan, self._way(), transport=self._transport, store=store)
         await self._work_off(source, await source.plan())
+        await self._work_off(source, source.last_round())
+        if State.UNEXPLAINED not in store.states(d_sae):
+            store.set_meta(unexplained_asked_at=utc_now())
         if refresh and not await source.plan():
             store.set_meta(refreshing=0)
         if store.meta("export_open"):
@@ -113,13 +131,11 @@ class Crawl:
             if all(state in (State.GOT, State.MISSING) for state in states):
                 store.set_meta(export_open=0)  # the API answered for all: the export is not needed
 
-    def _api_source(self, plan: Plan) -> BatchSource | FeatureSource:
-        transport, store, settings = self._transport, self._store, self._settings
+    def _way(self) -> Way:
+        target, settings = self._plan.target, self._settings
         if settings.source == "feature":
-            return FeatureSource(plan, transport=transport, store=store, api_url=settings.api_url)
-        return BatchSource(
-            plan, transport=transport, store=store, api_url=settings.api_url, batch_size=settings.batch_size
-        )
+            return OneByOne(target, settings.api_url, settings.max_response_bytes)
+        return InBatches(target, settings.api_url, settings.batch_size, settings.max_response_bytes)
 
     async def _work_off(self, source: Source[ChunkT], chunks: list[ChunkT]) -> None:
         await work_off(source, chunks, self._tally.arrived, self._commit, self._crew.slots, self._priority)

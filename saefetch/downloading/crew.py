@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from saefetch.downloading.work import Slots
 from saefetch.net.transport import Transport
 from saefetch.settings import Settings
+from saefetch.sources.width import Widths
 from saefetch.terminal.progress import Display
 
 
@@ -20,5 +21,6 @@ class Crew:
     slots: Slots
     threads: Executor
     display: Display
+    widths: Widths
     scope: range | None
     refresh: bool

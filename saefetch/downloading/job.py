@@ -18,7 +18,6 @@ from saefetch.errors import RefusedError, RequestError, SaefetchError, StoreErro
 from saefetch.names.identity import Target
 from saefetch.publish import LABELS_NAME, METADATA_NAME, SaeInfo, publish, published
 from saefetch.sources import Plan
-from saefetch.sources.width import ask_width
 from saefetch.store.records import State
 from saefetch.store.store import Store
 
@@ -43,6 +42,9 @@ class Job:
                 try:
                     await self._crawl(session, plan, tally)
                     await session.writing_unless_cancelled(lambda: self._publish(session, plan))
+                except asyncio.CancelledError:
+                    self._outcome.interrupted = True
+                    raise
                 finally:
                     self._count(session.store, plan, tally)
         self._outcome.settle()
@@ -77,8 +79,7 @@ class Job:
             )
         d_sae = target.d_sae or int(store.meta("num_features", 0))
         if not d_sae:
-            urls = {"api_url": settings.api_url, "export_url": settings.export_url}
-            d_sae = await ask_width(self._transport, target, **urls)
+            d_sae = await self._crew.widths.ask(self._transport, target)
         asked = range(d_sae) if self._crew.scope is None else self._crew.scope
         scope = range(min(asked.start, d_sae), min(asked.stop, d_sae))
         if not scope:
@@ -88,6 +89,7 @@ class Job:
             sae_id=target.sae_id,
             neuronpedia_id=target.neuronpedia_id,
             num_features=d_sae,
+            source=settings.source,
             explanation_types="\n".join(settings.preference.types),
             explanation_models="\n".join(settings.preference.models),
         )
@@ -106,7 +108,9 @@ class Job:
         if self._alone and export_open:
             return len(plan.scope)
         states = store.states(plan.d_sae, api_only=export_open)
-        closed = {State.GOT, State.MISSING} | ({State.ORPHAN, State.NOT_EXPORTED} if self._alone else set())
+        closed = {State.GOT, State.MISSING}
+        if self._alone:
+            closed |= {State.ORPHAN, State.NOT_EXPORTED, State.UNEXPLAINED}
         return sum(states[index] not in closed for index in plan.scope)
 
     async def _crawl(self, session: Session, plan: Plan, tally: Tally) -> None:
@@ -141,8 +145,13 @@ class Job:
 
     def _count(self, store: Store, plan: Plan, tally: Tally) -> None:
         outcome, summary = self._outcome, self._outcome.summary
-        count_features(summary, store, plan, tally.fetched, alone=self._alone)
+        count_features(summary, store, plan, tally.fetched, alone=self._alone, interrupted=outcome.interrupted)
         if self._alone and summary.missing:
             only = "only the API can tell whether they exist"
             outcome.notes.append(f"{summary.missing:,} features are not in the export; {only}")
+        if self._alone and summary.unexplained["export"]:
+            only = "only the API can tell whether they have one; --source auto asks it"
+            outcome.notes.append(
+                f"{summary.unexplained['export']:,} features have no explanation in the export; {only}"
+            )
         outcome.notes += tally.notes

@@ -8,7 +8,7 @@ from saefetch.errors import SaefetchError
 from saefetch.names.identity import Target
 from saefetch.net.request import Counters
 from saefetch.sources import Plan
-from saefetch.store.records import State
+from saefetch.store.records import HERE, State
 from saefetch.store.store import Store
 
 
@@ -29,6 +29,7 @@ class Summary:
     bytes_received: int = 0
     seconds: float = 0.0
     resumed: int = 0
+    unexplained: dict[str, int] = field(default_factory=lambda: {"api": 0, "export": 0})
     labels_path: str | None = None
     metadata_path: str | None = None
 
@@ -55,11 +56,24 @@ class Outcome:
         self.exit_status, self.error, self.cause = exc.exit_status, str(exc), exc
 
     def settle(self) -> None:
-        """Say that features failed, where nothing worse is said already."""
-        if self.summary.failed and not self.error and not self.interrupted:
+        """Say that features failed, where nothing worse is said already.
+
+        With a source other than the export, a feature without an explanation is accounted for when the API was asked.
+        """
+        if self.error or self.interrupted:
+            return
+        summary, problems = self.summary, []
+        if summary.failed:
+            problems.append(f"{summary.failed:,} features failed after all retries")
+        unasked = summary.unexplained["export"]
+        if unasked and summary.source != "export":
+            problems.append(
+                f"{unasked:,} features have no explanation in the export, and the API failed to say whether they have"
+                " one"
+            )
+        if problems:
             self.exit_status = 1
-            failed = f"{self.summary.failed:,} features failed after all retries"
-            self.error = f"{failed}; the same command retries just those"
+            self.error = f"{'; '.join(problems)}; the same command retries just those"
 
     def take_counters(self, counters: Counters, seconds: float) -> None:
         summary = self.summary
@@ -68,24 +82,29 @@ class Outcome:
         summary.seconds = round(seconds, 3)
 
 
-def count_features(summary: Summary, store: Store, plan: Plan, fetched: bytearray, *, alone: bool) -> None:
+def count_features(
+    summary: Summary, store: Store, plan: Plan, fetched: bytearray, *, alone: bool, interrupted: bool
+) -> None:
     """Fill in the counts from the store, for the features of the plan, earlier runs included.
 
     `fetched` marks the features of which this run got something. `alone`: only the export was asked, so what it does
-    not have counts as missing.
+    not have counts as missing. `interrupted`: what was not asked yet has not failed.
     """
     scope = plan.scope
     every_state = store.states(plan.d_sae)
     states = every_state[scope.start : scope.stop]
     gone = {State.MISSING, State.NOT_EXPORTED} if alone else {State.MISSING}
     summary.total_features = len(scope)
-    summary.successful = sum(map(states.count, (State.GOT, State.ORPHAN)))
+    summary.successful = sum(map(states.count, HERE))
     summary.missing = sum(map(states.count, gone))
     summary.failed = summary.total_features - summary.successful - summary.missing
+    if interrupted:
+        summary.failed = states.count(State.FAILED)
+    summary.unexplained = store.unexplained(scope, every_state)
     n_fetched = sum(fetched[scope.start : scope.stop])
     summary.resumed = max(0, summary.successful + summary.missing - n_fetched)
     if summary.labels_path and len(scope) == plan.d_sae:
         summary.with_descriptions = int(store.meta("with_descriptions", 0))
     else:
         described = store.described(scope.start, scope.stop)
-        summary.with_descriptions = sum(every_state[index] in (State.GOT, State.ORPHAN) for index in described)
+        summary.with_descriptions = sum(every_state[index] in HERE for index in described)

@@ -16,6 +16,7 @@ from saefetch.names.identity import Target
 from saefetch.net.transport import Transport
 from saefetch.settings import Settings
 from saefetch.sources.export import N_THREADS
+from saefetch.sources.width import Widths
 from saefetch.terminal.progress import Display
 
 OPEN_JOBS = 3
@@ -50,7 +51,8 @@ async def run_jobs(
 
     try:
         async with transport:
-            crew = Crew(settings, transport, Slots(settings.concurrency), threads, display, scope, refresh)
+            widths = Widths(targets, api_url=settings.api_url, export_url=settings.export_url)
+            crew = Crew(settings, transport, Slots(settings.concurrency), threads, display, widths, scope, refresh)
             ticking = asyncio.create_task(_tick(display, transport))
             jobs = [asyncio.create_task(run(crew, number)) for number in range(len(targets))]
             try:

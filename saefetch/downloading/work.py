@@ -102,9 +102,9 @@ async def work_off(
 
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> None:
-    """Run all at the same time. At the first error, or when cancelled, cancel each once and wait for all.
+    """Run all at the same time. At the first error, or when cancelled, cancel each task once and wait for all.
 
-    Once, because what a task does after being cancelled (a last commit) must not be cancelled too.
+    A second cancelling would hit the last commit, which a task makes after the first.
     """
     tasks = [asyncio.create_task(work) for work in works]
     if not tasks:
@@ -121,7 +121,7 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> None:
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await something that has to be finished, whether we are cancelled meanwhile or not."""
+    """Await work that has to be finished, also when the caller is cancelled meanwhile."""
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)

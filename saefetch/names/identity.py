@@ -85,7 +85,10 @@ def resolve(release: str | None, sae_id: str | None, neuronpedia_id: str | None,
 
 
 def _overridden(release: str | None, sae_id: str | None, neuronpedia_id: str, d_sae: int | None) -> Target:
-    """The user names the Neuronpedia id. Without release and id, the registry's, or else the id's own two parts."""
+    """Make the target of a Neuronpedia id that the user named.
+
+    Where the user named no release and id, they are those of the registry, or else the two parts of the Neuronpedia id.
+    """
     match = _check(_NEURONPEDIA_ID, neuronpedia_id, "--neuronpedia-id")
     known = registry.by_neuronpedia_id(neuronpedia_id)
     if (release is None) != (sae_id is None):

@@ -1,4 +1,4 @@
-"""Response bodies, read as a stream: undo the transfer's compression, hold to a cap, hand over.
+"""Response bodies, read as a stream: each piece is unpacked, counted against a cap, and handed to a sink.
 
 `Inflater` is the only decompressor. It takes any number of gzip members and gives output in pieces of at most
 `PIECE` bytes, so that a few kilobytes that unpack to gigabytes are noticed before they are held.
@@ -15,9 +15,9 @@ from isal import isal_zlib
 from saefetch.errors import BadAnswerError, BrokenBodyError, TooLargeError
 
 PIECE = 1 << 16
-"""Small enough that the allocator keeps the memory of one piece for the next, and does not map it anew each time."""
+"""A piece is so small that the allocator keeps its memory for the next piece, and does not map new pages for each."""
 STEP = 1 << 16
-"""Compressed bytes unpacked at a time: what the inflater leaves over of them it copies, again and again."""
+"""Compressed bytes unpacked at a time. The inflater copies its unused input at each call, so the input is short."""
 DAMAGE: tuple[Any, ...] = (isal_zlib.error, zlib.error)
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -27,6 +27,8 @@ from saefetch.errors import (
     UnreachableError,
 )
 
+HOUR_S = 3600.0
+
 
 def status_error(what: str, response: aiohttp.ClientResponse, body: bytes) -> RequestError | RefusedError:
     """Make the error for an answer that is neither 200 nor a redirect; `body` is how it starts."""
@@ -34,7 +36,8 @@ def status_error(what: str, response: aiohttp.ClientResponse, body: bytes) -> Re
     retry_after_s = parse_retry_after(response.headers.get("Retry-After"), time.time())
     status = response.status
     if status == 429:
-        return RateLimitedError(message, retry_after_s=retry_after_s)
+        hour_left_s = to_the_full_hour(response.headers.get("Date"), time.time())
+        return RateLimitedError(message, retry_after_s=retry_after_s, hour_left_s=hour_left_s)
     if status in (401, 403):
         return RefusedError(message)
     if status in (404, 410):
@@ -100,6 +103,15 @@ def parse_retry_after(value: str | None, wall_clock: float) -> float | None:
         except (ValueError, OverflowError):
             return None
     return None if math.isnan(seconds) else max(0.0, seconds)
+
+
+def to_the_full_hour(date: str | None, wall_clock: float) -> float:
+    """Return the seconds to the next full hour, UTC, by the `Date` of an answer, or by our own clock without one."""
+    try:
+        now = parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, OverflowError, TypeError):
+        now = wall_clock
+    return HOUR_S - now % HOUR_S
 
 
 def _said(body: bytes) -> str:

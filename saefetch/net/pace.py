@@ -1,7 +1,9 @@
-"""How fast one origin may be asked: a token bucket, the pause after a 429, the brake before the quota's end."""
+"""When one origin may be asked: a token bucket, the brake before the quota's end, the pause after a 429, an outage."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypedDict
 from urllib.request import getproxies, proxy_bypass
 
 from aiolimiter import AsyncLimiter
@@ -9,6 +11,7 @@ from yarl import URL
 
 from saefetch.net.brake import Brake
 from saefetch.net.clock import Now, Sleep
+from saefetch.net.outage import MAX_OUTAGE_S, Outage
 from saefetch.net.pause import Pause
 from saefetch.net.request import Limits
 
@@ -23,13 +26,19 @@ def token_bucket(requests_per_second: float) -> AsyncLimiter:
 class Host:
     """All that paces the requests to one origin, the proxy on the way, and whether it ever answered in this run."""
 
-    def __init__(self, limiter: AsyncLimiter, pause: Pause, brake: Brake, proxy: str | None = None) -> None:
-        self.limiter, self.pause, self.brake, self.proxy = limiter, pause, brake, proxy
+    def __init__(
+        self, limiter: AsyncLimiter, pause: Pause, brake: Brake, outage: Outage, proxy: str | None = None
+    ) -> None:
+        self.limiter, self.pause, self.brake, self.outage, self.proxy = limiter, pause, brake, outage, proxy
         self.answered = False
 
     async def admit(self) -> bool:
-        """Wait for the pause, the brake and the bucket; return True if the caller is the probe after a pause."""
+        """Wait for the end of outage and pause, for the brake and the bucket.
+
+        Return True if the caller is the probe after a pause.
+        """
         while True:
+            await self.outage.wait()
             probe = await self.pause.wait()
             try:
                 if not probe:
@@ -39,15 +48,20 @@ class Host:
                 if probe:
                     self.pause.unsettle()
                 raise
-            if probe or self.pause.remaining_s is None:
+            if probe or (self.pause.remaining_s is None and not self.outage.is_on):
                 return probe
+
+
+class _Clock(TypedDict):
+    now: Now
+    sleep: Sleep
 
 
 class Hosts:
     """The `Host` of each origin, made when it is first asked for. `limits` are the transport's."""
 
-    def __init__(self, limits: Limits, api_url: str, now: Now, sleep: Sleep) -> None:
-        self._limits, self._now, self._sleep = limits, now, sleep
+    def __init__(self, limits: Limits, api_url: str, now: Now, sleep: Sleep, jitter: Callable[[], float]) -> None:
+        self._limits, self._now, self._sleep, self._jitter = limits, now, sleep, jitter
         self._api_origin = URL(api_url).origin()
         self._shared = token_bucket(limits.requests_per_second) if limits.requests_per_second else None
         self._hosts: dict[URL, Host] = {}
@@ -55,9 +69,11 @@ class Hosts:
     def of(self, url: URL) -> Host:
         origin = url.origin()
         if origin not in self._hosts:
-            pause = Pause(now=self._now, sleep=self._sleep, max_total_s=self._limits.max_wait_s, host=str(origin))
-            brake = Brake(now=self._now, sleep=self._sleep)
-            self._hosts[origin] = Host(self._limiter(origin), pause, brake, proxy_for(origin))
+            name, max_wait_s = str(origin), self._limits.max_wait_s
+            clock: _Clock = {"now": self._now, "sleep": self._sleep}
+            pause = Pause(**clock, jitter=self._jitter, max_total_s=max_wait_s, host=name)
+            outage = Outage(**clock, jitter=self._jitter, max_total_s=min(MAX_OUTAGE_S, max_wait_s), host=name)
+            self._hosts[origin] = Host(self._limiter(origin), pause, Brake(**clock), outage, proxy_for(origin))
         return self._hosts[origin]
 
     def _limiter(self, origin: URL) -> AsyncLimiter:

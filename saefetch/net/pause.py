@@ -14,10 +14,14 @@ nothing of the limit: then the next request is the probe.
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Callable
 
 from saefetch.errors import RateLimitedError
 from saefetch.net.clock import Now, Sleep
 
+AFTER_THE_HOUR_S = 20.0
+"""All who were refused come back after the full hour: each somewhen within this time."""
 LEAST_PAUSE_S = 1.0
 """Waited even when the server says `Retry-After: 0`, so that nobody spins."""
 
@@ -38,8 +42,9 @@ class Pause:
         first_s: float = 60.0,
         cap_s: float = 1800.0,
         host: str = "the server",
+        jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._now, self._sleep, self._host = now, sleep, host
+        self._now, self._sleep, self._host, self._jitter = now, sleep, host, jitter
         self._first_s, self._cap_s, self._max_total_s = first_s, cap_s, max_total_s
         self._next_s = first_s
         self._closed_since: float | None = None
@@ -66,8 +71,15 @@ class Pause:
                 return True
         return False
 
-    def trip(self, retry_after_s: float | None, *, probe: bool) -> None:
+    async def sit_out(self) -> None:
+        """Return when the time is up, without becoming the probe."""
+        while self._closed_since is not None and (delay := self._until - self._now()) > 0:
+            await self._sleep(delay)
+
+    def trip(self, retry_after_s: float | None, *, probe: bool, hour_left_s: float | None = None) -> None:
         """Close the host after a 429.
+
+        A pause of our own choice ends soon after the next full hour, in `hour_left_s`, when the limit begins anew.
 
         Raises: RateLimitedError with `retry` off when the wait would be longer than the user allows.
         """
@@ -78,6 +90,9 @@ class Pause:
             return
         pause_s = self._next_s if retry_after_s is None else max(retry_after_s, LEAST_PAUSE_S)
         self._next_s = min(self._cap_s, self._next_s * 2)
+        if retry_after_s is None and hour_left_s is not None and pause_s > hour_left_s:
+            pause_s = max(LEAST_PAUSE_S, hour_left_s + AFTER_THE_HOUR_S * self._jitter())
+            self._next_s = self._first_s
         if self._closed_since is None:
             self._closed_since = now
         try:

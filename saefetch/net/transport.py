@@ -1,8 +1,11 @@
 """The one door to the network: every request goes through `Transport.send`.
 
-send: tenacity's loop over attempts, full-jitter exponential backoff, capped in number and in time
- `- attempt: a free slot -> Host.admit (pause, brake, token bucket) -> one exchange (exchange.py)
-     `- body: bytes are counted, unpacked, held to a cap, and fed to the request's sink (body.py)
+    send: waits as long as it takes where a host that has answered is being restarted (outage.py)
+     `- tenacity's loop over attempts, full-jitter exponential backoff, capped in number and in time
+         `- attempt: a free slot -> Host.admit (outage, pause, brake, token bucket) -> one exchange (exchange.py)
+             `- body: bytes are counted, unpacked, held to a cap, and fed to the request's sink (body.py)
+
+All jobs of a run share one transport, and with it the pace, the pauses and the outages of each host.
 """
 
 from __future__ import annotations
@@ -13,19 +16,23 @@ import time
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from yarl import URL
 
 from saefetch.errors import (
     BadAnswerError,
+    BrokenBodyError,
     NotFoundError,
     RateLimitedError,
     RefusedError,
     RequestError,
     RequestRejectedError,
+    ServerError,
+    TimedOutError,
     TooLargeError,
     UnreachableError,
 )
@@ -56,7 +63,7 @@ class Transport:
     counters: Counters = field(default_factory=Counters)
 
     def __post_init__(self) -> None:
-        self.hosts = Hosts(self.limits, self.api_url, self.now, self.sleep)
+        self.hosts = Hosts(self.limits, self.api_url, self.now, self.sleep, self.jitter)
 
     async def __aenter__(self) -> Transport:
         self._slots = asyncio.Semaphore(self.limits.concurrency)
@@ -85,12 +92,42 @@ class Transport:
     async def send(self, request: Request[T]) -> T:
         """Return what the request's sink made of the answer, after as many attempts as it takes and the limits allow.
 
+        A host that has answered in this run and now refuses connections is being restarted: it is waited for by time,
+        with one request that tries for all.
+
         Raises: RefusedError, or the RequestError of the last attempt.
         """
         host = self.hosts.of(URL(request.url))
+        for _ in range(self.limits.max_attempts):
+            try:
+                return await self._send(host, request)
+            except UnreachableError as exc:
+                if not (exc.retry and host.answered):
+                    raise
+                found: list[T] = []
+                await host.outage.settle(partial(self._probe, host, request, found), exc)
+                if found:
+                    return found[0]
+        return await self._send(host, request)
+
+    async def is_well(self, small: Callable[[], Request[Any]]) -> bool:
+        """Ask, with a small request, whether its host is well, and wait until it is: see `Outage.settle`."""
+        host = self.hosts.of(URL(small().url))
+        return await host.outage.settle(lambda: self._probe(host, small(), []))
+
+    async def back_off(self, n_tries: int) -> None:
+        """Wait before somebody tries again by himself, as `send` does between its attempts."""
+        self.counters.add(retries=1)
+        await self.sleep(self._bound_s(n_tries) * self.jitter())
+
+    async def _send(self, host: Host, request: Request[T]) -> T:
+        def may_retry(exc: BaseException) -> bool:
+            restarting = isinstance(exc, UnreachableError) and host.answered
+            return isinstance(exc, RequestError) and exc.retry and not restarting
+
         retrying = AsyncRetrying(
             sleep=self.sleep,
-            retry=retry_if_exception(lambda exc: isinstance(exc, RequestError) and exc.retry),
+            retry=retry_if_exception(may_retry),
             stop=lambda state: self._give_up(state, host, divisible=request.divisible),
             wait=self._backoff_s,
             before_sleep=lambda _: self.counters.add(retries=1),
@@ -103,8 +140,10 @@ class Transport:
         error = _error_of(state)
         if isinstance(error, RateLimitedError):
             return 0.0  # the host's pause does the waiting, for everybody
-        bound = min(self.limits.backoff_cap_s, self.limits.backoff_base_s * 2.0 ** (state.attempt_number - 1))
-        return bound * self.jitter() + (error.retry_after_s or 0.0)
+        return self._bound_s(state.attempt_number) * self.jitter() + (error.retry_after_s or 0.0)
+
+    def _bound_s(self, n_tries: int) -> float:
+        return float(min(self.limits.backoff_cap_s, self.limits.backoff_base_s * 2.0 ** (n_tries - 1)))
 
     def _give_up(self, state: RetryCallState, host: Host, *, divisible: bool) -> bool:
         error = _error_of(state)
@@ -126,7 +165,7 @@ class Transport:
             except RateLimitedError as exc:
                 self.counters.add(rate_limited=1)
                 host.answered = True
-                host.pause.trip(exc.retry_after_s, probe=probe)
+                host.pause.trip(exc.retry_after_s, probe=probe, hour_left_s=exc.hour_left_s)
                 raise
             except (RefusedError, NotFoundError, TooLargeError, RequestRejectedError, BadAnswerError):
                 host.answered = True
@@ -141,6 +180,22 @@ class Transport:
             if probe:
                 host.pause.lift()
             return answer
+
+    async def _probe(self, host: Host, request: Request[T], found: list[T]) -> RequestError | None:
+        """Ask once, past the slots, whose holders wait for the outage's end; return what says that the host is down."""
+        await host.pause.sit_out()
+        await host.limiter.acquire()
+        self.counters.add(retries=1)
+        try:
+            found.append(await self._exchange.send(request, self.counters))
+        except RateLimitedError as exc:
+            self.counters.add(rate_limited=1)
+            host.pause.trip(exc.retry_after_s, probe=False, hour_left_s=exc.hour_left_s)
+        except (ServerError, TimedOutError, UnreachableError, BrokenBodyError, BadAnswerError) as exc:
+            return exc
+        except (RefusedError, RequestError):  # an answer, if not the one hoped for
+            pass
+        return None
 
 
 def _error_of(state: RetryCallState) -> RequestError:

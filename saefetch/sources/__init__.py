@@ -8,7 +8,9 @@ What comes in is a `Plan`: which SAE, which of its features, and which of the st
     listing.py       what is in the bucket
     batch.py     POST /api/features, many features a request
     feature.py   GET /api/feature/..., one feature a request
-    api.py       what these two share
+    api.py       the API as a source: what to do about each fault
+    size.py          how many features a request asks for
+    known.py         whether the server knows the SAE at all
     breaker.py   when to stop asking a server that keeps failing
 """
 

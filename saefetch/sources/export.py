@@ -24,7 +24,7 @@ from saefetch.net.transport import Transport
 from saefetch.objects import MAX_OBJECT, ObjectReader, Spec
 from saefetch.sources import Plan
 from saefetch.sources.breaker import Breaker
-from saefetch.sources.listing import list_batches
+from saefetch.sources.listing import find_holes, list_batches
 from saefetch.store.answers import Answers, ExportObject
 from saefetch.store.store import Store
 
@@ -45,6 +45,7 @@ class ExportSource:
         self._source_id = plan.target.source_id
         self._prefix = f"v1/{plan.target.neuronpedia_id}/"
         self.listed: list[ExportObject] = []
+        self.holes: list[str] = []
         self.stale = False
         self.failures: list[RequestError] = []
         self._breaker = Breaker()
@@ -58,6 +59,7 @@ class ExportSource:
             *(list_batches(self._transport, self._url, f"{self._prefix}{folder}/", max_bytes) for folder in FOLDERS)
         )
         self.listed = [export_object for listing in listings for export_object in listing]
+        self.holes = [hole for listing in listings for hole in find_holes(listing)]
         known = self._store.etags()
         new = [o for o in self.listed if not o.etag or known.get(o.key) != o.etag]
         return sorted(new, key=lambda o: (-o.size, o.key))

@@ -17,6 +17,9 @@ from saefetch.net.transport import Transport
 from saefetch.store.answers import ExportObject
 
 _BATCH = re.compile(r"batch-\d+\.jsonl\.gz")
+_NUMBER = re.compile(r"batch-(\d+)\.")
+MAX_NUMBER = 1_000_000
+"""An object with a larger number is not part of a count from 0."""
 
 
 class Page(NamedTuple):
@@ -40,6 +43,16 @@ async def list_batches(transport: Transport, export_url: str, prefix: str, max_b
         if page.next_token == token or (new and len(objects) == seen):
             raise BadAnswerError(f"GET {url}: the listing goes round in circles")
         token = page.next_token
+
+
+def find_holes(listing: list[ExportObject]) -> list[str]:
+    """Return the keys that one folder's listing lacks: its objects are numbered from 0 without holes."""
+    keys = {export_object.key for export_object in listing}
+    numbers = [int(_NUMBER.findall(key)[-1]) for key in keys]
+    if not numbers or max(numbers) > MAX_NUMBER:
+        return []
+    prefix = next(iter(keys)).rpartition("/")[0]
+    return [key for n in range(max(numbers)) if (key := f"{prefix}/batch-{n}.jsonl.gz") not in keys]
 
 
 def _request(url: str, max_bytes: int) -> Request[Page]:

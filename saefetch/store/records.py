@@ -21,6 +21,11 @@ class State(IntEnum):
     MISSING = 3  # the API says that it does not exist
     NOT_EXPORTED = 4  # the export does not have it; only the API can tell whether it exists
     FAILED = 5
+    UNEXPLAINED = 6  # the export has it without an explanation; only the API can tell whether it has one
+
+
+HERE = (State.GOT, State.ORPHAN, State.UNEXPLAINED)
+"""What counts as successful."""
 
 
 @dataclass(slots=True)
@@ -46,14 +51,15 @@ def make_record(
 ) -> Record:
     """Make one feature's record of its rows in the three tables.
 
-    `half`: the export is half read, so its row does not make up for an answer that the API failed to give.
+    `half`: the export is half read, so a row of the export is no substitute for an answer that the API owes.
     """
     if features and not (half and absent and absent[0][1] == State.FAILED):
-        _, max_activation, frac_nonzero, positive, negative, _ = (
+        _, max_activation, frac_nonzero, positive, negative, origin = (
             features[0] if len(features) == 1 else min(features, key=_precedence)
         )
         texts = [Explanation(text, kind, model) for _, text, kind, model in explanations]
-        return Record(index, State.GOT, texts, max_activation, frac_nonzero, positive, negative)
+        state = State.GOT if texts or origin == API_ORIGIN else State.UNEXPLAINED
+        return Record(index, state, texts, max_activation, frac_nonzero, positive, negative)
     if absent and (absent[0][1] != State.NOT_EXPORTED or not explanations):
         return Record(index, State(absent[0][1]), error=absent[0][2])
     if explanations:
@@ -62,7 +68,7 @@ def make_record(
 
 
 def _precedence(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Sort the rows of one feature: the API's first; among the export's any order will do that is always the same."""
+    """Sort the rows of one feature: the API's row first, then the export's rows in an order that never varies."""
     _, max_activation, frac_nonzero, positive, negative, origin = row
     nulls = max_activation is None, frac_nonzero is None
     return origin != API_ORIGIN, positive, negative, max_activation or 0, frac_nonzero or 0, nulls

@@ -36,7 +36,7 @@ def create(connection: sqlite3.Connection) -> None:
 
 
 def check_identity(path: Path, *, may_be_empty: bool) -> None:
-    """Refuse a file that is not ours. To be called before SQLite opens it: that alone may write to it.
+    """Refuse a file that is not a store. To be called before SQLite opens it, which may write to it.
 
     SQLite folds another program's write-ahead log into its file, for one. The header's fields are those of
     https://www.sqlite.org/fileformat.html#the_database_header; what has no such header is left to SQLite to judge.

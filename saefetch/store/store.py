@@ -1,17 +1,18 @@
 """`labels.sqlite`: the checkpoint, and the only state there is.
 
-    meta          name -> value: which SAE this is, its width, where a run stands (see `Meta`)
+    meta          name -> value: which SAE this is, its width, how far a run has come
     objects       the export's objects that are in, by key and ETag; id 0 stands for the API
     features      one row a feature and origin     (origin: the object it came from, 0 the API)
     explanations  one row an explanation and origin
-    absent        features that an answer said are not there, or that failed, and why
+    absent        features that do not exist according to an answer, or that failed, and why
     documents, search     full-text index over the labels, made by `saefetch.search` when a run ends
 
 One transaction a chunk, WAL, synchronous=FULL: a chunk is done when its transaction is, also after a power cut. Rows
 whose origin is no longer in `objects` are dead: an object that changed comes in under a new id, which kills the rows
-of its old version in the same transaction; `sweep` buries them later. So a reader never sees half a change.
+of its old version in the same transaction; `keep_objects` deletes them later. So a reader never sees half a change.
 
-A feature's truth, where sources overlap: the API's row before the export's; what comes in later replaces the API's.
+Where sources overlap, the API's row of a feature counts before the export's, until a newer object of the export
+replaces it.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ import orjson
 
 from saefetch.store import intake
 from saefetch.store.answers import Answers
-from saefetch.store.records import Merge, Record, State, make_record
+from saefetch.store.records import API_ORIGIN, Merge, Record, State, make_record
 from saefetch.store.schema import check_identity, create, sqlite_errors
 
 FILE_NAME = "labels.sqlite"
 A_DAY_S = 86_400.0
 LIVE = "+origin IN (SELECT id FROM objects)"
-"""Holds for the rows that are not dead. With the plus SQLite does not look up every feature under every origin."""
+"""The condition for rows that are not dead. The plus keeps SQLite from looking up each feature under each origin."""
 
 
 class Store:
@@ -78,7 +79,7 @@ class Store:
             )
             try:
                 connection.execute("PRAGMA cache_size = -4000")
-                connection.execute("SELECT 1 FROM meta")  # says now what it would say later
+                connection.execute("SELECT 1 FROM meta")  # a damaged file is told here
             except BaseException:
                 connection.close()
                 raise
@@ -88,11 +89,11 @@ class Store:
         self.connection.close()
 
     def interrupt(self) -> None:
-        """Make what another thread is doing here end at once with a StoreError; its transaction is rolled back."""
+        """End the statement of another thread at once, with a StoreError there; its transaction is rolled back."""
         self.connection.interrupt()
 
     def settle(self) -> None:
-        """Fold the write-ahead log into the file, so that the one file is all there is and can be read anywhere."""
+        """Fold the write-ahead log into the file, so that the store is one file, which can be read anywhere."""
         with sqlite_errors(self.path):
             self.connection.execute("PRAGMA journal_mode = DELETE")
 
@@ -170,7 +171,7 @@ class Store:
 
     @property
     def _half(self) -> bool:
-        """Whether the export is half read: then its row does not make up for an answer that the API failed to give."""
+        """Whether the export is half read: its rows are then no substitute for an answer that the API owes."""
         return bool(self.meta("export_open"))
 
     def states(self, d_sae: int, *, api_only: bool = False, epoch: int = 0) -> array[int]:
@@ -179,23 +180,43 @@ class Store:
         With `api_only` what came from the export does not count; with `epoch` what the API said before it does not.
         """
         states = array("b", bytes(d_sae))
-        unknown, got, orphan, not_exported = (
-            int(state) for state in (State.UNKNOWN, State.GOT, State.ORPHAN, State.NOT_EXPORTED)
+        unknown, got, orphan, not_exported, unexplained = (
+            int(state) for state in (State.UNKNOWN, State.GOT, State.ORPHAN, State.NOT_EXPORTED, State.UNEXPLAINED)
         )
-        origins = "origin = 0" if api_only else LIVE
-        for (index,) in self.query(
-            f"SELECT idx FROM features WHERE idx < ? AND (epoch >= ? OR origin <> 0) AND {origins}", (d_sae, epoch)
+        origins = f"origin = {API_ORIGIN}" if api_only else LIVE
+        for index, origin in self.query(
+            f"SELECT idx, origin FROM features WHERE idx < ? AND (epoch >= ? OR origin <> 0) AND {origins}",
+            (d_sae, epoch),
         ):
-            states[index] = got
+            if origin == API_ORIGIN or states[index] != got:
+                states[index] = got if origin == API_ORIGIN else unexplained
         half = self._half
         for index, state in self.query("SELECT idx, state FROM absent WHERE idx < ? AND epoch >= ?", (d_sae, epoch)):
             if (half and state == State.FAILED) or not (states[index] or (api_only and state == not_exported)):
                 states[index] = state
-        if not api_only and (unknown in states or not_exported in states):
+        if not api_only and any(state in states for state in (unknown, not_exported, unexplained)):
+            # An explanation that the API gave before `epoch` does not count: its feature is asked for again.
+            origins = f"{LIVE} AND origin <> {API_ORIGIN}" if epoch else LIVE
             for (index,) in self.query(f"SELECT DISTINCT idx FROM explanations WHERE idx < ? AND {origins}", (d_sae,)):
-                if states[index] in (unknown, not_exported):
+                if states[index] == unexplained:
+                    states[index] = got
+                elif states[index] in (unknown, not_exported):
                     states[index] = orphan
         return states
+
+    def unexplained(self, scope: range, states: array[int]) -> dict[str, int]:
+        """Count the features in `scope` that are here without any explanation, by who says so.
+
+        `states` are those of all features. `api`: the API was asked. `export`: only the export says so.
+        """
+        (by_api,) = next(
+            self.query(
+                f"SELECT count(*) FROM features AS f WHERE idx >= ? AND idx < ? AND origin = {API_ORIGIN}"
+                f" AND NOT EXISTS (SELECT 1 FROM explanations WHERE idx = f.idx AND {LIVE})",
+                (scope.start, scope.stop),
+            )
+        )
+        return {"api": by_api, "export": states[scope.start : scope.stop].count(State.UNEXPLAINED)}
 
     def records(self, start: int, stop: int) -> Iterator[Record]:
         """Yield every feature from `start` to `stop`-1 in order, absent ones too, never holding more than one."""

@@ -13,6 +13,7 @@ from virtual_time import now, run
 
 from saefetch.errors import RateLimitedError
 from saefetch.net.brake import Brake
+from saefetch.net.outage import Outage
 from saefetch.net.pace import Host, token_bucket
 from saefetch.net.pause import LEAST_PAUSE_S, Pause
 
@@ -25,6 +26,10 @@ def make_pause(max_total_s: float = 1e9, **knobs: Any) -> Pause:
 
 def make_brake() -> Brake:
     return Brake(now=now, sleep=asyncio.sleep)
+
+
+def make_outage(max_total_s: float = 120.0) -> Outage:
+    return Outage(now=now, sleep=asyncio.sleep, jitter=lambda: 1.0, max_total_s=max_total_s)
 
 
 def assert_polite(times: list[float], requests_per_second: float) -> None:
@@ -360,7 +365,7 @@ async def within(seconds: float, awaitable: Awaitable[bool]) -> bool | None:
 
 def test_who_waits_for_a_token_when_the_pause_begins_is_held_too() -> None:
     async def main() -> None:
-        host = Host(token_bucket(0.1), make_pause(), make_brake())
+        host = Host(token_bucket(0.1), make_pause(), make_brake(), make_outage())
         assert await host.admit() is False
         late = asyncio.create_task(host.admit())
         await asyncio.sleep(5)
@@ -373,7 +378,7 @@ def test_who_waits_for_a_token_when_the_pause_begins_is_held_too() -> None:
 
 def test_a_probe_that_is_cancelled_while_it_waits_for_its_token_hands_over() -> None:
     async def main() -> None:
-        host = Host(token_bucket(0.001), make_pause(), make_brake())
+        host = Host(token_bucket(0.001), make_pause(), make_brake(), make_outage())
         await host.admit()
         host.pause.trip(10, probe=False)
         assert await within(20, host.admit()) is None
@@ -384,7 +389,7 @@ def test_a_probe_that_is_cancelled_while_it_waits_for_its_token_hands_over() -> 
 
 def test_the_probe_does_not_brake_and_the_others_do() -> None:
     async def main() -> None:
-        host = Host(token_bucket(1000), make_pause(), make_brake())
+        host = Host(token_bucket(1000), make_pause(), make_brake(), make_outage())
         host.brake.note(1)
         await host.admit()
         host.pause.trip(0, probe=False)
@@ -409,7 +414,7 @@ def test_the_rate_holds_through_pauses_and_probes(
     requests_per_second: float, refused: set[int], retry_after_s: float | None
 ) -> None:
     async def main() -> None:
-        host = Host(token_bucket(requests_per_second), make_pause(first_s=5, cap_s=20), make_brake())
+        host = Host(token_bucket(requests_per_second), make_pause(first_s=5, cap_s=20), make_brake(), make_outage())
         sent: list[float] = []
 
         async def worker() -> None:

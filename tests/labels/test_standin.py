@@ -208,13 +208,86 @@ def test_refused_requests_do_not_count_and_the_window_slides() -> None:
     now = [0.0]
 
     async def statuses() -> list[int]:
-        async with serving(make_world(), api_limit=2, window_s=10, clock=lambda: now[0]) as (standin, client):
+        async with serving(make_world(), api_limit=2, wall=lambda: now[0]) as (standin, client):
             seen = []
-            for now[0] in (0, 5, 6, 7, 9.9, 10, 14.9, 15):
+            for now[0] in (7200, 7205, 7206, 7300, 10_799, 10_800, 12_599, 12_601, 12_602, 14_400):
                 seen.append((await get(client, standin.api_url + FEATURE_PATH + "/0"))[0])
             return seen
 
-    assert asyncio.run(statuses()) == [200, 200, 429, 429, 429, 200, 429, 200]
+    # Refused until the full hour, whose first request finds both of the hour before still counted; at half past one is.
+    assert asyncio.run(statuses()) == [200, 200, 429, 429, 429, 429, 429, 429, 429, 200]
+
+
+def test_after_the_full_hour_room_comes_little_by_little() -> None:
+    now = [7200.0]
+
+    async def statuses() -> list[int]:
+        async with serving(make_world(), api_limit=2, wall=lambda: now[0]) as (standin, client):
+            seen = []
+            for now[0] in (7200, 7205, 10_801, 10_802, 14_400):
+                seen.append((await get(client, standin.api_url + FEATURE_PATH + "/0"))[0])
+            return seen
+
+    assert asyncio.run(statuses()) == [200, 200, 200, 429, 200]
+
+
+def test_a_date_tells_the_time_of_the_wall() -> None:
+    async def date() -> str:
+        async with (
+            serving(make_world(), wall=lambda: 7205.5) as (standin, client),
+            client.get(standin.api_url) as response,
+        ):
+            return response.headers["Date"]
+
+    assert asyncio.run(date()) == "Thu, 01 Jan 1970 02:00:05 GMT"
+
+
+def test_a_restart_refuses_connections_and_then_answers_at_the_same_address() -> None:
+    async def seen() -> list[int]:
+        async with serving(make_world()) as (standin, client):
+            statuses = [(await get(client, standin.api_url + FEATURE_PATH + "/0"))[0]]
+            restarting = asyncio.create_task(standin.refuse_connections(0.3))
+            await asyncio.sleep(0.1)
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await get(client, standin.api_url + FEATURE_PATH + "/0")
+            await restarting
+            return [*statuses, (await get(client, standin.api_url + FEATURE_PATH + "/0"))[0]]
+
+    assert asyncio.run(seen()) == [200, 200]
+
+
+def test_a_source_set_tells_the_widths_of_its_sources() -> None:
+    async def exchange() -> tuple[int, Any, int]:
+        world = make_world()
+        world.add_source(MODEL, "7-gemmascope-res-16k", 77)
+        world.add_source(MODEL, "7-another", 78)
+        async with serving(world) as (standin, client):
+            status, said = await get(client, f"{standin.api_url}/api/source-set/{MODEL}/gemmascope-res-16k")
+            nothing, _ = await get(client, f"{standin.api_url}/api/source-set/{MODEL}/nope")
+            return status, json.loads(said), nothing
+
+    status, said, nothing = asyncio.run(exchange())
+    assert (status, nothing) == (200, 404)
+    widths = {source["id"]: source["saelensConfig"]["d_sae"] for source in said["sources"]}
+    assert widths == {SOURCE: make_world().d_sae(MODEL, SOURCE), "7-gemmascope-res-16k": 77}
+
+
+def test_an_object_that_is_lost_is_neither_listed_nor_served() -> None:
+    async def exchange() -> tuple[list[str], int]:
+        async with serving(make_world(), explanations_batch=64) as (standin, client):
+            key = f"{EXPORT_PREFIX}/explanations/batch-1.jsonl.gz"
+            standin.bucket.lose(key)
+            keys = await list_keys(standin, client, f"{EXPORT_PREFIX}/explanations/")
+            return keys, (await get(client, f"{standin.export_url}/{key}"))[0]
+
+    keys, status = asyncio.run(exchange())
+    assert [key.rpartition("/")[2] for key in keys][:2] == ["batch-0.jsonl.gz", "batch-2.jsonl.gz"] and status == 404
+
+
+def test_a_world_may_have_an_explanation_of_everything() -> None:
+    world = World()
+    world.add_source(MODEL, SOURCE, 3000, all_explained=True)
+    assert all(world.feature(MODEL, SOURCE, index).explanations for index in range(3000))
 
 
 def test_a_batch_collapses_duplicates_and_leaves_out_the_missing() -> None:
@@ -343,7 +416,7 @@ def test_export_rows_are_sorted_as_text_some_twice_none_lost() -> None:
     assert any("NaN" in json.dumps(row) for batch in features for row in batch)
 
 
-def test_batches_of_the_two_folders_differ_in_size_and_number() -> None:
+def test_batches_of_the_two_folders_differ_in_size_and_are_numbered_from_0_without_holes() -> None:
     async def exchange() -> tuple[list[int], list[int]]:
         async with serving(make_world(), features_batch=64, explanations_batch=32) as (standin, client):
             numbers = []
@@ -354,7 +427,7 @@ def test_batches_of_the_two_folders_differ_in_size_and_number() -> None:
 
     features, explanations = asyncio.run(exchange())
     assert features == [0, 1, 2, 3, 4]
-    assert explanations == [1, 2, 3, 4, 5, 6, 7, 9, 10, 11]
+    assert explanations == list(range(10))
 
 
 def test_later_runs_append_their_explanations() -> None:
@@ -378,7 +451,7 @@ def test_a_sloppy_prefix_lists_siblings_with_wrong_content() -> None:
             sloppy = await list_keys(standin, client, f"{EXPORT_PREFIX}/features")
             clean = await list_keys(standin, client, f"{EXPORT_PREFIX}/features/")
             source = await list_keys(standin, client, EXPORT_PREFIX)
-            _, wrong = await get(client, f"{standin.export_url}/{EXPORT_PREFIX}__l0-143/explanations/batch-1.jsonl.gz")
+            _, wrong = await get(client, f"{standin.export_url}/{EXPORT_PREFIX}__l0-143/explanations/batch-0.jsonl.gz")
             return sloppy, clean, source, wrong
 
     sloppy, clean, source, wrong = asyncio.run(exchange())

@@ -26,7 +26,7 @@ from saefetch.names.identity import MAX_FEATURES
 from saefetch.publish import SaeInfo, all_texts, render
 from saefetch.search import build, search
 from saefetch.store.answers import Answers, ExportObject
-from saefetch.store.records import State
+from saefetch.store.records import HERE, State
 from saefetch.store.store import Store
 
 NOW = "2026-01-02T03:04:05Z"
@@ -244,9 +244,13 @@ class AgainstAModel(RuleBasedStateMachine):
         state, since = self.absent.get(index, (State.UNKNOWN, 0))
         if since < epoch:
             state = State.UNKNOWN
+        explaining = exported if epoch or api_only else [self.api, *exported]
+        explained = any(index in origin.explanations for origin in explaining)
         if answered or any(index in origin.features for origin in exported):
-            return State.FAILED if self.half and state == State.FAILED else State.GOT
-        orphan = not api_only and any(index in origin.explanations for origin in (self.api, *exported))
+            if self.half and state == State.FAILED:
+                return State.FAILED
+            return State.GOT if answered or explained else State.UNEXPLAINED
+        orphan = not api_only and explained
         if state == State.NOT_EXPORTED and (api_only or orphan):
             state = State.UNKNOWN
         return State.ORPHAN if state == State.UNKNOWN and orphan else state
@@ -257,13 +261,20 @@ class AgainstAModel(RuleBasedStateMachine):
             for epoch in {0, self.epoch}:
                 states = self.store.states(N, api_only=api_only, epoch=epoch)
                 assert list(states) == [self.expected(i, api_only=api_only, epoch=epoch) for i in range(N)]
+        states = self.store.states(N)
+        origins = (self.api, *self.objects.values())
+        bare = {i for i in range(N) if not any(i in origin.explanations for origin in origins)}
+        assert self.store.unexplained(range(N), states) == {
+            "api": len(bare & self.api.features.keys()),
+            "export": list(states).count(State.UNEXPLAINED),
+        }
 
     @invariant()
     def records_are_the_models(self) -> None:
         for index, record in enumerate(self.store.records(0, N)):
             assert (record.index, record.state) == (index, self.expected(index))
-            assert (record.error is None) == (record.state in (State.GOT, State.ORPHAN))
-            if record.state not in (State.GOT, State.ORPHAN):
+            assert (record.error is None) == (record.state in HERE)
+            if record.state not in HERE:
                 assert (record.explanations, record.positive, record.max_activation) == ([], b"[]", None)
                 continue
             origins = [self.api, *self.objects.values()]

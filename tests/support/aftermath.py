@@ -17,6 +17,7 @@ from saefetch.store.records import State
 from saefetch.store.store import Store
 from standin import Standin
 
+CLOSED = (State.GOT, State.UNEXPLAINED, State.MISSING)
 FILES = {"feature_labels.json", "metadata.json", "labels.sqlite"}
 
 
@@ -38,7 +39,7 @@ class Committed:
             shutil.copytree(folder, copy)
             store = Store.open(copy)
             states = store.states(n_features)
-            held = cls(store.etags(), {i for i in range(n_features) if states[i] in (State.GOT, State.MISSING)})
+            held = cls(store.etags(), {i for i in range(n_features) if states[i] in CLOSED})
             store.close()
         return held
 

@@ -37,6 +37,7 @@ SUMMARY_KEYS = [
     "bytes_received",
     "seconds",
     "resumed",
+    "unexplained",
     "labels_path",
     "metadata_path",
 ]

@@ -97,12 +97,25 @@ def download(
     **knobs: Any,
 ) -> Download:
     """Download one SAE, by default the first of the stand-in's, and read what was published."""
-    if of is None:
-        first = standin.world.sources[0]
-        of = target(first.n_features, f"{first.model_id}/{first.source_id}")
+    of = of or _first(standin)
     settings = settings_for(standin.api_url, standin.export_url, data_dir, source=source, **knobs)
     (outcome,) = asyncio.run(run_jobs([of], settings, Display(), scope=scope, refresh=refresh))
     return read_back(outcome, of.folder(data_dir))
+
+
+async def downloading(
+    standin: Standin, data_dir: Path, source: str = "batch", *, of: Target | None = None, **knobs: Any
+) -> Download:
+    """Do as `download` does inside a running loop, such as one of virtual time, in which the stand-in runs too."""
+    of = of or _first(standin)
+    settings = settings_for(standin.api_url, standin.export_url, data_dir, source=source, **knobs)
+    (outcome,) = await run_jobs([of], settings, Display())
+    return read_back(outcome, of.folder(data_dir))
+
+
+def _first(standin: Standin) -> Target:
+    first = standin.world.sources[0]
+    return target(first.n_features, f"{first.model_id}/{first.source_id}")
 
 
 def read_back(outcome: Outcome, folder: Path) -> Download:
