@@ -32,6 +32,8 @@ ROOM_BYTES = 8 << 30
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("markexpr") != "gpu":
         os.environ["TRITON_INTERPRET"] = "1"
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: more threads would only wait for each other
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     gc.disable()  # until all is imported and collected: a million objects, none of them garbage
