@@ -61,9 +61,10 @@ class Adding:
         if not len(columns):
             return
         starts, values = by_feature.indptr[columns], by_feature.data.astype(np.float64)
+        total = np.add.reduceat(values, starts)
         self._count[columns] += lengths[columns]
-        self._total[columns] += np.add.reduceat(values, starts)
-        self._mass[columns] += np.add.reduceat(np.abs(values), starts)
+        self._total[columns] += total
+        self._mass[columns] += np.add.reduceat(np.abs(values), starts) if values.min() < 0 else total
         before, here = self._strongest[columns], strongest_of(by_feature.data, starts)
         self._strongest[columns] = np.where(np.abs(here) > np.abs(before), here, before)
 
@@ -82,6 +83,8 @@ class Adding:
 def strongest_of(values: F32, starts: Int) -> F32:
     """Return the value of the largest magnitude of each stretch of `values`, which begin at `starts`; none is empty."""
     largest = np.maximum.reduceat(values, starts)
+    if values.min() >= 0:  # as of nearly every SAE
+        return largest
     smallest = np.minimum.reduceat(values, starts)
     return np.where(largest >= -smallest, largest, smallest)
 
