@@ -18,4 +18,4 @@ def _prepare(command: str) -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-main = Program("sae-encode", "encoder", _prepare, extra="encode").main
+main = Program("sae-encode", "encoder", _prepare, extra="encode", child_flag="--report").main

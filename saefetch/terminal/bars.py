@@ -52,7 +52,7 @@ class Bars(Display):
     def advance(self, name: str, done: int, text: str = "") -> None:
         super().advance(name, done, text)
         item = self.board.open[name]
-        self._text = f"{self._fit(name)} · {text}" if len(self._tasks) > 1 else text
+        self._text = f"{self._fit(name)} · {text}" if text and len(self._tasks) > 1 else text
         if name in self._tasks:
             self._bars.update(self._tasks[name], completed=item.done, count=_count(item.done, item.total))
         self._show_whole()
@@ -61,6 +61,7 @@ class Bars(Display):
         super().end(name, line)
         if name in self._tasks:
             self._bars.remove_task(self._tasks.pop(name))
+            self._text = ""
         self._show_whole()
         if line:
             self.say(f"{name}: {line}")
@@ -104,7 +105,7 @@ class Bars(Display):
             return Text(self._text, style="dim", no_wrap=True, overflow="ellipsis")
         if self._ticks and (self._tasks or self.board.n_ended):
             return Text(" · ".join(self.board.figures()), style="dim")
-        is_starting = self.board.plan.starting and not self.board.n_ended
+        is_starting = self.board.plan.starting and not self._tasks and not self.board.n_ended
         return Text(self.board.plan.starting, style="dim") if is_starting else None
 
 

@@ -33,12 +33,14 @@ class Program:
 
     `prepare` gets the name of the subcommand before the flags are parsed; its result is the `obj` of the context. (To
     parse flags, typer imports pydantic, which takes a while.) `extra` brings the libraries that the work needs.
+    A process with `child_flag` among its words was started by another one, which says how to go on after a signal.
     """
 
     name: str
     package: str
     prepare: Callable[[str], object] = lambda command: None
     extra: str = ""
+    child_flag: str = ""
 
     def main(self) -> NoReturn:
         """Run the command line. Each error is one line on stderr and an exit status; with --json also an object."""
@@ -91,6 +93,8 @@ class Program:
 
         An exception would not do. Where the import system calls back, Python prints an exception and goes on.
         """
+        if self.child_flag and self.child_flag in sys.argv[1:]:
+            os._exit(128 + number)
         with suppress(RuntimeError, OSError):  # in the middle of a print, or to a terminal that is gone
             again = same_command(self.name, self.package)
             self._fail(f"interrupted; nothing was lost. To run it again: {again}", 128 + number)

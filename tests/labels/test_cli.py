@@ -287,6 +287,23 @@ def test_a_second_download_of_the_same_sae_is_status_4(tmp_path: Path) -> None:
 # -- interruption ----------------------------------------------------------------------------------------------------
 
 
+EARLY = """
+import os, signal, sys
+from saefetch.terminal.program import Program
+sys.argv = ["saefetch", "status", *sys.argv[1:]]
+Program("saefetch", "saefetch", lambda name: os.kill(os.getpid(), signal.SIGTERM), child_flag="--report").main()
+"""
+
+
+@pytest.mark.parametrize(("words", "says"), [([], "To run it again: "), (["--report", "{}"], "")])
+def test_a_signal_before_the_work_begins_is_told_by_the_process_that_the_user_started(
+    words: list[str], says: str
+) -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY, *words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (143, "")
+    assert says in done.stderr and bool(done.stderr) == bool(says)
+
+
 @pytest.mark.parametrize(
     ("number", "status", "path", "program"),
     [

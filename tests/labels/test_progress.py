@@ -24,7 +24,7 @@ from saefetch.terminal.progress import Calls, Display, Lines, make_display
 JOB, OTHER = "release layer_1/width_16k/canonical", "release layer_2/width_16k/canonical"
 ID = JOB.split()[1]
 LABELS = Plan("features", "SAEs", 1, 1000, "asking the server", "writing the files")
-SHARDS = Plan("tokens", "shards", 0)
+SHARDS = Plan("tokens", "shards", 0, starting="loading the SAE")
 
 
 class Clock:
@@ -98,9 +98,15 @@ def test_many_saes_show_how_far_they_are_as_a_whole_and_each_open_one() -> None:
         display.begin(JOB, 1000)
         display.advance(JOB, 1000)
         display.end(JOB)
+        display.begin(JOB + "x", 1000)
         display.begin(OTHER, 1000, 500, short=OTHER.split()[1])
-        first, second, *_ = screen(display)
-    assert first.startswith("1 of 26 SAEs") and first.endswith("1,500/26,000")
+        display.end(JOB + "x")
+        display.begin("third", 0)
+        display.advance(OTHER, 500)
+        display.tick(["3 requests"])
+        first, second, *_, last = screen(display)
+    assert first.startswith("2 of 26 SAEs") and first.endswith("1,500/26,000")
+    assert "features/s" in last and last.endswith("3 requests")
     assert second.startswith("layer_2/width_16k/canonical") and second.endswith("500/1,000")
 
 
@@ -108,8 +114,10 @@ def test_many_shards_are_counted_as_a_whole_and_the_end_of_a_long_name_is_seen()
     display, console, _ = bars(80, plan=SHARDS)
     name = "activations__part-00__of-a-corpus-with-a-long-name__shard-00017"
     with display:
+        assert screen(display) == ["loading the SAE"]
         display.overall(3, 20)
         display.begin(name, 1000)
+        assert len(screen(display)) == 2, "the SAE is loaded"
         display.advance(name, 250, "12,000 tokens/s · 1 s left")
         first, second, below = screen(display)
         display.end(name, "1,000 tokens, L0 70.1")
