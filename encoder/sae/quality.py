@@ -18,6 +18,7 @@ import torch
 
 from encoder.arrays import Bool
 from encoder.file.csr import Csr
+from encoder.machine.repeats import zero_rows
 from encoder.sae.sae import LoadedSae
 
 N_SAMPLE = 512
@@ -34,7 +35,6 @@ POOR = 0.3
 """Explained variance below which something is wrong: trained SAEs reach 0.6 to 0.99 on their own activations."""
 TELLING = 0.05
 """Between explained variance with and without rows of extreme norm, from which on they are told of."""
-_FIRST_COLUMNS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +145,6 @@ class Sample:
         figures = _explained(truth[is_usual], rebuilt[is_usual])
         of_all = _explained(truth, rebuilt) if n_extreme else (None, None)
         return Quality(self._n_kept, mean_l0, *figures, _figure(l0), n_extreme, *of_all)
-
-
-def zero_rows(x: torch.Tensor) -> Bool:
-    """Say which rows of x [T, D] are all zeros: bool [T]."""
-    is_zero = ~(x[:, :_FIRST_COLUMNS] != 0).any(dim=1)
-    some = is_zero.nonzero().flatten()
-    is_zero[some] = ~(x[some] != 0).any(dim=1)
-    found: Bool = is_zero.numpy()
-    return found
 
 
 def _explained(truth: torch.Tensor, rebuilt: torch.Tensor) -> tuple[float | None, float | None]:

@@ -105,7 +105,8 @@ def encode_shard(
     """
     if shard.d_in != sae.d_in:
         raise ShardError(
-            f"{shard.path}: rows of {shard.d_in} numbers, but the SAE takes {sae.d_in}; another layer, hook or model?"
+            f"{shard.path}: give the SAE of these activations: rows of {shard.d_in} numbers, but the SAE takes"
+            f" {sae.d_in}"
         )
     hook_notes = check_hook(shard, sae, settings.get("select", {}))
     progress, sample, oddities, nnz_counted = Progress(shard.n_rows), Sample(sae), Oddities(), 0

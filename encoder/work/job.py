@@ -40,6 +40,7 @@ class JobEncoder:
         self._device = pick_device(options.device)
         self._loaded: dict[str, tuple[LoadedSae, Kernel]] = {}
         self._n_noted = 0
+        self._noted: set[str] = set()
         self._checked: set[tuple[Path, str]] = set()
 
     def encode(self, claim: Claim, stopping: Callable[[], bool]) -> tuple[str, Totals]:
@@ -85,8 +86,8 @@ class JobEncoder:
             )
             self._say_new_notes(kernel)
             did = Totals(done=1, rows=shard.n_rows, nnz=writer.nnz, seconds=last.seconds)
-            for remark in encoded.remarks:
-                self._display.say(f"note: {claim.shard.name}: {remark}")
+            for note in (*shard.notes, *encoded.remarks):
+                self._note(claim.shard, note)
             warning = encoded.quality.warning(sae.expected_l0)
             if warning is not None:
                 self._warn(claim.shard, warning)
@@ -94,6 +95,12 @@ class JobEncoder:
             seconds = time.perf_counter() - began
             claim.done({"rows": shard.n_rows, "nnz": writer.nnz, "seconds": round(seconds, 3), "warning": warning})
         return _in_words(encoded, seconds), did
+
+    def _note(self, shard: Path, note: str) -> None:
+        """Say what is odd about a shard; where it is the same of many shards, it is said of the first."""
+        if note not in self._noted:
+            self._noted.add(note)
+            self._display.say(f"note: {shard.name}: {note}")
 
     def _warn(self, shard: Path, warning: str) -> None:
         """Say that a result looks wrong. Raises: ShardError instead, with `strict`."""

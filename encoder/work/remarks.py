@@ -10,11 +10,10 @@ import numpy as np
 import torch
 
 from encoder.arrays import I64, Bool
-from encoder.sae.quality import zero_rows
+from encoder.machine.repeats import repeated_rows, zero_rows
 
 LONG_RUN = 16
 """Identical rows, one after the other, from which on they are told of."""
-_FIRST_COLUMNS = 8
 
 
 class Oddities:
@@ -40,11 +39,7 @@ class Oddities:
     def _repeats(self, x: torch.Tensor, counts: Bool) -> Bool:
         """Say which rows equal the row before them, where both count."""
         row, counted = (x[:1], False) if self._before is None else self._before
-        before = torch.cat([row, x[:-1]])
-        repeats = (x[:, :_FIRST_COLUMNS] == before[:, :_FIRST_COLUMNS]).all(dim=1)
-        some = repeats.nonzero().flatten()
-        repeats[some] = (x[some] == before[some]).all(dim=1)
-        found: Bool = repeats.numpy() & counts & np.append(counted, counts[:-1])
+        found: Bool = repeated_rows(x, row) & counts & np.append(counted, counts[:-1])
         return found
 
     def _end_runs(self, rows: I64) -> None:
