@@ -4,7 +4,9 @@ SaefetchError
 `-- EncoderError            a plain message for a person
     |-- InputError          exit 2: a flag, an SAE, a queue that cannot be used            -> stop before any work
     |-- ShardError          one shard is no good: truncated, hostile, wrong width, NaN     -> fail this shard, go on
-    |   `-- AmbiguousError  the file holds several tensors; the message names them for --select
+    |   |-- AmbiguousError  the file holds several tensors; the message names them for --select
+    |   |-- OccupiedError   its result's name is taken by the result of another shard
+    |   `-- ChangingError   it was written to while it was read                            -> the one to try again
     |-- FencedError         the lease ran out and another worker has the job               -> drop the work, go on
     |-- MismatchError       labels, features or settings of different SAEs                 -> stop
     `-- EncodeError         some shards failed; all others are done                        -> look at `outcome`
@@ -31,6 +33,14 @@ class ShardError(EncoderError):
 
 class AmbiguousError(ShardError):
     """The file holds several things that could be meant; the message lists them and how to choose with --select."""
+
+
+class OccupiedError(ShardError):
+    """The shard's result would replace what is not its own; the message names both and how to keep both."""
+
+
+class ChangingError(ShardError):
+    """The shard was written to while it was read; another try finds it whole."""
 
 
 class FencedError(EncoderError):

@@ -70,6 +70,10 @@ Select = Annotated[
 Axes = Annotated[
     str | None, typer.Option(metavar="NAME,...", help="An array's axes, of layer, document, token, head, d.")
 ]
+Prefix = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Results are named NAME__..., as if INPUT were in a folder NAME."),
+]
 Backend = Annotated[
     str | None, typer.Option(metavar="auto|reference|cpu|triton", help="Which kernel.  [default: auto]")
 ]
@@ -104,7 +108,10 @@ def run(
     sae_path: SaePath = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Worker processes.  [default: 1]")] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Activations that do not look like the SAE's are an error.")
+        bool,
+        typer.Option(
+            "--strict", help="Activations that do not look like the SAE's, and files that are not read, are an error."
+        ),
     ] = False,
     device: Device = None,
     batch_tokens: BatchTokens = None,
@@ -112,6 +119,7 @@ def run(
     fold_decoder_norm: FoldDecoderNorm = False,
     select: Select = None,
     axes: Axes = None,
+    prefix: Prefix = None,
     backend: Backend = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -131,7 +139,7 @@ def run(
     sae = options.name_sae(sae_release, sae_id, sae_path)
     from encoder.cli.run import encode
 
-    encode(inputs, out, sae, options, select, axes, as_json=json, quiet=quiet)
+    encode(inputs, out, sae, options, select, axes, prefix, as_json=json, quiet=quiet)
 
 
 @app.command(short_help="Put shards on a queue.")
@@ -147,13 +155,14 @@ def submit(
     fold_decoder_norm: FoldDecoderNorm = False,
     select: Select = None,
     axes: Axes = None,
+    prefix: Prefix = None,
     config: Config = None,
 ) -> None:
     """Put shards on a queue; the files themselves are never moved or changed."""
     from encoder.cli.queue import submit as put
 
     options = _options(config, fold_decoder_norm=fold_decoder_norm or None)
-    put(inputs, queue, out, options.name_sae(sae_release, sae_id, sae_path), select, axes)
+    put(inputs, queue, out, options.name_sae(sae_release, sae_id, sae_path), select, axes, prefix)
 
 
 @app.command(short_help="Work on a queue, one process.", epilog=WORK_EXAMPLES)

@@ -6,30 +6,41 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from encoder.errors import InputError
 from encoder.queue.queue import Queue
+from saefetch.terminal.output import complain, printable, remark
 
 
 def submit(
-    inputs: list[Path], root: Path, out: Path | None, sae: dict[str, Any], select: str | None, axes: str | None
-) -> None:
+    inputs: list[Path],
+    root: Path,
+    out: Path | None,
+    sae: dict[str, Any],
+    select: str | None,
+    axes: str | None,
+    prefix: str | None,
+) -> NoReturn:
+    """Put a job for each input on the queue and exit: 0, or 1 if an input cannot be encoded."""
     from encoder.readers import parse_select  # takes torch along
-    from encoder.work.resume import check_resumes
-    from encoder.work.submit import inputs_of, tickets_of
+    from encoder.work.enqueue import enqueue
+    from encoder.work.submit import inputs_of, why_not_read
 
-    tickets = tickets_of(inputs_of(inputs, unread=not_read), out or root / "out", sae, parse_select(select, axes))
-    queue = Queue(root, create=True)
-    check_resumes(queue, tickets, again=False)
-    n_new = queue.submit(tickets)
-    already = f", {len(tickets) - n_new:,} were there already" if n_new < len(tickets) else ""
-    print(f"{n_new:,} shards submitted to {root}{already}. Work on them: sae-encode work --queue {root}")
-
-
-def not_read(path: Path) -> None:
-    """Say that a file below an INPUT is passed over, so that nothing is left out in silence."""
-    print(f"note: {path} is not read: no format here has the ending {path.suffix}", file=sys.stderr)
+    unread: list[Path] = []
+    chosen = parse_select(select, axes)
+    found = inputs_of(inputs, unread=unread.append, prefix=prefix)
+    for path in unread:
+        remark(f"note: {why_not_read(path)}")
+    n_new, refused = enqueue(Queue(root, create=True), found, out or root / "out", sae, chosen, again=False)
+    for job, reason in refused.items():
+        complain(f"{job}: {reason}", "sae-encode")
+    n_there = len(found) - len(refused) - n_new
+    says = f", {n_there:,} were there already" if n_there else ""
+    says += f", {len(refused):,} cannot be encoded" if refused else ""
+    says += f", {len(unread):,} files or folders are not read" if unread else ""
+    print(f"{n_new:,} shards submitted to {root}{says}. Work on them: sae-encode work --queue {root}")
+    sys.exit(1 if refused else 0)
 
 
 def status(root: Path, *, as_json: bool) -> None:
@@ -40,9 +51,10 @@ def status(root: Path, *, as_json: bool) -> None:
     print(f"ready {len(found.ready):,}, claimed {len(found.claimed):,}, ", end="")
     print(f"done {len(found.done):,}, failed {len(found.failed):,}")
     for held in found.claimed:
-        print(f"    {held.job}: attempt {held.attempt} of worker {held.worker}, heard of {held.age_s:.0f} s ago")
+        line = f"{held.job}: attempt {held.attempt} of worker {held.worker}, heard of {held.age_s:.0f} s ago"
+        print(f"    {printable(line)}")
     for job, error in found.failed.items():
-        print(f"    {job}: {error}")
+        print(f"    {printable(f'{job}: {error}')}")
     if found.failed:
         print(f"Try them again: sae-encode retry --queue {root}")
 

@@ -9,7 +9,8 @@ from encoder.cli.work import finish
 from encoder.options import Options
 from encoder.readers import parse_select
 from encoder.work.named import SaeLike
-from encoder.work.run import QUEUE_NAME, run
+from encoder.work.run import run
+from saefetch.terminal.output import same_command
 
 
 def encode(
@@ -19,10 +20,12 @@ def encode(
     options: Options,
     select: str | None,
     axes: str | None,
+    prefix: str | None,
     *,
     as_json: bool,
     quiet: bool,
 ) -> NoReturn:
     """Encode all inputs into `out` and exit. Raises: InputError, MismatchError before any work."""
-    ended = run(inputs, out, sae, options, select=parse_select(select, axes), progress=not quiet)
-    finish(ended.outcome, ended.stopped_by, retry=out / QUEUE_NAME, as_json=as_json, quiet=quiet)
+    ended = run(inputs, out, sae, options, select=parse_select(select, axes), prefix=prefix, progress=not quiet)
+    again = same_command("sae-encode", "encoder")
+    finish(ended.outcome, ended.stopped_by, again=again, as_json=as_json, quiet=quiet)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,7 +19,12 @@ from encoder.readers import parse_select
 from encoder.work.display import open_display
 from encoder.work.watch import Watch
 from encoder.work.worker import Worker
-from saefetch.terminal.output import complain, same_command
+from saefetch.terminal.output import complain, remark, same_command
+
+CHOICE = re.compile(r"--(?:select|axes) (?!of\b)[^\s:;,()]+(?:,[^\s:;,()]+)*(?: --select [^\s:;,()]+)?")
+"""What an error says to add to the command."""
+MAX_NAMED = 50
+"""Files that are not read which the summary names; --json names all."""
 
 
 def work(
@@ -42,7 +49,7 @@ def work(
         default = options.name_sae(None, None, None)
         watch = Watch(queue, named, default, parse_select(select, axes), options.stable_s)
     with open_display(not quiet, report=report) as display:
-        worker = Worker(queue, options, display)
+        worker = Worker(queue, options, display, tells_errors=watching)
         with signals(worker.stop) as caught:
             worker.run(watch)
     stopped_by = caught[0] if caught else 0
@@ -57,26 +64,48 @@ def work(
         "elapsed_s": round(time.monotonic() - began, 3),
         "out": str(root / "out"),
     }
-    finish(summary, stopped_by, retry=root, as_json=as_json, quiet=quiet)
+    again = f"sae-encode retry --queue {shlex.quote(str(root))}"
+    finish(summary, stopped_by, again=again, as_json=as_json, quiet=quiet, submitted=True)
 
 
-def finish(summary: dict[str, Any], stopped_by: int, *, retry: Path, as_json: bool, quiet: bool) -> NoReturn:
-    """Say how it went and exit: 0, 1 if shards failed or were left over, 128 + the signal if one stopped it."""
+def finish(
+    summary: dict[str, Any], stopped_by: int, *, again: str, as_json: bool, quiet: bool, submitted: bool = False
+) -> NoReturn:
+    """Say how it went and exit: 0, 1 if shards failed or were left over, 128 + the signal if one stopped it.
+
+    `again` is the command that tries failed shards once more. With `submitted`, flags that say what a shard's numbers
+    are belong to another command, `submit`.
+    """
     left = summary["ready"] + summary["claimed"]
     if as_json:
         print(json.dumps(summary), flush=True)
     else:
         for job, error in summary["errors"].items():
             complain(f"{job}: {error}", "sae-encode")
+        if unread := summary.get("not_read"):
+            shown = ", ".join(Path(path).name for path in unread[:MAX_NAMED])
+            more = f" and {len(unread) - MAX_NAMED:,} more" if len(unread) > MAX_NAMED else ""
+            remark(f"note: {len(unread):,} files or folders were not read: {shown}{more}")
         if not quiet:
             print(_in_words(summary))
         if summary["errors"]:
-            print(f"Once mended: sae-encode retry --queue {shlex.quote(str(retry))}", file=sys.stderr)
+            print(_advice(summary["errors"].values(), again, submitted), file=sys.stderr)
     if stopped_by:
-        again = same_command("sae-encode", "encoder")
-        print(f"Interrupted; finished shards are safe. To resume: {again}", file=sys.stderr)
+        same = same_command("sae-encode", "encoder")
+        print(f"Interrupted; finished shards are safe. To resume: {same}", file=sys.stderr)
         sys.exit(128 + stopped_by)
     sys.exit(1 if summary["errors"] or left else 0)
+
+
+def _advice(errors: Iterable[str], again: str, submitted: bool) -> str:
+    """Return the last line of a run that failed: the command that works, once what the errors ask for is done."""
+    flags = {found[0].rstrip(".") for error in errors if (found := CHOICE.search(error))}
+    if len(flags) != 1:
+        return f"Once mended: {again}"
+    (flag,) = flags
+    if submitted:
+        return f"With {flag}: submit them again with it, to the same queue"
+    return f"With {flag}: {again} {flag}"
 
 
 def _in_words(summary: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 ticket.py      a job: what to encode, and what became of it
 spool.py       the folders, the names of the files in them, and the two rules for every move
 claim.py       a job that a worker has, and the ways out of it
+publish.py     how an output gets its final name, and whose name it never takes
 queue.py       Queue: submit, claim, reclaim, retry, status
 heartbeat.py   a claim's lease, renewed beside the work
 inbox.py       what is dropped into a folder, once it has come to rest
@@ -25,7 +26,7 @@ and raises `FencedError`. The check and the act are the same rename, so nothing 
 rename everything is decided: the name and the ticket say what remains to be done, and any process can do that, any
 number of times:
 
-    X.to-done    rename the temporary output over <out>, unless <out> is that file already; fsync its folder;
+    X.to-done    give the temporary output the name <out> (publish.py), fsync its folder, remove the temporary name;
                  rename X.to-done.json to done/<job>.json
     Y.to-ready   remove temporary outputs of claims that are over; rename Y.to-ready.json to ready/<job>.json
     Y.to-failed  the same, to failed/<job>.json
@@ -33,10 +34,11 @@ number of times:
 **A late worker cannot overwrite the output of its successor.** A temporary output has the claim in its name, so no
 other claim writes to it. It becomes <out> only after X.json became X.to-done.json. From there the job goes to done/ and
 has no successor until somebody submits it again. That is possible only once done/<job>.json is there, and then the
-temporary output was renamed already: a worker that wakes up with this rename still to do gets ENOENT. The other case is
+temporary name is gone: a worker that wakes up with the publication still to do gets ENOENT. The other case is
 a claim that was taken away: X.to-done.json never comes to be, and its worker is fenced before it touches <out>. An
-output that cannot become <out> (a folder has that name, the temporary output was removed) sends its job back, but only
-after the temporary output is gone, so that no process can publish it later.
+output that cannot become <out> (a folder or the result of another shard has that name, the temporary output was
+removed) sends its job back or to failed/, but only after the temporary output is gone, so that no process can publish
+it later.
 
 **A crash between any two steps** leaves the job's one .json in one folder:
 
@@ -47,7 +49,8 @@ after the temporary output is gone, so that no process can publish it later.
     work     temporary output              the same
     verdict  .next written                 the same; the .next is swept
              moved to X.to-done, Y.to-...  decided; when abandoned, anyone takes it to its end (`reclaim_expired`)
-             output renamed                the same
+             output linked, or renamed     the same
+             temporary name removed        the same
              moved to its state            ended
 
 The temporary output of a claim that is over belongs to nobody. A worker that is fenced removes its own. Where that

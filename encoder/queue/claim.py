@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from encoder.errors import FencedError, InputError
-from encoder.queue.spool import CLAIM, Name, Spool, new_token, read, rename
+from encoder.queue.publish import Unpublished, mark_of, publish
+from encoder.queue.spool import CLAIM, Name, Spool, new_token, read
 from encoder.queue.ticket import Ticket, tombstone
 from saefetch.files.atomic import fsync_folder
 
@@ -35,10 +36,12 @@ class Verdicts:
             self.roll_forward(name)
         return True
 
-    def give_up(self, source: Path, ticket: Ticket, error: str, traceback: str | None = None) -> bool:
-        """Take a job whose attempt failed to ready/, or to failed/ after the last attempt."""
+    def give_up(
+        self, source: Path, ticket: Ticket, error: str, traceback: str | None = None, *, for_good: bool = False
+    ) -> bool:
+        """Take a job whose attempt failed to ready/; to failed/ after the last attempt, or `for_good`."""
         ticket = replace(ticket, error=error[:MAX_ERROR], traceback=traceback and traceback[-MAX_ERROR:])
-        if ticket.attempts >= self.max_attempts:
+        if for_good or ticket.attempts >= self.max_attempts:
             return self.move(source, "failed", ticket.job, ticket.to_json())
         return self.move(source, "ready", ticket.job, replace(ticket, worker=None).to_json())
 
@@ -72,34 +75,25 @@ class Verdicts:
                 self.move(path, "failed", name.job, tombstone(name.job, data, str(exc)))
                 return str(exc)
         else:
-            if name.to == "done" and (error := self._publish(name, ticket)):
-                self._withdraw(name, ticket, error)
-                return error
+            if name.to == "done":
+                fsync_folder(self.spool.root / "claimed")
+                try:
+                    publish(self.spool.root, ticket, temporary_of(self.spool.root / ticket.out, name))
+                except Unpublished as exc:
+                    self._withdraw(name, ticket, exc)
+                    return str(exc)
             if name.to != "done" or name.attempt > 1:
                 self.sweep_temporaries(name.job, self.spool.root / ticket.out)
         self.spool.settle(name)
         return None
 
-    def _publish(self, name: Name, ticket: Ticket) -> str | None:
-        """Rename the temporary output to <out>, unless <out> is that file already; return the reason of a failure."""
-        out = self.spool.root / ticket.out
-        temporary = temporary_of(out, name)
-        try:
-            fsync_folder(self.spool.root / "claimed")
-            if not rename(temporary, out) and mark_of(out.stat()) != ticket.extra.get("output"):
-                return f"the output could not be published: {temporary.name} is gone, and {out} is another file"
-            fsync_folder(out.parent)
-        except OSError as exc:
-            return f"the output could not be published: {exc}"
-        return None
-
-    def _withdraw(self, name: Name, ticket: Ticket, error: str) -> None:
+    def _withdraw(self, name: Name, ticket: Ticket, error: Unpublished) -> None:
         """Give back a job whose output cannot be published, although the verdict was done."""
         # The temporary output goes first: its worker, waking up late, could publish it otherwise. If it cannot be
         # removed, the job stays where it is.
         with suppress(OSError):
             temporary_of(self.spool.root / ticket.out, name).unlink(missing_ok=True)
-            self.give_up(self.spool.claimed(name), ticket, error)
+            self.give_up(self.spool.claimed(name), ticket, str(error), for_good=error.for_good)
 
     def sweep_temporaries(self, job: str, out: Path) -> None:
         """Remove the half-written files beside `out` of claims that are over, also names made from `temporary`."""
@@ -161,9 +155,9 @@ class Claim:
             if error := self._verdicts.roll_forward(decided):
                 raise FencedError(f"{self.ticket.job}: {error}; the job is not ours any more")
 
-    def fail(self, error: str, traceback: str | None = None) -> None:
-        """Give the job back to ready/, or to failed/ after `max_attempts`. Raises: FencedError."""
-        self._leave(self._verdicts.give_up(self._path, self.ticket, error, traceback))
+    def fail(self, error: str, traceback: str | None = None, *, for_good: bool = False) -> None:
+        """Give the job back to ready/; to failed/ after `max_attempts`, or `for_good`. Raises: FencedError."""
+        self._leave(self._verdicts.give_up(self._path, self.ticket, error, traceback, for_good=for_good))
 
     def put_back(self) -> None:
         """Give the job back to ready/ as if nobody had claimed it. Raises: FencedError."""
@@ -195,11 +189,6 @@ class Claim:
             f"{self.ticket.job}: attempt {self._name.attempt} of worker {self._name.owner} is over: its lease was not "
             "renewed in time, and the job was taken away; its output is dropped"
         )
-
-
-def mark_of(status: os.stat_result) -> dict[str, int]:
-    """Return size and mtime: they tell two outputs apart, and a rename keeps them."""
-    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def temporary_of(out: Path, name: Name) -> Path:

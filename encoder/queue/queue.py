@@ -12,7 +12,7 @@ from pathlib import Path
 
 from encoder.errors import InputError
 from encoder.queue.claim import Claim, Verdicts
-from encoder.queue.spool import OWNER, STATES, Name, Spool, new_token, new_worker, read, rename
+from encoder.queue.spool import OWNER, STATES, Name, Spool, locked, new_token, new_worker, read, rename
 from encoder.queue.ticket import Ticket, parse, tombstone
 from saefetch.files.atomic import fsync_folder
 
@@ -83,7 +83,7 @@ class Queue:
         other; on a network without locks, a job submitted twice at once may be worked on twice, with one result.
         """
         n_new = 0
-        with self._spool.locked():
+        with locked(self.root):
             states = self.states()
             for ticket in tickets:
                 job, state = ticket.job, states.get(ticket.job)
@@ -95,6 +95,12 @@ class Queue:
                 states[job] = "ready"
             fsync_folder(self.root / "ready")
         return n_new
+
+    def refuse(self, ticket: Ticket, error: str) -> None:
+        """Put a job that nobody can do in failed/, unless the queue has a job of this name."""
+        with locked(self.root):
+            if ticket.job not in self.states():
+                self._create(ticket.job, replace(ticket, error=error).to_json(), "failed")
 
     def retry(self, jobs: Collection[str] | None = None) -> list[str]:
         """Move failed jobs, or just these, back to ready/ with no attempts counted; return which were moved.
@@ -207,11 +213,11 @@ class Queue:
             return str(parse(read(self._spool.path("failed", job)) or b"{}", job).get("error") or "")
         return "the ticket cannot be read"
 
-    def _create(self, job: str, content: bytes) -> None:
+    def _create(self, job: str, content: bytes, state: str = "ready") -> None:
         while True:
-            name = Name(job, 0, self.worker, new_token(), "ready")
+            name = Name(job, 0, self.worker, new_token(), state)
             with self._spool.write_next(name, content):
-                if rename(self._spool.claimed(name, "next"), self._spool.path("ready", job)):
+                if rename(self._spool.claimed(name, "next"), self._spool.path(state, job)):
                     return
 
     def _fresh(self, ticket: Ticket) -> bytes:

@@ -226,16 +226,17 @@ class Spool:
                 return False
         return False
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the queue's folder for the block, against others who do, where the file system has locks for folders."""
-        descriptor = os.open(self.root, os.O_RDONLY)
-        try:
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for the block, against others who do, where the file system has locks for folders."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def rename(source: Path, target: Path) -> bool:

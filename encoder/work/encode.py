@@ -25,7 +25,7 @@ import torch
 
 import saefetch
 from encoder.arrays import F64, Bool
-from encoder.errors import ShardError
+from encoder.errors import ChangingError, ShardError
 from encoder.file.csr import Csr, CsrWriter
 from encoder.kernels import Kernel
 from encoder.rows import Exclude
@@ -210,7 +210,7 @@ def _set_at_the_end(event: threading.Event) -> Iterator[None]:
 def _identity_of_shard(path: Path, before: os.stat_result, sha256: str) -> dict[str, Any]:
     after = path.stat()
     if any(getattr(after, name) != getattr(before, name) for name in ("st_size", "st_mtime_ns", "st_ino")):
-        raise ShardError(f"{path}: changed while it was read; submit it again when it is complete")
+        raise ChangingError(f"{path}: changed while it was read; submit it again when it is complete")
     return {
         "shard_path": str(path.absolute()),
         "shard_size": before.st_size,

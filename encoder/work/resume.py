@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
-from encoder.errors import EncoderError, InputError, MismatchError
+from encoder.errors import EncoderError, InputError, MismatchError, OccupiedError
 from encoder.file.feature_file import open_file
+from encoder.file.owner import is_of, why_kept
 from encoder.queue.queue import Queue
 from encoder.queue.ticket import Ticket
 from saefetch.files.digest import sha256_of
 
 
-def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> None:
-    """Refuse what would mix two runs: a job that is there, but of another shard, SAE or output; two SAEs in one folder.
+def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> dict[str, str]:
+    """Return the jobs whose name the queue has for another shard, with what to do.
 
-    With `again`, a failed job may differ: it has no result, and is submitted anew. Raises: MismatchError with what
-    differs.
+    A failed job may differ: it has no result, and is submitted anew. With `again` the results that are there decide
+    about jobs in done/, which are submitted anew too.
+    Raises: MismatchError with what differs, if two runs would be mixed: another SAE, selection or output.
     """
+    taken: dict[str, str] = {}
     coming = {ticket.job: ticket for ticket in tickets}
     folders = {PurePath(ticket.out).parent: ticket.sae for ticket in tickets}
     for job, state in queue.states().items() if tickets else ():
         there = None
         with suppress(InputError):  # a malformed ticket is nobody's; it is replaced or shown by `status`
             there = queue.ticket(state, job)
-        if there is None or (again and state == "failed"):
+        if there is None or state == "failed":
             continue
         new = coming.get(job)
-        for name in ("shard", "out", "sae", "select") if new else ():
+        if new is not None and there.shard != new.shard:
+            if not again or state != "done":
+                taken[job] = (
+                    f"{queue.root} has a job {job} already, of {there.shard}, and {new.shard} would take its name. To"
+                    " keep both, give this one --prefix NAME, or name a folder above both as the INPUT"
+                )
+            continue
+        for name in ("out", "sae", "select") if new else ():
             if getattr(there, name) != getattr(new, name):
                 raise MismatchError(
                     f"{queue.root} has a job {job} already, with {name} {getattr(there, name)}; now it is"
@@ -41,6 +53,7 @@ def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> No
                 f"{queue.root} has a job {job}, the results of which go to {folder} too, with sae {there.sae}; now it"
                 f" is {folders[folder]}; choose another queue or output folder"
             )
+    return taken
 
 
 def check_folder(out: Path, settings: dict[str, Any]) -> None:
@@ -76,18 +89,36 @@ def finished(
     The shard is the same if size and mtime are, or size and hash. `settings` are members of `meta` to be compared. With
     `strict`, a result that was written with a warning does not count.
 
-    Raises: MismatchError if the result there was made with other settings, with what differs; Stopped.
+    Raises: OccupiedError if the file there is of another shard; MismatchError if the result there was made with other
+    settings, with what differs; Stopped.
     """
-    if not out.is_file():
+    if not os.path.lexists(out):
         return False
+    sha256 = cache(lambda: sha256_of(shard, stopping))
+    if reason := why_kept(out, shard, sha256):
+        raise OccupiedError(reason)
     try:
         meta = open_file(out).meta
-    except EncoderError:
+    except (EncoderError, OSError):
         return False  # damaged: it is encoded again
     check_settings(out, meta, settings)
-    status = shard.stat()
-    if meta.get("shard_path") != str(shard) or meta.get("shard_size") != status.st_size:
-        return False
-    if strict and meta.get("warning"):
-        return False
-    return meta.get("shard_mtime_ns") == status.st_mtime_ns or meta.get("shard_sha256") == sha256_of(shard, stopping)
+    return is_of(meta, shard, sha256) and not (strict and meta.get("warning"))
+
+
+def to_do_and_taken(
+    tickets: Sequence[Ticket], settings: dict[str, Any], *, strict: bool = False
+) -> tuple[list[Ticket], dict[str, str]]:
+    """Return the jobs whose shards are not finished, and with the reason those whose results' names are taken.
+
+    Raises: MismatchError, as `finished` does.
+    """
+    to_do, taken = [], {}
+    for ticket in tickets:
+        try:
+            if not finished(Path(ticket.out), Path(ticket.shard), settings, strict=strict):
+                to_do.append(ticket)
+        except OccupiedError as exc:
+            taken[ticket.job] = str(exc)
+        except OSError:  # the shard is gone: its job will say so
+            to_do.append(ticket)
+    return to_do, taken

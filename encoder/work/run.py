@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,15 @@ from encoder.sae.sae import LoadedSae
 from encoder.work.display import open_display
 from encoder.work.named import SaeLike, folded, loaded, name_of
 from encoder.work.processes import work_in_processes
-from encoder.work.resume import check_folder, check_resumes, finished
-from encoder.work.submit import inputs_of, tickets_of
+from encoder.work.resume import check_folder, check_resumes, to_do_and_taken
+from encoder.work.submit import inputs_of, tickets_of, why_not_read
 from encoder.work.totals import Display, Totals
 from encoder.work.worker import Worker
 from saefetch.terminal.progress import Progress
 
 QUEUE_NAME = ".queue"
+MAX_ROUNDS = 5
+"""How often a run makes results that are gone when it looks for them."""
 N_TOLD = 3
 """Failed shards that the message of an EncodeError names; all are in its outcome."""
 
@@ -49,6 +50,7 @@ def encode_files(
     workers: int = 1,
     select: str | Mapping[str, object] | None = None,
     axes: str | Iterable[str] | None = None,
+    prefix: str | None = None,
     strict: bool = False,
     progress: Progress = True,
     device: str = "auto",
@@ -83,7 +85,9 @@ def encode_files(
     if not paths:
         raise InputError("inputs is empty: name at least one file or folder of activations")
     chosen = select_of(select, axes)
-    ended = run(paths, Path(out), sae, options, select=chosen, progress=progress, catching=(signal.SIGINT,))
+    ended = run(
+        paths, Path(out), sae, options, select=chosen, prefix=prefix, progress=progress, catching=(signal.SIGINT,)
+    )
     if ended.stopped_by:
         raise KeyboardInterrupt
     if ended.n_missing:
@@ -120,6 +124,7 @@ def run(
     options: Options,
     *,
     select: dict[str, str],
+    prefix: str | None = None,
     progress: Progress,
     catching: Iterable[int] = BOTH,
 ) -> Ended:
@@ -134,65 +139,109 @@ def run(
     pick_device(options.device)
     stopping = threading.Event()
     listener = _Listener(progress, stopping) if callable(progress) else None
+    unread: list[Path] = []
     with open_display(listener or progress) as display:
-        found = inputs_of(inputs, unread=lambda path: display.say(_not_read(path)))
+        found = inputs_of(inputs, unread=unread.append, prefix=prefix)
+        for path in unread:
+            display.say(f"note: {why_not_read(path)}")
         sae = loaded(sae)  # not before all that costs nothing to refuse: SAELens takes seconds
-        tickets = tickets_of(found, out, name, select, weights_sha256=sae.identity["weights_sha256"])
+        weights = sae.identity["weights_sha256"]
+        impossible = {item.job: reason for item in found if (reason := item.why_no_job) is not None}
+        tickets = tickets_of(found, out, name, select, weights_sha256=weights)
+        tickets = [ticket for ticket in tickets if ticket.job not in impossible]
+        settings = {"weights_sha256": weights, "values": options.values, "select": select}
         with signals(stopping.set, catching) as caught:
-            totals, n_finished, status = _work_off(tickets, out, sae, options, select, display, stopping)
+            work = _Work(tickets, out, sae, options, settings, display, stopping)
+            work.do()
     if listener is not None and listener.raised is not None:
         raise listener.raised
+    status = work.status
+    errors = {**(status.failed if status else {}), **impossible, **work.taken}
+    if options.strict:
+        errors |= {str(path): f"{why_not_read(path)}; --strict makes that an error" for path in unread}
     outcome = {
-        **asdict(totals),
-        "shards": len(tickets),
-        "skipped": totals.skipped + n_finished,
+        **asdict(work.totals),
+        "shards": len(found),
+        "skipped": work.totals.skipped + work.n_finished,
         "ready": len(status.ready) if status else 0,
         "claimed": len(status.claimed) if status else 0,
-        "failed": len(status.failed) if status else 0,
-        "errors": status.failed if status else {},
+        "failed": len(errors),
+        "errors": errors,
+        "not_read": [str(path) for path in unread],
         "elapsed_s": round(time.monotonic() - began, 3),
         "out": str(out),
     }
     return Ended(outcome, caught[0] if caught else 0)
 
 
-def _work_off(
-    tickets: list[Ticket],
-    out: Path,
-    sae: LoadedSae,
-    options: Options,
-    select: dict[str, str],
-    display: Display,
-    stopping: threading.Event,
-) -> tuple[Totals, int, Status | None]:
-    """Work until nothing is left to do; return what was done, how many were finished before, where the jobs are."""
-    settings: dict[str, Any] = {"weights_sha256": sae.identity["weights_sha256"], "values": options.values}
-    check_folder(out, settings)
-    unfinished = partial(_unfinished, tickets, {**settings, "select": select}, options.strict)
-    to_do, totals, status, root = unfinished(), Totals(), None, out / QUEUE_NAME
-    n_finished = len(tickets) - len(to_do)
-    while status is None and not stopping.is_set() and (to_do or root.is_dir()):
+class _Work:
+    """The jobs of a run and what became of them.
+
+    `n_finished` were finished before. `taken` are jobs whose result's name another shard has, with what to do.
+    `status` says where the jobs of the queue are, if it is still there.
+    """
+
+    def __init__(
+        self,
+        tickets: list[Ticket],
+        out: Path,
+        sae: LoadedSae,
+        options: Options,
+        settings: dict[str, Any],
+        display: Display,
+        stopping: threading.Event,
+    ) -> None:
+        self._tickets, self._root, self._sae, self._options = tickets, out / QUEUE_NAME, sae, options
+        self._settings, self._display, self._stopping = settings, display, stopping
+        check_folder(out, {name: settings[name] for name in ("weights_sha256", "values")})
+        self.totals = Totals()
+        self.status: Status | None = None
+        self.taken: dict[str, str] = {}
+        to_do = self._to_do()
+        self.n_finished = len(tickets) - len(to_do) - len(self.taken)
+        self._first = to_do
+
+    def do(self) -> None:
+        """Work until nothing is left to do, or a signal comes. Raises: InputError, MismatchError."""
+        to_do, rounds = self._first, 0
+        while not self._stopping.is_set() and (to_do or (not rounds and self._root.is_dir())):
+            rounds += 1
+            if rounds > MAX_ROUNDS:
+                lost = "its result was made and is gone again; does another program remove it?"
+                self.taken |= {ticket.job: f"{ticket.out}: {lost}" for ticket in to_do}
+                return
+            queue = self._queue()
+            self.taken |= check_resumes(queue, self._tickets, again=True)
+            queue.submit([ticket for ticket in to_do if ticket.job not in self.taken], again=True)
+            self._work_on(queue)
+            self.status = _end(queue)
+            left = {*self.status.ready, *self.status.failed} if self.status else set()
+            left |= {held.job for held in self.status.claimed} if self.status else set()
+            to_do = [ticket for ticket in self._to_do() if ticket.job not in left]
+
+    def _to_do(self) -> list[Ticket]:
+        coming = [ticket for ticket in self._tickets if ticket.job not in self.taken]
+        to_do, taken = to_do_and_taken(coming, self._settings, strict=self._options.strict)
+        self.taken |= taken
+        return to_do
+
+    def _queue(self) -> Queue:
+        options = self._options
         try:
-            queue = Queue(root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=True)
+            return Queue(self._root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=True)
         except OSError as exc:
+            out = self._root.parent
             raise InputError(f"--out {out}: results cannot be written there: {exc.strerror}") from exc
-        check_resumes(queue, tickets, again=True)
-        queue.submit(to_do, again=True)
-        if options.workers == 1:
-            worker = Worker(queue, options, display, sae=sae, stopping=stopping)
-            try:
-                worker.run()
-            finally:
-                totals.add(worker.totals)
-        else:
-            totals.add(work_in_processes(queue, options, display, stopping))
-        status = _end(queue)
-        to_do = unfinished() if status is None else []
-    return totals, n_finished, status
 
-
-def _unfinished(tickets: list[Ticket], settings: dict[str, Any], strict: bool) -> list[Ticket]:
-    return [one for one in tickets if not finished(Path(one.out), Path(one.shard), settings, strict=strict)]
+    def _work_on(self, queue: Queue) -> None:
+        if self._options.workers > 1:
+            self.totals.add(work_in_processes(queue, self._options, self._display, self._stopping))
+            return
+        worker = Worker(queue, self._options, self._display, sae=self._sae, stopping=self._stopping, tells_errors=False)
+        try:
+            worker.run()
+        finally:
+            self.totals.add(worker.totals)
 
 
 def _end(queue: Queue) -> Status | None:
@@ -206,10 +255,6 @@ def _end(queue: Queue) -> Status | None:
     except FileNotFoundError:
         return None
     return status
-
-
-def _not_read(path: Path) -> str:
-    return f"note: {path} is not read: no format here has the ending {path.suffix}"
 
 
 class _Listener:

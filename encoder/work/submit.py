@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from encoder.errors import InputError
-from encoder.queue.ticket import Ticket
+from encoder.queue.ticket import MAX_JOB_BYTES, Ticket, check_job
 from encoder.readers import find_inputs
+
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".lz4", ".br", ".z")
+ARCHIVES = (".tar", ".tgz", ".zip", ".7z", ".rar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +25,41 @@ class Input:
     root: Path
     name: str
 
+    @property
+    def job(self) -> str:
+        """The name of its job: that of the result where a job can have it, else one that begins like it."""
+        return self.name if self.why_no_job is None else _speakable(self.name)
+
+    @property
+    def why_no_job(self) -> str | None:
+        """Say why no result can have the name; None if one can."""
+        try:
+            check_job(self.name)
+        except InputError:
+            length = len(os.fsencode(self.name))
+            if length > MAX_JOB_BYTES:
+                return (
+                    f"{self.path}: shorten its name or those of its folders: a result's name has at most"
+                    f" {MAX_JOB_BYTES} bytes, and this would have {length}"
+                )
+            return f"{self.path}: rename it: a result's name has no control characters and no dot in front"
+        return None
+
 
 def inputs_of(
-    paths: Iterable[Path], below: Path | None = None, unread: Callable[[Path], object] = lambda path: None
+    paths: Iterable[Path],
+    below: Path | None = None,
+    unread: Callable[[Path], object] = lambda path: None,
+    prefix: str | None = None,
 ) -> list[Input]:
     """List the data files below `paths`. A result is named by the file's path below its INPUT, with `__` for `/`.
 
-    `below` is a folder that stands for INPUT; `unread` hears of files that look like data but are of no known format.
+    `below` is a folder that stands for INPUT; `prefix` stands in front of each name, as if INPUT were in a folder of
+    that name; `unread` hears of files and folders that are not read.
     Raises: InputError if there is none, or two results would have one name.
     """
+    if prefix is not None:
+        check_prefix(prefix)
     found: dict[str, Input] = {}
     for path in paths:
         root = below or (path if path.is_dir() else path.parent)
@@ -36,12 +67,24 @@ def inputs_of(
         if not files:
             raise InputError(f"{path}: no activation files below it; formats are named in README.md")
         for file in files:
-            name = "__".join(file.relative_to(root).with_suffix("").parts)
+            parts = file.relative_to(root).with_suffix("").parts
+            name = "__".join((prefix, *parts) if prefix is not None else parts)
             other = found.get(name)
-            if other is not None and other.path.resolve() != file.resolve():
-                raise InputError(f"{other.path} and {file} would both become {name}.npz; submit them to two folders")
+            if other is not None and not _is_same(other.path, file):
+                raise InputError(
+                    f"{other.path} and {file} would both become {name}.npz. Name a folder above both as the INPUT, or"
+                    " encode them apart, one with --prefix NAME or into another folder"
+                )
             found[name] = Input(file, root, name)
     return list(found.values())
+
+
+def check_prefix(prefix: str) -> None:
+    """Raises: InputError if results' names cannot begin so."""
+    try:
+        check_job(prefix)
+    except InputError:
+        raise InputError(f"--prefix {prefix!r}: expected the beginning of a file's name, without '/'") from None
 
 
 def tickets_of(
@@ -50,12 +93,39 @@ def tickets_of(
     """Return a job for each input. `extra` are further keys of its ticket."""
     return [
         Ticket(
-            job=item.name,
+            job=item.job,
             shard=str(item.path.absolute()),
-            out=str(out.absolute() / f"{item.name}.npz"),
+            out=str(out.absolute() / f"{item.job}.npz"),
             sae=sae,
             select=select,
             extra={"root": str(item.root.absolute()), **extra},
         )
         for item in inputs
     ]
+
+
+def why_not_read(path: Path) -> str:
+    """Say of a file or folder below an INPUT that it is passed over, so that no rows are left out in silence."""
+    if path.is_dir():
+        return f"{path} is not read: no format here reads folders of this kind"
+    if path.suffix.lower() in COMPRESSED:
+        return f"{path} is not read: unpack it first, as compressed files are not read"
+    if path.suffix.lower() in ARCHIVES:
+        return f"{path} is not read: unpack it first, as archives are not read"
+    if path.suffix == ".npz":
+        return f"{path} is not read: it is a sparse matrix, as features are"
+    return f"{path} is not read: no format here has the ending {path.suffix or 'of ' + path.name}"
+
+
+def _speakable(name: str) -> str:
+    """Return a job's name that begins like `name` and is no other name's."""
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    plain = "".join(char if char.isprintable() else "_" for char in name).lstrip(".")
+    return f"{os.fsencode(plain)[: MAX_JOB_BYTES - 40].decode('utf-8', 'ignore')}~{digest}"
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is missing: its job will say so
+        return one.absolute() == other.absolute()

@@ -7,14 +7,13 @@ that of the jobs that the queue has, or else the default.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from encoder.errors import EncoderError, InputError
 from encoder.queue.inbox import Inbox
 from encoder.queue.queue import Queue
-from encoder.work.resume import check_resumes, finished
-from encoder.work.submit import inputs_of, tickets_of
+from encoder.work.enqueue import enqueue
+from encoder.work.submit import inputs_of
 
 
 class Watch:
@@ -37,10 +36,9 @@ class Watch:
         for path in self._inbox.take():
             sae = self._named or _sae_of(queue) or self._default
             try:
-                tickets = tickets_of(inputs_of([path], below=self._folder), queue.root / "out", sae, self._select)
-                check_resumes(queue, tickets, again=True)
-                to_do = [one for one in tickets if not finished(Path(one.out), Path(one.shard), {})]
-                queue.submit(to_do, again=True)
+                found = inputs_of([path], below=self._folder)
+                _, refused = enqueue(queue, found, queue.root / "out", sae, self._select, again=True)
+                yield from (f"inbox: {reason}" for reason in refused.values())
             except (EncoderError, OSError) as exc:
                 yield f"inbox: {exc}"
 

@@ -3,17 +3,20 @@
     claim -> encode, renewing the lease -> done
       `- stop: put back   `- fenced: drop it   `- anything else: fail, with the traceback in the ticket
 
+A shard that is at fault itself fails in its first attempt; disks and networks get `max_attempts`.
+
 What goes wrong with a shard fails its job and no other. The one broad `except` of the package stands here. A worker
 whose own settings do not fit the results that are there puts the job back and ends: it would fail them all.
 """
 
 from __future__ import annotations
 
+import errno
 import threading
 import traceback
 from collections.abc import Callable
 
-from encoder.errors import FencedError, MismatchError
+from encoder.errors import ChangingError, FencedError, MismatchError, ShardError
 from encoder.options import Options
 from encoder.queue.claim import Claim
 from encoder.queue.heartbeat import heartbeat
@@ -30,7 +33,8 @@ POLL_S = 0.2
 class Worker:
     """Works on one queue until it is finished, or for ever with `watch`. `stop` may be called from a signal handler.
 
-    `sae` is one that is loaded already. `stopping` is an event that others set to stop this worker.
+    `sae` is one that is loaded already. `stopping` is an event that others set to stop this worker. The last error of a
+    job is told by whoever sums up, or by this worker with `tells_errors`.
     Raises: InputError if there is no such device.
     """
 
@@ -42,7 +46,9 @@ class Worker:
         *,
         sae: LoadedSae | None = None,
         stopping: threading.Event | None = None,
+        tells_errors: bool = True,
     ) -> None:
+        self._tells_errors = tells_errors
         self._queue, self._lease_s, self._display = queue, options.lease_s, display
         self._stop = stopping or threading.Event()
         self._jobs = JobEncoder(options, display, sae)
@@ -101,9 +107,11 @@ class Worker:
         except FencedError as exc:
             self._end(job, str(exc))
         except Exception as exc:
-            error, trace = str(exc) or type(exc).__name__, traceback.format_exc()
-            self._end(job, f"failed in attempt {claim.ticket.attempts}: {error}", Totals(failed=1))
-            self._give_up(claim, lambda: claim.fail(error, trace))
+            error, trace, for_good = str(exc) or type(exc).__name__, traceback.format_exc(), _is_for_good(exc)
+            is_last = for_good or claim.ticket.attempts >= self._queue.max_attempts
+            says = f": {error}" if self._tells_errors or not is_last else ""
+            self._end(job, f"failed in attempt {claim.ticket.attempts}{says}", Totals(failed=1))
+            self._give_up(claim, lambda: claim.fail(error, trace, for_good=for_good))
 
     def _end(self, job: str, line: str, did: Totals | None = None) -> None:
         did = did or Totals()
@@ -118,3 +126,15 @@ class Worker:
             self._display.say(str(exc) if isinstance(exc, FencedError) else f"{claim.ticket.job}: {exc}")
             return False
         return True
+
+
+LASTING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""What a system answers about a path that leads to no file; it answers the same in the next attempt."""
+
+
+def _is_for_good(exc: Exception) -> bool:
+    """Say whether another attempt would fail alike: the shard is at fault, not a disk or who still writes to it."""
+    if not isinstance(exc, ShardError) or isinstance(exc, ChangingError):
+        return False
+    cause = exc.__cause__
+    return cause.errno in LASTING if isinstance(cause, OSError) else not isinstance(cause, EOFError)

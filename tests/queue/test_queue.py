@@ -34,7 +34,7 @@ from queueing import (
 )
 
 from encoder.errors import FencedError, InputError
-from encoder.queue.claim import mark_of
+from encoder.queue.publish import mark_of
 from encoder.queue.queue import Queue
 from encoder.queue.spool import Name, Spool, kernel_tag
 from encoder.queue.ticket import Ticket

@@ -1,7 +1,7 @@
 /* LD_PRELOAD library: sends the process a signal just before the n-th call that changes a folder, a file or a time.
  *
  * arm(n, SIGKILL) dies there, a write first with half of its bytes out; arm(n, SIGSTOP) waits there for SIGCONT and then
- * goes on. calls_counted() says how many there were. Counted: fsync, rename, unlink, utimensat, futimens, write to regular files.
+ * goes on. calls_counted() says how many there were. Counted: fsync, rename, link, unlink, utimensat, futimens, write to regular files.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -27,6 +27,9 @@ static int is_regular(int fd) { struct stat s; return fstat(fd, &s) == 0 && S_IS
 
 int fsync(int fd) { REAL(int, "fsync", int); SIGNAL_IF_DUE(); return real(fd); }
 int unlink(const char *path) { REAL(int, "unlink", const char *); SIGNAL_IF_DUE(); return real(path); }
+int link(const char *from, const char *to) {
+    REAL(int, "link", const char *, const char *); SIGNAL_IF_DUE(); return real(from, to);
+}
 int rename(const char *from, const char *to) {
     REAL(int, "rename", const char *, const char *); SIGNAL_IF_DUE(); return real(from, to);
 }
