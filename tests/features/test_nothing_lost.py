@@ -12,10 +12,10 @@ import encoding
 import numpy as np
 import pytest
 import torch
-from encode_zygote import Zygote
 from encoding import Command, Ended, Heard, Site
 from queueing import names
 from safetensors.torch import save_file
+from zygote import Zygote
 
 from encoder.file.owner import why_kept
 from encoder.options import Options
