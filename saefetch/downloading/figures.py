@@ -10,6 +10,8 @@ from saefetch.names.identity import Target
 from saefetch.net.request import Counters
 from saefetch.terminal.board import Plan
 
+DOWN = "waiting for the server, which fails or is being restarted; Ctrl-C is safe"
+
 
 class Pacer(Protocol):
     """The part of the transport that is shown."""

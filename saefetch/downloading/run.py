@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import saefetch
 from saefetch.downloading.crew import Crew
-from saefetch.downloading.figures import PauseNews, words_of
+from saefetch.downloading.figures import DOWN, PauseNews, words_of
 from saefetch.downloading.job import Job
 from saefetch.downloading.outcome import Outcome
 from saefetch.downloading.work import Slots
@@ -75,5 +75,5 @@ async def run_jobs(
 async def _tick(display: Display, transport: Transport) -> None:
     news = PauseNews()
     while True:
-        display.tick(words_of(transport), news.hear(transport.paused_s))
+        display.tick(words_of(transport), news.hear(transport.paused_s) or (DOWN if transport.is_down else ""))
         await asyncio.sleep(TICK_S)

@@ -32,7 +32,7 @@ class Outage:
         jitter: Callable[[], float],
         max_total_s: float,
         first_s: float = 1.0,
-        cap_s: float = 15.0,
+        cap_s: float = 8.0,
         host: str = "the server",
     ) -> None:
         self._now, self._sleep, self._jitter, self._host = now, sleep, jitter, host

@@ -90,6 +90,11 @@ class Hosts:
         return max((pause for pause in pauses if pause is not None), default=None)
 
     @property
+    def is_down(self) -> bool:
+        """Whether an origin that has answered is waited for."""
+        return any(host.outage.is_on for host in self._hosts.values())
+
+    @property
     def quota_left(self) -> int | None:
         """The API's last `x-limit-remaining`."""
         host = self._hosts.get(self._api_origin)

@@ -86,6 +86,10 @@ class Transport:
         return self.hosts.paused_s
 
     @property
+    def is_down(self) -> bool:
+        return self.hosts.is_down
+
+    @property
     def quota_left(self) -> int | None:
         return self.hosts.quota_left
 

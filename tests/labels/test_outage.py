@@ -9,7 +9,7 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from virtual_time import now, run
 from saefetch.errors import RequestError, ServerError, UnreachableError
 from saefetch.net.outage import MAX_OUTAGE_S, Outage
 from saefetch.sources.size import Size
+from saefetch.terminal.progress import Display
 from standin import (
     DatabaseDown,
     Fault,
@@ -84,8 +85,8 @@ def test_an_outage_is_sat_out_without_splitting_and_nothing_fails(tmp_path: Path
     assert (done.status, done.summary.successful, done.summary.failed) == (0, 3000, 0)
     assert set(sizes) <= {100, 1}, "no batch was split"
     # 30 batches; those in flight when it began, once or twice; and the small request, ever more rarely.
-    assert len(sizes) <= 30 + 2 * 8 + 1 + math.ceil(math.log2(1 + down_s)) + down_s / 15 + 2
-    assert took_s <= 0.4 + down_s + 16 + 4
+    assert len(sizes) <= 30 + 2 * 8 + 1 + math.ceil(math.log2(1 + down_s)) + down_s / 4 + 2
+    assert took_s <= 0.4 + down_s + 9 + 4
 
 
 @pytest.mark.parametrize("source", ["batch", "feature"])
@@ -94,10 +95,22 @@ def test_an_outage_for_good_ends_the_run_after_two_minutes_and_few_requests(tmp_
         tmp_path, Fault(DatabaseDown(), between(0.4, math.inf), times=None), source=source, n_features=6000
     )
     n_failed = sum(record.status == 500 for record in standin.requests)
-    assert (done.status, n_failed <= 2 * 8 + 1 + 15) == (1, True)
+    assert (done.status, n_failed <= 2 * 8 + 1 + 33) == (1, True)
     assert "keeps failing, for 120 s now" in str(done.outcome.error) and "500" in str(done.outcome.error)
     assert MAX_OUTAGE_S <= took_s <= MAX_OUTAGE_S + 10
     assert done.summary.successful > 0 and done.raw
+
+
+def test_while_it_waits_for_the_server_it_says_so(tmp_path: Path) -> None:
+    class Heard(Display):
+        def tick(self, words: Sequence[str] = (), pause: str = "") -> None:
+            pauses.append((now(), pause))
+
+    pauses: list[tuple[float, str]] = []
+    crawl(tmp_path, Fault(DatabaseDown(), between(0.4, 10.4), times=None), display=Heard())
+    waited = [at for at, pause in pauses if "waiting for the server" in pause]
+    assert 0.4 < min(waited) < 1.5 and 10 < max(waited) < 20
+    assert pauses[-1][1] == ""
 
 
 def test_an_outage_from_the_beginning_is_one_too(tmp_path: Path) -> None:
@@ -225,7 +238,7 @@ def test_one_asks_ever_more_rarely_and_all_get_the_finding() -> None:
         waiting = asyncio.create_task(outage.wait())
         findings = await asyncio.gather(*(outage.settle(server.probe) for _ in range(5)))
         assert findings == [False] * 5
-        assert server.asked_at == [0, 1, 3, 7, 15, 30, 45]
+        assert server.asked_at == [0, 1, 3, 7, 15, 23, 31, 39, 47]
         await waiting
         assert not outage.is_on and await outage.settle(server.probe)
 

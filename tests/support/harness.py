@@ -104,12 +104,18 @@ def download(
 
 
 async def downloading(
-    standin: Standin, data_dir: Path, source: str = "batch", *, of: Target | None = None, **knobs: Any
+    standin: Standin,
+    data_dir: Path,
+    source: str = "batch",
+    *,
+    of: Target | None = None,
+    display: Display | None = None,
+    **knobs: Any,
 ) -> Download:
     """Do as `download` does inside a running loop, such as one of virtual time, in which the stand-in runs too."""
     of = of or _first(standin)
     settings = settings_for(standin.api_url, standin.export_url, data_dir, source=source, **knobs)
-    (outcome,) = await run_jobs([of], settings, Display())
+    (outcome,) = await run_jobs([of], settings, display or Display())
     return read_back(outcome, of.folder(data_dir))
 
 
