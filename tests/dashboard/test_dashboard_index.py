@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dashboard_truth import SHARDS, STARTS, near
 from dashboard.model.data import Data
 from encoder import open_features
 from encoder.index.build import build_index
+from saefetch.store.store import Store
 
 Array = np.ndarray[Any, Any]
 
@@ -142,3 +144,16 @@ def test_an_index_is_used_once_it_is_there_and_for_as_long_as_it_is_of_these_sha
         (features / "features.csc").write_bytes(b"damaged")
         os.utime(features)
         assert state() == ("missing", False)
+
+
+def test_of_several_sources_of_a_feature_the_first_that_is_live_gives_its_figures(tmp_path: Path) -> None:
+    folder = write_labels(tmp_path / "sae")  # from the API, the first origin
+    columns = "(idx, origin, epoch, max_activation, frac_nonzero, positive, negative)"
+    with closing(Store.open(folder)) as store, store.transaction() as connection:
+        connection.execute("INSERT INTO objects VALUES (7, 'part.jsonl.gz', 'etag')")
+        for index, origin, largest in ((5, 7, 900.0), (10, 7, 800.0), (11, 8, 700.0)):  # of 8 there is no object
+            values = (index, origin, largest)
+            connection.execute(f"INSERT INTO features {columns} VALUES (?, ?, 0, ?, 0.5, '[]', '[]')", values)
+    with Dashboard(Data(settings_for(tmp_path))) as served:
+        found = {one["index"]: one["max"] for one in served.api("search", sort="max", limit=WIDTH)["features"]}
+    assert (found[5], found[10], found[11]) == (10, 800, None) and next(iter(found)) == 10
