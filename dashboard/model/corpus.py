@@ -23,6 +23,7 @@ from encoder.file.documents import document_starts
 from encoder.file.folder import Features
 from encoder.index import FeatureIndex
 from encoder.index.format import State
+from encoder.labelled.same import is_one_scale
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ class Corpus:
     @cached_property
     def is_one_scale(self) -> bool:
         """Say whether values have the scale of Neuronpedia's figures; files that do not say are taken to have it."""
-        return all(meta.get("value_scale") != "own" for meta in self.features.meta)
+        return is_one_scale(self.features)
 
     def excluded_in(self, document: Document) -> Excluded:
         """Count the rows of a document that do not count."""

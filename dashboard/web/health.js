@@ -163,7 +163,7 @@
         `${sae.count(successful)} of ${sae.count(total)} features · ${sae.count(missing)} do not exist · ${sae.count(failed)} failed`,
       ),
       download.error && sae.el("p", { class: "warning" }, download.error),
-      download.state !== "complete" && sae.el("p", {}, sae.command(download.command)),
+      !["complete", "running"].includes(download.state) && sae.el("p", {}, sae.command(download.command)),
     );
   }
 

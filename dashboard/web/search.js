@@ -75,7 +75,8 @@
         return { items: answer.features, total: answer.total };
       },
       onTotal: (total) => {
-        count.textContent = total === null ? "the best 2,000 features" : sae.plural(total, "feature");
+        const borrowed = source === "neuronpedia" && total !== 0 ? "; density and max are Neuronpedia's" : "";
+        count.textContent = (total === null ? "the best 2,000 features" : sae.plural(total, "feature")) + borrowed;
         const scale = features && !features.is_one_scale ? ", in another scale than the values here" : "";
         const of = source === "neuronpedia" ? `on Neuronpedia${scale}` : "in this data";
         columns.replaceChildren(

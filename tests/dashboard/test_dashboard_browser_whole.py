@@ -145,3 +145,5 @@ def test_without_an_index_a_feature_says_how_to_make_one(browser: Browser, tmp_p
         go(page, "#/features/42")
         expect(page.locator("main .command").first).to_contain_text(f"sae-encode index {tmp_path}/features")
         expect(page.locator("main")).to_contain_text("this needs the index by feature")
+        go(page, "#/features")
+        expect(page.get_by_role("status")).to_have_text("512 features; density and max are Neuronpedia's")
