@@ -3,9 +3,11 @@
     token_ids, tokens, input_ids      integers, one for each row: others are refused
     attention_mask, attn_mask, mask   1 for a row that counts, 0 for padding; or added to scores: 0, and very negative
 
+Names may also be in the plural, in capitals, or with - for _.
 A mask obeys where it is found: beside the activations, or in a mapping beside or above them, such as
 `inputs.attention_mask`. Attention also calls its [s, s] a mask; such a mask is passed over, with a note. A mask whose
 name says padding (`padding_mask`) means 1 for padding in some programs and 0 in others: it is passed over, with a note.
+So is whatever else has one entry for each row and a name like that of a mask, such as `loss_mask` or `is_valid`.
 """
 
 from __future__ import annotations
@@ -16,21 +18,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encoder.arrays import Bool
+from encoder.arrays import F64, I64, Bool
 from encoder.errors import ShardError
 from encoder.readers.arrays import Array
 from encoder.readers.source import printable
 
 TOKEN_NAMES = ("token_ids", "tokens", "input_ids")
-ANY_MASK = "mask"  # what it masks is told by its shape alone
-MASK_NAMES = ("attention_mask", "attn_mask", ANY_MASK)
+ANY_MASK = ("mask", "masks")  # what it masks is told by its shape alone
+MASK_NAMES = ("attention_mask", "attention_masks", "attn_mask", "attn_masks", *ANY_MASK)
 UNCLEAR_MASK_NAMES = ("padding_mask", "pad_mask", "key_padding_mask")
+LIKE_A_MASK = ("mask", "pad", "valid")
 _VERY_NEGATIVE = -1000.0
 
 
 def is_companion(name: str) -> bool:
     """Say whether the name is that of token ids or of a mask."""
-    return name.rpartition(".")[2] in (*TOKEN_NAMES, *MASK_NAMES, *UNCLEAR_MASK_NAMES)
+    return _own_name(name) in (*TOKEN_NAMES, *MASK_NAMES, *UNCLEAR_MASK_NAMES)
+
+
+def _own_name(name: str) -> str:
+    return name.rpartition(".")[2].casefold().replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ def find(named: Mapping[str, Array], names: Sequence[str], chosen: str) -> list[
     parents = chosen.split(".")[:-1]
     found = []
     for key, array in named.items():
-        *own, last = key.split(".")
+        own, last = key.split(".")[:-1], _own_name(key)
         if key != chosen and last in names:
             shared = next((i for i, (a, b) in enumerate(zip(own, parents, strict=False)) if a != b), None)
             shared = min(len(own), len(parents)) if shared is None else shared
@@ -71,16 +78,20 @@ def mask_beside(named: Mapping[str, Array], chosen: str, lead: Sequence[int]) ->
     notes = [
         f"{printable(key)} is not used, as programs disagree on what 1 means in it: save it as attention_mask, 1 for"
         f" rows that count"
-        for key in named
-        if key.rpartition(".")[2] in UNCLEAR_MASK_NAMES
+        for key, array in named.items()
+        if _own_name(key) in UNCLEAR_MASK_NAMES or (key != chosen and _is_like_a_mask(key) and fits(lead, array))
     ]
     for one in find(named, MASK_NAMES, chosen):
-        what = one.name.rpartition(".")[2]
-        must_fit = one.is_beside and what != ANY_MASK and not _is_of_attention(one.array)
+        what = _own_name(one.name)
+        must_fit = one.is_beside and what not in ANY_MASK and not _is_of_attention(one.array)
         if fits(lead, one.array) or must_fit:
             return one.array, tuple(notes)
         notes.append(f"the {what} is {one.array.describe()}, not one entry for each row, and is not used")
     return None, tuple(notes)
+
+
+def _is_like_a_mask(name: str) -> bool:
+    return _own_name(name) not in MASK_NAMES and any(part in _own_name(name) for part in LIKE_A_MASK)
 
 
 def _is_of_attention(mask: Array) -> bool:
@@ -110,15 +121,25 @@ def fits(lead: Sequence[int], companion: Array) -> bool:
 
 
 def mask_of(path: object, mask: Array) -> Bool:
-    """Read a mask as True for the rows that count. Raises: ShardError if its numbers are neither 0 and 1 nor scores."""
-    values = mask.floats() if mask.is_float else mask.integers()
+    """Read a mask as True for the rows that count; see `counting`."""
+    return counting(path, mask.floats() if mask.is_float else mask.integers())
+
+
+def counting(path: object, values: F64 | I64) -> Bool:
+    """Read the numbers of a mask as True for the rows that count.
+
+    Floats that are all zero are a mask to be added where nothing is padding. Integers may also number the texts of a
+    row from 1. Raises: ShardError if the numbers are neither 0 and 1 nor scores.
+    """
     is_zero: Bool = np.equal(values, 0)
-    if not mask.is_float or np.equal(values[~is_zero], 1).all():
-        return ~is_zero
-    if np.less_equal(values[~is_zero], _VERY_NEGATIVE).all():
+    others = values[~is_zero]
+    is_float = values.dtype.kind == "f"
+    if np.less_equal(others, _VERY_NEGATIVE).all() and (is_float or len(others)):
         return is_zero
-    odd = values[~is_zero & np.not_equal(values, 1)][0]
-    raise ShardError(f"{path}: the mask holds {odd:g}, expected 1 for rows that count and 0 for padding")
+    odd = others[np.not_equal(others, 1) if is_float else np.less(others, 0)]
+    if len(odd):
+        raise ShardError(f"{path}: the mask holds {odd[0]:g}, expected 1 for rows that count and 0 for padding")
+    return ~is_zero
 
 
 def _squeezed(shape: Sequence[int]) -> list[int]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from encoder.arrays import I64, AnyArray
+from encoder.arrays import F64, I64, AnyArray
 from encoder.errors import ShardError
 from encoder.readers.arrow_stream import arrow_errors, is_list, list_lengths
+from encoder.readers.companions import MASK_NAMES, counting
 from encoder.readers.source import printable
 from encoder.readers.table_rows import TableRows, flat
 from encoder.shard import Tokens
@@ -25,7 +26,6 @@ DOCUMENT_NAMES = (
     "sequence", "prompt_id", "prompt_index", "example_id", "sample_id", "text_id",
 )  # fmt: skip
 POSITION_NAMES = ("position", "pos", "token_position", "token_index", "token_idx", "row_position")
-MASK_NAMES = ("attention_mask", "attn_mask", "mask")
 _MANY_ROWS = 1 << 14
 
 
@@ -42,13 +42,13 @@ def read_tokens(rows: TableRows) -> Tokens:
             begins = np.flatnonzero(np.diff(document, prepend=document[0] - 1))
             document = np.repeat(np.arange(len(begins)), np.diff(begins, append=rows.n_rows))
             position = np.arange(rows.n_rows) - begins[document] if position is None else position
-        mask = beside.numbers(MASK_NAMES)
+        mask = beside.mask()
         return Tokens(
             token_ids=beside.numbers(ID_NAMES),
             texts=beside.texts(),
             row_document=document,
             row_position=position,
-            row_mask=None if mask is None else mask != 0,
+            row_mask=None if mask is None else counting(rows.path, mask),
         )
 
 
@@ -71,6 +71,11 @@ class _Beside:
         numbers: I64 = np.unique(self._whole(name).astype(str), return_inverse=True)[1].astype(np.int64)
         return numbers
 
+    def mask(self) -> F64 | I64 | None:
+        """Return the numbers of the first column that has a mask's name."""
+        name = self._find(MASK_NAMES, "float")
+        return self.numbers(MASK_NAMES) if name is None else self._whole(name).astype(np.float64)
+
     def texts(self) -> list[str] | None:
         name = self._find(TEXT_NAMES, "string")
         return None if name is None else [str(text) for text in self._whole(name)]
@@ -82,6 +87,7 @@ class _Beside:
         tests = {
             "integer": types.is_integer,
             "bool": types.is_boolean,
+            "float": types.is_floating,
             "string": lambda type_: types.is_string(type_) or types.is_large_string(type_),
         }
         for name in names:

@@ -29,10 +29,11 @@ def tokens_of(folder: Path, contents: dict[str, Any]) -> Any:
     [
         MASK, MASK.long(), MASK.int() * 7, MASK.to(torch.uint8), MASK.float(), MASK.bfloat16(), MASK.flatten(),
         MASK[:, None, None].float(), (1 - MASK.float()) * -1e9, (~MASK[:, None, None]) * torch.finfo(torch.float16).min,
-        torch.zeros(2, 3).masked_fill(~MASK, -torch.inf),
+        torch.zeros(2, 3).masked_fill(~MASK, -torch.inf), torch.zeros(2, 3).masked_fill(~MASK, -10_000).long(),
+        MASK * torch.tensor([[1], [2]]),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("name", ["attention_mask", "attn_mask", "mask"])
+@pytest.mark.parametrize("name", ["attention_mask", "attn_mask", "mask", "attention_masks", "Attention-Mask"])
 def test_a_mask_is_obeyed_however_it_is_written(tmp_path: Path, mask: torch.Tensor, name: str) -> None:
     assert listed(tokens_of(tmp_path, {"hidden_states": ACTS, name: mask}).row_mask) == REAL
 
@@ -104,3 +105,24 @@ def test_flat_token_ids_fit_and_those_of_another_mapping_only_where_they_do(tmp_
     assert listed(tokens_of(tmp_path, {"acts": ACTS, "input_ids": IDS.flatten()}).token_ids) == [*range(6)]
     assert tokens_of(tmp_path, {"acts": ACTS, "meta": {"tokens": torch.arange(5)}}).token_ids is None
     assert listed(tokens_of(tmp_path, {"acts": ACTS, "meta": {"tokens": IDS}}).token_ids) == [*range(6)]
+
+
+def test_a_mask_to_be_added_that_is_all_zero_masks_nothing(tmp_path: Path) -> None:
+    """As integers it masks everything: then 1 is for rows that count."""
+    assert listed(tokens_of(tmp_path, {"h": ACTS, "attention_mask": torch.zeros(2, 3)}).row_mask) == [True] * 6
+    assert listed(tokens_of(tmp_path, {"h": ACTS, "attention_mask": torch.zeros(2, 3).long()}).row_mask) == [False] * 6
+
+
+@pytest.mark.parametrize("mask", [MASK.long() - 1, MASK.long() * -10_000 + ~MASK, MASK.float() / 2])
+def test_a_mask_that_could_mean_either_is_refused(tmp_path: Path, mask: torch.Tensor) -> None:
+    with pytest.raises(ShardError, match=r"the mask holds -?[\d.]+"):
+        tokens_of(tmp_path, {"h": ACTS, "attention_mask": mask})
+
+
+@pytest.mark.parametrize("name", ["loss_mask", "special_tokens_mask", "is_pad", "valid", "decoder_attention_mask"])
+def test_what_may_be_a_mask_of_the_rows_is_named_in_a_note(tmp_path: Path, name: str) -> None:
+    torch.save({"h": ACTS, name: MASK, "padding": torch.zeros(1)}, tmp_path / "x.pt")
+    shard = open_one(tmp_path / "x.pt", 4)
+    assert shard.tokens().row_mask is None
+    (note,) = shard.notes
+    assert note.startswith(f"{name} is not used") and "attention_mask" in note

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import feather, parquet
-from shards import open_one
+from shards import listed, open_one
 
 from encoder.errors import AmbiguousError, ShardError
 from encoder.readers import find_inputs
@@ -163,3 +163,10 @@ def test_arrays_of_data_sets_are_read_as_well(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     datasets.Dataset.from_dict({"acts": ROWS.reshape(4, 25, 8)}, features=features).to_parquet(path)
     check(path, ROWS)
+
+
+@pytest.mark.parametrize("of", [lambda real: real.astype(float), lambda real: np.where(real, 0.0, -1e9)])
+def test_a_column_of_floats_is_a_mask_as_well(tmp_path: Path, of: Callable[[np.ndarray], np.ndarray]) -> None:
+    rows, real = np.ones((6, 4), np.float32), np.arange(6) < 4
+    table = pa.table({"activation": lists(rows), "attention_mask": of(real)})
+    assert listed(open_one(parquet_file(tmp_path / "x.parquet", table), 4).tokens().row_mask) == real.tolist()
