@@ -6,7 +6,7 @@
     irrelevant   the key is about training, logging, or the way back from features to activations
 
 A key with a value that the loader does not obey is refused; so is a key that stands in no table, unless it is empty or
-its name says that it is about the training run. Sources: the configuration classes of sae-lens 2.1 to 6.54,
+its name says that it is about the training run. Sources: the configuration classes of sae-lens 0.1 to 6.54,
 eai-sparsify 1.3, dictionary-learning 0.1, and the published configurations of Gemma Scope 2 and Llama Scope.
 """
 
@@ -114,6 +114,8 @@ SAE_LENS = Table(
         jumprelu_init_threshold jumprelu_bandwidth jumprelu_sparsity_loss_mode jumprelu_tanh_scale
         jumprelu_ste_to_input pre_act_loss_coefficient aux_loss_coefficient use_sparse_activations
         topk_threshold_lr matryoshka_widths use_matryoshka_aux_loss
+        total_training_tokens total_training_steps store_batch_size train_batch_size feature_sampling_method
+        feature_reinit_scale resample_batches dead_feature_estimation_method unique_id
     """,
 )  # fmt: skip
 """Irrelevant are the dtype (weights become float32), what only the way back has, and what only training has."""
@@ -159,7 +161,13 @@ LLAMA_SCOPE = Table(
         "apply_decoder_bias_to_pre_encoder": (False,), "sparsity_include_decoder_norm": FLAG,
     },
     told="hook_point_in hook_point_out",
-    irrelevant="sae_type dtype device name lp l1_coefficient use_decoder_bias use_triton_kernel",
+    irrelevant="""
+        sae_type dtype device name lp l1_coefficient l1_coefficient_warmup_steps use_decoder_bias use_triton_kernel
+        init_encoder_with_decoder_transpose init_encoder_norm init_decoder_norm decoder_exactly_fixed_norm
+        bias_init_method k_warmup_steps initial_k use_batch_norm_mse use_ghost_grads tp_size ddp_size seed
+        remove_gradient_parallel_to_decoder_directions sae_pretrained_name_or_path strict_loading exp_name exp_series
+        exp_result_dir hook_points sparsity_threshold_for_triton_spmm_kernel
+    """,
 )  # fmt: skip
 
 _TRAINING = re.compile(

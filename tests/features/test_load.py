@@ -129,7 +129,7 @@ def test_a_params_npz_is_the_jumprelu_sae_that_saelens_makes_of_it(tmp_path: Pat
         assert torch.equal(sae.module.state_dict()[name], weight)
     folder = make_module("jumprelu", apply_b_dec_to_input=False)
     folder.load_state_dict(weights)
-    assert sae.identity["weights_sha256"] == encoding.load(save(folder, tmp_path)).identity["weights_sha256"]
+    assert sae.identity["weights_sha256"] == encoding.load(save(folder, tmp_path / "sae")).identity["weights_sha256"]
 
 
 def as_wide(folder: Path, **changes: Any) -> Path:

@@ -312,6 +312,8 @@ def llama_scope(folder: Path, w: Weights, **changes: Any) -> Path:
         "d_model": D_IN, "d_sae": D_SAE, "jump_relu_threshold": 0.7, "hook_point_in": "blocks.15.hook_resid_post",
         "dataset_average_activation_norm": {"in": 20.0, "out": 20.0}, "norm_activation": "dataset-wise",
         "act_fn": "jumprelu", "apply_decoder_bias_to_pre_encoder": False,
+        "use_decoder_bias": True, "init_encoder_with_decoder_transpose": True, "decoder_exactly_fixed_norm": False,
+        "init_decoder_norm": 0.5, "top_k": 50,
     }  # fmt: skip
     write(folder, "hyperparams.json", config | changes)
     (folder / "checkpoints").mkdir(exist_ok=True)
@@ -372,6 +374,14 @@ def test_a_path_of_another_kind_is_refused_with_the_layouts_that_are_known(tmp_p
         with pytest.raises(InputError, match="neither a SAELens folder") as refused:
             encoder.load_sae(sae_path=path)
         assert "sae.safetensors" in str(refused.value) and "ae.pt" in str(refused.value)
+
+
+def test_a_folder_of_two_saes_is_refused_with_both(tmp_path: Path) -> None:
+    sparsify(tmp_path, weights())
+    encoding.save_params(tmp_path / "params.npz", weights())
+    with pytest.raises(InputError, match=r"params\.npz and sae\.safetensors"):
+        encoder.load_sae(sae_path=tmp_path)
+    encoder.load_sae(sae_path=tmp_path / "params.npz")
 
 
 @pytest.mark.parametrize("make", [sparsify, gemma_scope_2, llama_scope])

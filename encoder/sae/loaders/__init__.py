@@ -31,7 +31,9 @@ from encoder.sae.loaders.loaded import DAMAGED, Loaded, why
 
 
 class Layout(Protocol):
-    """A module of this folder."""
+    """A module of this folder. `WEIGHTS` is the file that its layout is known by."""
+
+    WEIGHTS: str
 
     def claims(self, path: Path) -> bool: ...
 
@@ -55,11 +57,14 @@ KNOWN = (
 
 
 def load_path(path: Path) -> Loaded:
-    """Load the SAE in a folder or file. Raises: InputError if it has none of the layouts, or is damaged."""
-    for layout in LAYOUTS:
-        if layout.claims(path):
-            try:
-                return layout.load(path)
-            except DAMAGED as exc:
-                raise InputError(f"--sae-path {path}: SAELens cannot load this: {why(exc)}") from exc
-    raise InputError(f"--sae-path {path}: neither a SAELens folder nor a params.npz: known are {KNOWN}")
+    """Load the SAE in a folder or file. Raises: InputError if it has none of the layouts or several, or is damaged."""
+    found = [layout for layout in LAYOUTS if layout.claims(path)]
+    if not found:
+        raise InputError(f"--sae-path {path}: neither a SAELens folder nor a params.npz: known are {KNOWN}")
+    if len(found) > 1:
+        files = " and ".join(layout.WEIGHTS for layout in found)
+        raise InputError(f"--sae-path {path}: has {files}, which are two SAEs; keep one of them in the folder")
+    try:
+        return found[0].load(path)
+    except DAMAGED as exc:
+        raise InputError(f"--sae-path {path}: SAELens cannot load this: {why(exc)}") from exc

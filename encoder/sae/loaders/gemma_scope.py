@@ -17,18 +17,18 @@ import torch
 from encoder.errors import InputError
 from encoder.sae.loaders.loaded import DAMAGED, Loaded, build, why
 
-FILE = "params.npz"
+WEIGHTS = "params.npz"
 _NAMES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
 _PLACE = re.compile(r"gemma-scope-[^/]*-(res|mlp|att)(?:-[^/]*)?/(?:.*/)?layer_(\d+)/width_\w+/")
 _HOOKS = {"res": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "att": "blocks.{}.attn.hook_z"}
 
 
 def claims(path: Path) -> bool:
-    return (path.suffix == ".npz" and path.is_file()) or (path.is_dir() and (path / FILE).is_file())
+    return (path.suffix == ".npz" and path.is_file()) or (path.is_dir() and (path / WEIGHTS).is_file())
 
 
 def load(path: Path) -> Loaded:
-    file = path / FILE if path.is_dir() else path
+    file = path / WEIGHTS if path.is_dir() else path
     if not zipfile.is_zipfile(file):
         raise InputError(f"--sae-path {file}: not a readable npz: it is no zip file, or was cut off")
     try:

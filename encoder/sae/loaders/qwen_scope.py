@@ -13,6 +13,7 @@ from pathlib import Path
 from encoder.errors import InputError
 from encoder.sae.loaders.loaded import Loaded, build, read_torch, whole_number
 
+WEIGHTS = "layer<N>.sae.pt"
 _FILE = re.compile(r"layer(\d+)\.sae\.pt")
 _REPOSITORY = re.compile(r"SAE-Res-(.+)-W\d+K-L0_(\d+)")
 
