@@ -11,8 +11,6 @@ LIBRARIES = {
     "encode": ("huggingface_hub", "llvmlite", "numba", "numpy", "pyarrow", "sae_lens", "safetensors", "scipy", "torch"),
     "dashboard": ("numpy", "scipy", "sentencepiece", "tokenizers"),
     "pandas": ("pandas",),
-    "cloud": ("obstore",),
-    "ray": ("ray",),
 }
 
 

@@ -14,7 +14,7 @@ import venv
 import zipfile
 from collections.abc import Iterator
 from email import message_from_bytes
-from importlib.metadata import distribution
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from packaging.utils import canonicalize_name
 
 import encoder
 from encoder.cli.app import app as encode_app
+from saefetch.extras import LIBRARIES
 from standin import Standin, World
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,8 +82,8 @@ def bin_(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin"
 
 
-def needed_by(wheel: Path) -> Iterator[Path]:
-    """Yield what lies in site-packages of the libraries that the wheel needs, without extras."""
+def needed_by(wheel: Path, extra: str = "") -> Iterator[Path]:
+    """Yield what lies in site-packages of the libraries that the wheel needs, without extras or with one."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         wanted = message_from_bytes(archive.read(name)).get_all("Requires-Dist") or []
@@ -90,13 +91,21 @@ def needed_by(wheel: Path) -> Iterator[Path]:
     while wanted:
         requirement = Requirement(wanted.pop())
         name = canonicalize_name(requirement.name)
-        if name in seen or not (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+        if name in seen or not (requirement.marker is None or requirement.marker.evaluate({"extra": extra})):
             continue
         seen.add(name)
         found = distribution(name)
         wanted += found.requires or []
         tops = {Path(file).parts[0] for file in found.files or ()} - {"..", "__pycache__"}
         yield from (Path(str(found.locate_file(top))) for top in tops)
+
+
+def test_each_extra_brings_the_libraries_whose_absence_it_is_named_for(wheel: Path) -> None:
+    of_module = packages_distributions()
+    for extra, modules in LIBRARIES.items():
+        brought = {canonicalize_name(path.name.split("-")[0]) for path in needed_by(wheel, extra)}
+        for module in modules:
+            assert {canonicalize_name(name) for name in of_module[module]} & brought, f"[{extra}] brings no {module}"
 
 
 def run(bin_: Path, cwd: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:

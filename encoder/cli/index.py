@@ -30,11 +30,11 @@ def index(folder: Path, memory_mb: int, *, as_json: bool, quiet: bool) -> None:
         stopped_by: list[int] = []
         try:
             with make_display(not quiet) as display, signals(lambda: None) as stopped_by:
-                display.begin("index", 100)
+                display.begin("index, in percent", 100)
                 build_index(
                     folder,
                     memory_bytes=memory_mb << 20,
-                    watch=lambda done, total: display.advance("index", 100 * done // max(1, total), "percent"),
+                    watch=lambda done, total: display.advance("index, in percent", 100 * done // max(1, total)),
                     stopping=lambda: bool(stopped_by),
                 )
         except Stopped:
