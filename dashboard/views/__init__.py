@@ -2,9 +2,11 @@
 
     addresses.py    every address and its view
     parameters.py   what a request may ask, checked when it is read
-    shapes.py       the answers' types: the contract between these views and the pages
+    shapes/         the answers' types: the contract between these views and the pages
     answers.py      an answer -> JSON bytes
     summary.py documents.py rows.py features.py search.py compare.py health.py    one subject each
+    colours.py      what a document's tokens are coloured by
+    excluded.py     rows that do not count, as answers have them
 
 A view knows nothing of HTTP, changes nothing, and runs in any thread. The server calls it for a request, and
 `--static` calls the same views for a part of the documents and keeps their answers.

@@ -11,7 +11,7 @@ from dashboard.errors import RequestError
 from dashboard.model.look import Look
 from dashboard.views.excluded import reasons_of
 from dashboard.views.parameters import Parameters
-from dashboard.views.shapes import Comparison, FeatureDifference, Side
+from dashboard.views.shapes.features import Comparison, FeatureDifference, Side
 from encoder.arrays import F64, Int
 
 PARAMETERS = ("a", "b", "offset", "limit")

@@ -13,7 +13,7 @@ from dashboard.model.look import Look
 from dashboard.views.colours import read_colour, scale_of, values_of
 from dashboard.views.excluded import reasons_of
 from dashboard.views.parameters import Parameters
-from dashboard.views.shapes import (
+from dashboard.views.shapes.documents import (
     DocumentFeature,
     DocumentFeatures,
     DocumentList,

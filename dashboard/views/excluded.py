@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from dashboard.model.shards import Excluded as Counted
-from dashboard.views.shapes import Excluded, Reason
+from dashboard.views.shapes.base import Excluded, Reason
 from encoder.arrays import U8
 from encoder.rows import REASONS
 

@@ -7,7 +7,7 @@ import numpy as np
 from dashboard.model.corpus import Corpus
 from dashboard.model.look import Look
 from dashboard.views.parameters import Parameters
-from dashboard.views.shapes import Context, Feature, FeatureHere, TopContexts
+from dashboard.views.shapes.features import Context, Feature, FeatureHere, TopContexts
 from encoder.arrays import F32, I64, Int
 from encoder.index import FeatureIndex
 

@@ -21,7 +21,7 @@ from dashboard.model.look import Look
 from dashboard.model.shards import L0, dead_of, l0_of
 from dashboard.views.excluded import excluded_rows
 from dashboard.views.parameters import Parameters
-from dashboard.views.shapes import Download, Health, QueueHealth, ShardHealth
+from dashboard.views.shapes.state import Download, Health, QueueHealth, ShardHealth
 from encoder.queue.queue import Queue, Status
 from saefetch.errors import SaefetchError, StoreError
 from saefetch.inventory import folders

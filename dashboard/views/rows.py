@@ -9,7 +9,7 @@ import numpy as np
 from dashboard.model.look import Look
 from dashboard.views.excluded import reasons_of
 from dashboard.views.parameters import Parameters
-from dashboard.views.shapes import Row
+from dashboard.views.shapes.documents import Row
 from encoder.arrays import F32
 
 PARAMETERS = ()

@@ -12,7 +12,7 @@ from dashboard.model.contrast import contrast, parse_selections
 from dashboard.model.figures import FIGURES, figures_of, figures_of_some, order_of
 from dashboard.model.look import Look
 from dashboard.views.parameters import Parameters
-from dashboard.views.shapes import FeatureList, FoundFeature
+from dashboard.views.shapes.features import FeatureList, FoundFeature
 from encoder.arrays import F64, I64
 from saefetch import search as full_text
 from saefetch.errors import UsageError

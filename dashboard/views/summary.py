@@ -8,7 +8,7 @@ from dashboard.model.downloads import count
 from dashboard.model.look import Look
 from dashboard.views.excluded import excluded_rows
 from dashboard.views.parameters import Parameters
-from dashboard.views.shapes import FeaturesSummary, Hint, LabelsSummary, Summary
+from dashboard.views.shapes.state import FeaturesSummary, Hint, LabelsSummary, Summary
 
 PARAMETERS = ()
 INDEX_HINTS = {

@@ -11,7 +11,7 @@ from dashboard_data import write_features, write_labels, write_queue
 from dashboard_server import Dashboard, settings_for
 
 from dashboard.model.data import Data
-from dashboard.views import shapes
+from dashboard.views.shapes import base, documents, features, state
 from encoder.index.build import build_index
 
 
@@ -43,24 +43,24 @@ def differences(value: Any, expected: Any, where: str = "") -> list[str]:
 
 
 ANSWERS = (
-    ("summary", shapes.Summary),
-    ("documents", shapes.DocumentList),
-    ("documents/0/tokens", shapes.DocumentTokens),
-    ("documents/3/tokens?colour=top", shapes.DocumentTokens),
-    ("documents/6/tokens?colour=feature:11", shapes.DocumentTokens),
-    ("documents/2/features", shapes.DocumentFeatures),
-    ("rows/1", shapes.Row),
-    ("rows/70", shapes.Row),
-    ("rows/0", shapes.Row),
-    ("features/0", shapes.Feature),
-    ("features/7", shapes.Feature),
-    ("features/10", shapes.Feature),
-    ("search?query=dogs", shapes.FeatureList),
-    ("search?sort=density&limit=600", shapes.FeatureList),
-    ("search?document=2", shapes.FeatureList),
-    ("search?a=0&b=rest", shapes.FeatureList),
-    ("compare?a=row:1&b=doc:3", shapes.Comparison),
-    ("health", shapes.Health),
+    ("summary", state.Summary),
+    ("documents", documents.DocumentList),
+    ("documents/0/tokens", documents.DocumentTokens),
+    ("documents/3/tokens?colour=top", documents.DocumentTokens),
+    ("documents/6/tokens?colour=feature:11", documents.DocumentTokens),
+    ("documents/2/features", documents.DocumentFeatures),
+    ("rows/1", documents.Row),
+    ("rows/70", documents.Row),
+    ("rows/0", documents.Row),
+    ("features/0", features.Feature),
+    ("features/7", features.Feature),
+    ("features/10", features.Feature),
+    ("search?query=dogs", features.FeatureList),
+    ("search?sort=density&limit=600", features.FeatureList),
+    ("search?document=2", features.FeatureList),
+    ("search?a=0&b=rest", features.FeatureList),
+    ("compare?a=row:1&b=doc:3", features.Comparison),
+    ("health", state.Health),
 )
 
 
@@ -80,7 +80,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield request.param, dashboard
 
 
-@pytest.mark.parametrize(("address", "shape"), [*ANSWERS, ("features/3/top", shapes.TopContexts)])
+@pytest.mark.parametrize(("address", "shape"), [*ANSWERS, ("features/3/top", features.TopContexts)])
 def test_an_answer_has_its_type(served: tuple[str, Dashboard], address: str, shape: type) -> None:
     what, dashboard = served
     answer = dashboard.ask(f"/api/{address}")
@@ -92,6 +92,6 @@ def test_an_answer_has_its_type(served: tuple[str, Dashboard], address: str, sha
 
 def test_the_comparison_sees_a_key_too_many_one_too_few_and_another_type() -> None:
     good = {"edges": [0.0, 1], "counts": [3]}
-    assert differences(good, shapes.Histogram) == []
+    assert differences(good, base.Histogram) == []
     for bad in ({**good, "more": 1}, {"edges": []}, {**good, "counts": [1.5]}, {**good, "counts": None}, None, []):
-        assert differences(bad, shapes.Histogram), bad
+        assert differences(bad, base.Histogram), bad

@@ -1,0 +1,122 @@
+"""Features: one of them, where it fires, lists of them, and what differs between two tokens or documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+from dashboard.views.shapes.base import Bools, Floats, Histogram, Reason, Source, Value
+
+
+class Feature(TypedDict):
+    """/api/features/<index>. `error` says why there is no label; `here` is null without an index.
+
+    `max_activation` is Neuronpedia's, and in another scale than `here` where `is_one_scale` is false.
+    """
+
+    index: int
+    label: str | None
+    error: str | None
+    explanations: list[ExplanationText]
+    top_positive_tokens: Sequence[str]
+    top_negative_tokens: Sequence[str]
+    max_activation: float | None
+    is_one_scale: bool
+    density_neuronpedia: float | None
+    neuronpedia: str | None
+    here: FeatureHere | None
+
+
+class ExplanationText(TypedDict):
+    text: str
+    type: str
+    explainer: str
+
+
+class FeatureHere(TypedDict):
+    """The feature's figures in these documents: on how many tokens it fires, on which share of all."""
+
+    count: int
+    density: float
+    max: float
+    mean: float
+    n_documents: int
+    histogram: Histogram
+
+
+class TopContexts(TypedDict):
+    """/api/features/<index>/top"""
+
+    total: int
+    contexts: list[Context]
+
+
+class Context(TypedDict):
+    """A token on which a feature fires, `at` of the `tokens` around it, each with the feature's value there.
+
+    `masked` are tokens that do not count, and have no value here; null where all of them count.
+    """
+
+    row: int
+    document: int
+    position: int
+    value: Value
+    tokens: list[str]
+    values: Floats
+    masked: Bools | None
+    at: int
+
+
+class FeatureList(TypedDict):
+    """/api/search. `total` is null where only the best matches were looked at."""
+
+    total: int | None
+    figures_of: Source | None
+    features: list[FoundFeature]
+
+
+class FoundFeature(TypedDict):
+    """`marked` are pieces of the label, each with whether it matched the query. `here` is the sum of magnitudes in the
+    document that was named, `log_ratio` and `z` say how much more it fires in selection A than in B; null without.
+    """
+
+    index: int
+    label: str | None
+    marked: list[tuple[str, bool]] | None
+    density: float | None
+    max: float | None
+    count: int | None
+    here: float | None
+    log_ratio: float | None
+    z: float | None
+
+
+class Comparison(TypedDict):
+    """/api/compare"""
+
+    total: int
+    a: Side
+    b: Side
+    features: list[FeatureDifference]
+
+
+class Side(TypedDict):
+    """A token or a document; `document` and `position` are a token's place, null for a document.
+
+    `reason` says why a token does not count, null where it does.
+    """
+
+    kind: Literal["row", "doc"]
+    id: int
+    title: str
+    document: int | None
+    position: int | None
+    reason: Reason | None
+
+
+class FeatureDifference(TypedDict):
+    index: int
+    label: str | None
+    a: float
+    b: float
+    difference: float

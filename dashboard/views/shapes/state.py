@@ -1,0 +1,150 @@
+"""What there is and how it is: the summary, and the health of shards, downloads and the queue."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from dashboard.views.shapes.base import Excluded, Histogram
+
+
+class Summary(TypedDict):
+    """/api/summary: what there is, and the commands that bring what there is not."""
+
+    version: str
+    features: FeaturesSummary | None
+    labels: LabelsSummary | None
+    refusal: str | None
+    hints: list[Hint]
+    neuronpedia: str | None
+    static: bool
+    part: PartSummary | None
+
+
+class FeaturesSummary(TypedDict):
+    """`is_one_scale` says whether values here may be compared with Neuronpedia's.
+
+    They may not where the SAE's decoder rows have norms other than 1: Neuronpedia multiplies its values by the norms.
+    """
+
+    folder: str
+    rows: int
+    excluded: Excluded
+    d_sae: int
+    nnz: int
+    n_shards: int
+    n_documents: int
+    mean_l0: float
+    has_text: bool
+    is_one_scale: bool
+    sae: SaeNames
+    index: IndexSummary
+
+
+class SaeNames(TypedDict):
+    release: str | None
+    id: str | None
+    neuronpedia_id: str | None
+    path: str | None
+    weights_sha256: str
+
+
+class IndexSummary(TypedDict):
+    """The figures of an `older` index count rows that do not count."""
+
+    state: Literal["ready", "missing", "stale", "older"]
+    command: str
+
+
+class LabelsSummary(TypedDict):
+    release: str
+    id: str
+    neuronpedia_id: str
+    n_features: int
+    with_descriptions: int
+    missing: int
+    failed: int
+    complete: bool
+
+
+class Hint(TypedDict):
+    what: str
+    command: str
+
+
+class PartSummary(TypedDict):
+    """In an export: how many of how many documents there are."""
+
+    n_documents: int
+    of_documents: int
+
+
+class Health(TypedDict):
+    """/api/health"""
+
+    total: int
+    shards: list[ShardHealth]
+    dead_features: int | None
+    downloads: list[Download]
+    queue: QueueHealth | None
+
+
+class ShardHealth(TypedDict):
+    """`max_l0`, `l0_histogram` and `dead_features` are null until they were counted.
+
+    `explained_variance_of_all` has rows of extreme norm in it, which `explained_variance` leaves out.
+    """
+
+    name: str
+    rows: int
+    excluded: Excluded
+    nnz: int
+    mean_l0: float
+    max_l0: int | None
+    l0_histogram: Histogram | None
+    explained_variance: float | None
+    explained_variance_of_all: float | None
+    cosine: float | None
+    dead_features: int | None
+    warnings: list[str]
+    notes: list[str]
+    sae: str
+    dtype_read: str
+    values: str
+
+
+class Download(TypedDict):
+    """A download of labels; `command` goes on with it. `error` says why its store cannot be read."""
+
+    release: str
+    id: str
+    neuronpedia_id: str
+    total: int
+    successful: int
+    missing: int
+    failed: int
+    remaining: int
+    state: Literal["running", "complete", "partial", "unreadable"]
+    error: str | None
+    command: str
+
+
+class QueueHealth(TypedDict):
+    folder: str
+    ready: int
+    claimed: list[Claim]
+    done: int
+    failed: list[FailedJob]
+    error: str | None
+    command: str
+
+
+class Claim(TypedDict):
+    job: str
+    worker: str
+    attempt: int
+    age_s: float
+
+
+class FailedJob(TypedDict):
+    job: str
+    error: str
