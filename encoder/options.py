@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from encoder.errors import InputError
+from encoder.rows import Exclude
 from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID
 from saefetch.terminal.settings import Declared, declared
 
@@ -36,6 +38,21 @@ class Options(Declared):
     max_attempts: int = Field(default=3, ge=1, le=1000)
     stable_s: Seconds = 5.0  # how long a file in the inbox must not have changed
     strict: bool = False  # activations that do not look like the SAE's are an error, not a warning
+    exclude_tokens: str = ""  # rows that do not count, by token id, such as "0,2"
+    exclude_first: int = Field(default=0, ge=0, le=1 << 40)  # the first rows of each document do not count
+    exclude_norm: float | None = Field(default=None, gt=0)  # nor rows of so many times the shard's median norm
+
+    @field_validator("exclude_tokens")
+    @classmethod
+    def _are_token_ids(cls, value: str) -> str:
+        if not re.fullmatch(r"(\d{1,18}(,\d{1,18})*)?", value.replace(" ", ""), re.ASCII):
+            raise ValueError("expected token ids, such as 0,2")
+        return value
+
+    @property
+    def exclude(self) -> Exclude:
+        """Return which rows the user leaves out of every figure."""
+        return Exclude.of(self.exclude_tokens, self.exclude_first, self.exclude_norm)
 
     def name_sae(self, release: str | None, sae_id: str | None, path: Path | None) -> dict[str, Any]:
         """Return a ticket's `sae` for what the command line names, which may be nothing.

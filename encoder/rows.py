@@ -66,13 +66,19 @@ class Exclude:
     def __bool__(self) -> bool:
         return self != Exclude()
 
+    def __str__(self) -> str:
+        """Return the flags that say so."""
+        values = (",".join(map(str, self.tokens)), self.first, None if self.norm is None else f"{self.norm:g}")
+        flags = [f"--exclude-{name} {value}" for name, value in zip(_EXPECTED, values, strict=True) if value]
+        return " ".join(flags) or "no row excluded"
+
 
 def _ids(tokens: str | int | Iterable[int] | None) -> tuple[int, ...]:
     try:
         if isinstance(tokens, str):
             found = [int(part) for part in tokens.split(",")] if tokens.strip() else []
         elif tokens is None or isinstance(tokens, Iterable):
-            found = [_whole(token) for token in tokens or ()]
+            found = [_whole(token) for token in (() if tokens is None else tokens)]
         else:
             found = [_whole(tokens)]
     except (TypeError, ValueError):

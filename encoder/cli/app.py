@@ -63,7 +63,15 @@ Device = Annotated[
     str | None, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where to compute.  [default: auto]")
 ]
 BatchTokens = Annotated[int | None, typer.Option(metavar="N", help="Rows at a time.  [default: 4096]")]
-ValuesOption = Annotated[str | None, typer.Option("--values", metavar="float32|float16", help="[default: float32]")]
+FLOAT16 = "float16: half the size, but scipy cannot compute with it; open_features gives float32.  [default: float32]"
+ValuesOption = Annotated[str | None, typer.Option("--values", metavar="float32|float16", help=FLOAT16)]
+ExcludeTokens = Annotated[
+    str | None, typer.Option(metavar="ID,...", help="Rows of these token ids do not count in any figure.")
+]
+ExcludeFirst = Annotated[int | None, typer.Option(metavar="N", help="The first N of each document do not count.")]
+ExcludeNorm = Annotated[
+    float | None, typer.Option(metavar="X", help="Nor do rows of over X times the shard's median norm.")
+]
 Select = Annotated[
     str | None, typer.Option(metavar="...", help="Which tensor: layer=16,component=residual, or a name.")
 ]
@@ -120,6 +128,9 @@ def run(
     select: Select = None,
     axes: Axes = None,
     prefix: Prefix = None,
+    exclude_tokens: ExcludeTokens = None,
+    exclude_first: ExcludeFirst = None,
+    exclude_norm: ExcludeNorm = None,
     backend: Backend = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -135,6 +146,9 @@ def run(
         backend=backend,
         workers=workers,
         strict=strict or None,
+        exclude_tokens=exclude_tokens,
+        exclude_first=exclude_first,
+        exclude_norm=exclude_norm,
     )
     sae = options.name_sae(sae_release, sae_id, sae_path)
     from encoder.cli.run import encode
@@ -156,13 +170,22 @@ def submit(
     select: Select = None,
     axes: Axes = None,
     prefix: Prefix = None,
+    exclude_tokens: ExcludeTokens = None,
+    exclude_first: ExcludeFirst = None,
+    exclude_norm: ExcludeNorm = None,
     config: Config = None,
 ) -> None:
     """Put shards on a queue; the files themselves are never moved or changed."""
     from encoder.cli.queue import submit as put
 
-    options = _options(config, fold_decoder_norm=fold_decoder_norm or None)
-    put(inputs, queue, out, options.name_sae(sae_release, sae_id, sae_path), select, axes, prefix)
+    options = _options(
+        config,
+        fold_decoder_norm=fold_decoder_norm or None,
+        exclude_tokens=exclude_tokens,
+        exclude_first=exclude_first,
+        exclude_norm=exclude_norm,
+    )
+    put(inputs, queue, out, options.name_sae(sae_release, sae_id, sae_path), select, axes, prefix, options.exclude)
 
 
 @app.command(short_help="Work on a queue, one process.", epilog=WORK_EXAMPLES)
@@ -177,6 +200,9 @@ def work(
     fold_decoder_norm: FoldDecoderNorm = False,
     select: Select = None,
     axes: Axes = None,
+    exclude_tokens: ExcludeTokens = None,
+    exclude_first: ExcludeFirst = None,
+    exclude_norm: ExcludeNorm = None,
     backend: Backend = None,
     sae_release: Release = None,
     sae_id: SaeId = None,
@@ -190,8 +216,9 @@ def work(
     config: Config = None,
 ) -> None:
     """Work on a queue, one process. Start as many as you like, here or on machines that share the folder."""
-    flags = {"device": device, "batch_tokens": batch_tokens, "values": values, "backend": backend}
+    flags: dict[str, Any] = {"device": device, "batch_tokens": batch_tokens, "values": values, "backend": backend}
     flags["fold_decoder_norm"] = fold_decoder_norm or None
+    flags |= {"exclude_tokens": exclude_tokens, "exclude_first": exclude_first, "exclude_norm": exclude_norm}
     options = _options(config, **flags, strict=strict or None) if report is None else _options_of(report)
     named = options.name_sae(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
     from encoder.cli.work import work as work_on

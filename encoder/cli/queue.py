@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from encoder.errors import InputError
 from encoder.queue.queue import Queue
+from encoder.rows import Exclude
 from saefetch.terminal.output import complain, printable, remark
 
 
@@ -21,6 +22,7 @@ def submit(
     select: str | None,
     axes: str | None,
     prefix: str | None,
+    exclude: Exclude,
 ) -> NoReturn:
     """Put a job for each input on the queue and exit: 0, or 1 if an input cannot be encoded."""
     from encoder.readers import parse_select  # takes torch along
@@ -32,7 +34,9 @@ def submit(
     found = inputs_of(inputs, unread=unread.append, prefix=prefix)
     for path in unread:
         remark(f"note: {why_not_read(path)}")
-    n_new, refused = enqueue(Queue(root, create=True), found, out or root / "out", sae, chosen, again=False)
+    # Where nothing is said here, the ticket says nothing, and a worker may.
+    extra = {"exclude": exclude.document()} if exclude else {}
+    n_new, refused = enqueue(Queue(root, create=True), found, out or root / "out", sae, chosen, again=False, **extra)
     for job, reason in refused.items():
         complain(f"{job}: {reason}", "sae-encode")
     n_there = len(found) - len(refused) - n_new

@@ -47,7 +47,8 @@ def work(
     watch = None
     if watching:
         default = options.name_sae(None, None, None)
-        watch = Watch(queue, named, default, parse_select(select, axes), options.stable_s)
+        extra = {"exclude": options.exclude.document()} if options.exclude else {}
+        watch = Watch(queue, named, default, parse_select(select, axes), options.stable_s, **extra)
     with open_display(not quiet, report=report) as display:
         worker = Worker(queue, options, display, tells_errors=watching)
         with signals(worker.stop) as caught:
@@ -111,7 +112,9 @@ def _advice(errors: Iterable[str], again: str, submitted: bool) -> str:
 def _in_words(summary: dict[str, Any]) -> str:
     rows = summary["rows"]
     words = f"{summary['done']:,} shards encoded, {rows:,} tokens"
-    words += f", L0 {summary['nnz'] / rows:.1f}" if rows else ""
+    n_out = rows - summary["rows_counted"]
+    words += f", {n_out:,} of them do not count" if n_out else ""
+    words += f", L0 {summary['nnz_counted'] / max(1, summary['rows_counted']):.1f}" if rows else ""
     words += f", {summary['skipped']:,} finished before" if summary["skipped"] else ""
     words += f", {len(summary['errors']):,} failed" if summary["errors"] else ""
     left = summary["ready"] + summary["claimed"]

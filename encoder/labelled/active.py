@@ -26,14 +26,14 @@ class Active:
 def active_of(
     matrix: csr_matrix, labels: Labels, limit: int | None = None, *, is_one_scale: bool
 ) -> list[list[Active]]:
-    """Return the features of each row [T, F], the strongest first; of equal ones the lower index first.
+    """Return the features of each row [T, F], the strongest by magnitude first; of equal ones the lower index.
 
     `is_one_scale` says whether the values have the scale of Neuronpedia's figures.
     """
     rows: list[list[tuple[int, float]]] = []
     for start, stop in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
         values = matrix.data[start:stop]
-        order = np.argsort(-values, kind="stable")[:limit]
+        order = np.argsort(-np.abs(values), kind="stable")[:limit]
         rows.append(list(zip(matrix.indices[start:stop][order].tolist(), values[order].tolist(), strict=True)))
     known = labels.pick(index for row in rows for index, _ in row)
     return [[_active(index, value, known[index], is_one_scale) for index, value in row] for row in rows]

@@ -13,6 +13,7 @@ from encoder.file.documents import document_starts
 from encoder.file.folder import Features
 from encoder.index import open_index
 from encoder.labelled.markup import Token
+from encoder.rows import REASONS
 
 _BLOCK = 1 << 22
 
@@ -46,14 +47,13 @@ def texts_of(features: Features, start: int, stop: int) -> list[Token]:
         texts = [f"#{number} " for number in said.token_ids.tolist()]
     else:
         texts = [f"·{number} " for number in range(at, at + n)]
-    counts = [True] * n if said.row_mask is None else said.row_mask.tolist()
-    notes = ("it is masked", "")
-    return [Token(start + i, text, note=notes[counts[i]]) for i, text in enumerate(texts)]
+    notes, reasons = ("", *REASONS), features.reasons(shard, at, at + n).tolist()
+    return [Token(start + i, text, note=notes[why]) for i, (text, why) in enumerate(zip(texts, reasons, strict=True))]
 
 
 @dataclass(frozen=True, slots=True)
 class Strongest:
-    """Where a feature is strongest: rows and values, the strongest first; `n_rows` on which it fires; `source`."""
+    """Where a feature is strongest, by magnitude: rows and values; `n_rows` that count on which it fires; `source`."""
 
     rows: I64
     values: F32
@@ -72,7 +72,7 @@ def strongest_rows(features: Features, feature: int, k: int) -> Strongest:
     except EncoderError:
         pass  # there is no index, or a damaged one: what it would say is in the features too
     rows, values = _entries_of(features, feature)
-    order = np.argsort(-values, kind="stable")[:k]
+    order = np.argsort(-np.abs(values), kind="stable")[:k]
     remark = f"found by going over all rows; an index makes this faster: sae-encode index {folder}"
     return Strongest(rows[order], values[order], len(rows), remark)
 
@@ -82,12 +82,11 @@ def _entries_of(features: Features, feature: int) -> tuple[I64, F32]:
     rows, values = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     for shard in range(features.n_shards):
         matrix = features.shard(shard)
-        counts = features.array(shard, "row_mask")
+        counts = features.counts(shard)
         for at in range(0, matrix.nnz, _BLOCK):
             found = at + np.flatnonzero(matrix.indices[at : at + _BLOCK] == feature)
             of = np.searchsorted(matrix.indptr, found, side="right") - 1
-            if counts is not None:
-                found, of = found[counts[of]], of[counts[of]]
+            found, of = found[counts[of]], of[counts[of]]
             rows.append(features.first_rows[shard] + of)
             values.append(matrix.data[found])
     return np.concatenate(rows), np.concatenate(values)

@@ -90,6 +90,7 @@ def of_feature(features: Features, labels: Labels, feature: int) -> Page:
     label, starts = labels[index], document_rows(features)
     found = strongest_rows(features, index, 4 * SHOWN_CONTEXTS)
     largest = float(np.abs(found.values).max(initial=0))
+    n_counted = features.shape[0] - sum(features.excluded().values())
     contexts: list[str] = []
     seen: set[int] = set()
     for row, value in zip(found.rows.tolist(), found.values.tolist(), strict=True):
@@ -99,7 +100,7 @@ def of_feature(features: Features, labels: Labels, feature: int) -> Page:
         seen.update(one.row for one in around)
         values = _values_of(features[around[0].row : around[-1].row + 1], index)
         flow = "".join(
-            token(one.heated(_heat(strength, largest)), mark=one.row == row)
+            token(one if one.note else one.heated(_heat(strength, largest)), mark=one.row == row)
             for one, strength in zip(around, values.tolist(), strict=True)
         )
         contexts.append(context(value, flow, f"row {row:,} · document {_document_of(starts, row):,}"))
@@ -107,7 +108,7 @@ def of_feature(features: Features, labels: Labels, feature: int) -> Page:
     facts = [
         _of_neuronpedia(label.max_activation, label.frac_nonzero, _sae(labels)),
         "" if is_one_scale(features) else OTHER_SCALE,
-        f"here it fires on {found.n_rows:,} of {features.shape[0]:,} rows; {visible(found.source)}",
+        f"here it fires on {found.n_rows:,} of {n_counted:,} rows that count; {visible(found.source)}",
         "Colour: its value over its largest here. A row near a stronger one is in that row's text." if contexts else "",
     ]
     facts[1:1] = [f"also: {visible(other.text)}" for other in label.explanations[1:5]]

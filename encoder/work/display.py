@@ -58,7 +58,7 @@ class Shown(Quiet):
         rate = progress.done / max(1e-9, time.monotonic() - self._began[job])
         stages = " ".join(f"{stage} {seconds:.1f}s" for stage, seconds in progress.seconds.items())
         left = f"{duration((progress.n_rows - progress.done) / max(1e-9, rate))} left · "
-        l0 = progress.nnz / max(1, progress.done)
+        l0 = progress.nnz_counted / max(1, progress.n_counted)
         self._display.advance(job, progress.done, f"{rate:,.0f} tokens/s · {left}L0 {l0:.0f} · {stages}")
 
     def end(self, job: str, line: str, did: Totals) -> None:

@@ -46,11 +46,15 @@ Staged = tuple[torch.Tensor, Callable[[], Csr]]
 
 @dataclass(slots=True)
 class Progress:
-    """How far a shard is, and the seconds spent in each stage so far; stages overlap."""
+    """How far a shard is, and the seconds spent in each stage so far; stages overlap.
+
+    `n_counted` of the rows that are done count, and have `nnz_counted` values.
+    """
 
     n_rows: int = 0
     done: int = 0
-    nnz: int = 0
+    n_counted: int = 0
+    nnz_counted: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     @contextmanager
@@ -109,7 +113,7 @@ def encode_shard(
             f" {sae.d_in}"
         )
     hook_notes = check_hook(shard, sae, settings.get("select", {}))
-    progress, sample, oddities, nnz_counted = Progress(shard.n_rows), Sample(sae), Oddities(), 0
+    progress, sample, oddities = Progress(shard.n_rows), Sample(sae), Oddities()
     exclude = Exclude.of_document(settings.get("exclude"))
     ended = threading.Event()
     starts = range(0, shard.n_rows, batch_tokens)
@@ -143,11 +147,12 @@ def encode_shard(
                 features = encode()
             counts = counted.counts(start, start + len(x))
             sample.add(x, features, counts)
-            nnz_counted += int(np.diff(features.indptr)[counts].sum())
             if written is not None:
                 written.result()
             written = writing.submit(write, x, features, counts)
-            progress.done, progress.nnz = start + len(x), progress.nnz + len(features.indices)
+            progress.done = start + len(x)
+            progress.n_counted += int(counts.sum())
+            progress.nnz_counted += int(np.diff(features.indptr)[counts].sum())
             watch(progress)
             if stopping():
                 raise Stopped
@@ -155,7 +160,7 @@ def encode_shard(
             written.result()
         quality = sample.score()
         remarks = (*hook_notes, *oddities.remarks(), *filter(None, [quality.remark()]))
-        encoded = Encoded(shard.n_rows, counted.excluded, nnz_counted, quality, remarks)
+        encoded = Encoded(shard.n_rows, counted.excluded, progress.nnz_counted, quality, remarks)
         identity = _identity_of_shard(shard.path, status, sha256.result())
         with progress.timed("write"):
             writer.finish(_meta(shard, sae, settings | identity, encoded), counted.tokens)

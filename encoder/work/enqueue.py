@@ -10,20 +10,27 @@ from typing import Any
 from encoder.errors import InputError
 from encoder.queue.queue import Queue
 from encoder.queue.ticket import Ticket
-from encoder.work.resume import check_resumes, to_do_and_taken
+from encoder.work.resume import check_resumes, excluded_by, to_do_and_taken
 from encoder.work.submit import Input, tickets_of
 
 
 def enqueue(
-    queue: Queue, inputs: Sequence[Input], out: Path, sae: dict[str, Any], select: dict[str, str], *, again: bool
+    queue: Queue,
+    inputs: Sequence[Input],
+    out: Path,
+    sae: dict[str, Any],
+    select: dict[str, str],
+    *,
+    again: bool,
+    **extra: Any,
 ) -> tuple[int, dict[str, str]]:
     """Submit a job for each input; return how many are new, and by job why others cannot be encoded.
 
     An input whose name no result can have becomes a job in failed/. Failed jobs that differ start anew, and `again` all
-    that ended. Raises: MismatchError if two runs would be mixed.
+    that ended. `extra` are further keys of the tickets. Raises: MismatchError if two runs would be mixed.
     """
     impossible = {item.job: reason for item in inputs if (reason := item.why_no_job) is not None}
-    tickets = tickets_of(inputs, out, sae, select)
+    tickets = tickets_of(inputs, out, sae, select, **extra)
     taken = check_resumes(queue, tickets, again=again)
     to_do, occupied = to_do_and_taken(tickets, {})
     for ticket in tickets:
@@ -43,4 +50,6 @@ def _failed_otherwise(queue: Queue, ticket: Ticket) -> bool:
     with suppress(InputError):
         there = queue.ticket("failed", ticket.job)
     names = ("shard", "out", "sae", "select")
-    return there is not None and any(getattr(there, name) != getattr(ticket, name) for name in names)
+    if there is None or any(getattr(there, name) != getattr(ticket, name) for name in names):
+        return there is not None
+    return excluded_by(there) != excluded_by(ticket)

@@ -21,7 +21,7 @@ from encoder.options import Options
 from encoder.queue.claim import Claim
 from encoder.queue.ticket import Ticket
 from encoder.readers import open_shards
-from encoder.rows import in_words
+from encoder.rows import Exclude, in_words
 from encoder.sae.sae import LoadedSae
 from encoder.work.encode import Encoded, Progress, encode_shard
 from encoder.work.named import name_of
@@ -57,7 +57,7 @@ class JobEncoder:
         except OSError as exc:
             raise ShardError(f"{claim.shard}: cannot be read: {exc.strerror}") from exc
         select = {str(key): str(value) for key, value in ticket.select.items()}
-        settings = {"values": self._options.values, "select": select}
+        settings = {"values": self._options.values, "select": select, "exclude": self._exclude_of(ticket).document()}
         if self._is_finished(claim, sae, settings, stopping):
             claim.done({"skipped": True}, is_published=True)
             return "finished before", Totals(skipped=1)
@@ -86,6 +86,7 @@ class JobEncoder:
             )
             self._say_new_notes(kernel)
             did = Totals(done=1, rows=shard.n_rows, nnz=writer.nnz, seconds=last.seconds)
+            did.rows_counted, did.nnz_counted = encoded.n_counted, encoded.nnz_counted
             for note in (*shard.notes, *encoded.remarks):
                 self._note(claim.shard, note)
             warning = encoded.quality.warning(sae.expected_l0)
@@ -101,6 +102,21 @@ class JobEncoder:
         if note not in self._noted:
             self._noted.add(note)
             self._display.say(f"note: {shard.name}: {note}")
+
+    def _exclude_of(self, ticket: Ticket) -> Exclude:
+        """Return which rows of the shard the user excludes: as the ticket says, or else as this worker's options do.
+
+        Raises: MismatchError where both say, and say different things.
+        """
+        mine, said = self._options.exclude, ticket.extra.get("exclude")
+        if said is None:
+            return mine
+        theirs = Exclude.of_document(said)
+        if mine and mine != theirs:
+            raise MismatchError(
+                f"{ticket.job} was submitted with {theirs}, but this worker was started with {mine}; start it without"
+            )
+        return theirs
 
     def _warn(self, shard: Path, warning: str) -> None:
         """Say that a result looks wrong. Raises: ShardError instead, with `strict`."""
@@ -123,12 +139,12 @@ class JobEncoder:
         """
         folder, weights = claim.out.parent, {"weights_sha256": sae.identity["weights_sha256"]}
         is_new = (folder, str(weights)) not in self._checked
-        there = list(results_in(folder, ("values", "weights_sha256"))) if is_new else []
+        there = list(results_in(folder, ("values", "weights_sha256", "exclude"))) if is_new else []
         for path, made_with in there:
             check_settings(path, made_with, {"values": settings["values"]})
         try:
             for path, made_with in there:
-                check_settings(path, made_with, weights)
+                check_settings(path, made_with, {**weights, "exclude": settings["exclude"]})
             self._checked.add((folder, str(weights)))
             everything, strict = {**weights, **settings}, self._options.strict
             return finished(claim.out, claim.shard, everything, strict=strict, stopping=stopping)

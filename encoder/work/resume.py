@@ -14,7 +14,11 @@ from encoder.file.feature_file import open_file
 from encoder.file.owner import is_of, why_kept
 from encoder.queue.queue import Queue
 from encoder.queue.ticket import Ticket
+from encoder.rows import Exclude
 from saefetch.files.digest import sha256_of
+
+NOTHING_EXCLUDED = Exclude().document()
+"""What results of earlier versions were made with."""
 
 
 def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> dict[str, str]:
@@ -41,12 +45,11 @@ def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> di
                     " keep both, give this one --prefix NAME, or name a folder above both as the INPUT"
                 )
             continue
-        for name in ("out", "sae", "select") if new else ():
-            if getattr(there, name) != getattr(new, name):
-                raise MismatchError(
-                    f"{queue.root} has a job {job} already, with {name} {getattr(there, name)}; now it is"
-                    f" {getattr(new, name)}; choose another queue or output folder"
-                )
+        for name, before, now in _differences(there, new) if new else ():
+            raise MismatchError(
+                f"{queue.root} has a job {job} already, with {name}{before}; now it is {now}; choose another queue or"
+                " output folder"
+            )
         folder = PurePath(there.out).parent
         if folders.get(folder, there.sae) != there.sae:
             raise MismatchError(
@@ -54,6 +57,21 @@ def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> di
                 f" is {folders[folder]}; choose another queue or output folder"
             )
     return taken
+
+
+def _differences(there: Ticket, new: Ticket) -> Iterator[tuple[str, object, object]]:
+    """Yield what differs between two tickets of one job: its name with a space, or nothing for flags, and both."""
+    for name in ("out", "sae", "select"):
+        if getattr(there, name) != getattr(new, name):
+            yield f"{name} ", getattr(there, name), getattr(new, name)
+    before, now = excluded_by(there), excluded_by(new)
+    if before != now:
+        yield "", _flags(before), _flags(now)
+
+
+def excluded_by(ticket: Ticket) -> object:
+    """Return what a ticket excludes; one that says nothing excludes nothing by itself."""
+    return ticket.extra.get("exclude") or NOTHING_EXCLUDED
 
 
 def check_folder(out: Path, settings: dict[str, Any]) -> None:
@@ -74,11 +92,24 @@ def results_in(out: Path, names: Collection[str]) -> Iterator[tuple[Path, dict[s
 
 def check_settings(path: Path, meta: dict[str, Any], settings: dict[str, Any]) -> None:
     """Raises: MismatchError if the result at `path` was made with other settings."""
+    if "exclude" in settings:
+        made, now = meta.get("exclude", NOTHING_EXCLUDED), settings["exclude"]
+        if made != now:
+            raise MismatchError(
+                f"{path} was made with {_flags(made)}, now it is {_flags(now)}; choose another --out, or remove it"
+            )
     for key, wanted in settings.items():
-        if key in meta and meta[key] != wanted:
+        if key != "exclude" and key in meta and meta[key] != wanted:
             raise MismatchError(
                 f"{path} was made with {key} {meta[key]!r}, now it is {wanted!r}; choose another --out, or remove it"
             )
+
+
+def _flags(exclude: object) -> str:
+    try:
+        return str(Exclude.of_document(exclude))
+    except InputError as exc:  # a result that is not of this version, or damaged
+        return str(exc)
 
 
 def finished(

@@ -25,6 +25,7 @@ from encoder.options import Backend, Options
 from encoder.queue.queue import Queue, Status
 from encoder.queue.ticket import Ticket
 from encoder.readers import select_of
+from encoder.rows import Exclude
 from encoder.sae.sae import LoadedSae
 from encoder.work.display import open_display
 from encoder.work.named import SaeLike, folded, loaded, name_of
@@ -38,6 +39,10 @@ from saefetch.terminal.progress import Progress
 QUEUE_NAME = ".queue"
 MAX_ROUNDS = 5
 """How often a run makes results that are gone when it looks for them."""
+FLOAT16 = (
+    "note: --values float16: scipy cannot compute with float16; encoder.open_features gives float32, as does"
+    ' scipy.sparse.load_npz(path).astype("float32")'
+)
 N_TOLD = 3
 """Failed shards that the message of an EncodeError names; all are in its outcome."""
 
@@ -51,6 +56,9 @@ def encode_files(
     select: str | Mapping[str, object] | None = None,
     axes: str | Iterable[str] | None = None,
     prefix: str | None = None,
+    exclude_tokens: str | int | Iterable[int] = (),
+    exclude_first: int = 0,
+    exclude_norm: float | None = None,
     strict: bool = False,
     progress: Progress = True,
     device: str = "auto",
@@ -70,7 +78,11 @@ def encode_files(
     Raises: InputError or MismatchError before any work; EncodeError when some shards failed and all others are done;
     KeyboardInterrupt when it was interrupted: finished shards are safe.
     """
+    exclude = Exclude.of(exclude_tokens, exclude_first, exclude_norm)
     options = Options(
+        exclude_tokens=",".join(map(str, exclude.tokens)),
+        exclude_first=exclude.first,
+        exclude_norm=exclude.norm,
         device=device,
         backend=backend,
         batch_tokens=batch_tokens,
@@ -147,9 +159,10 @@ def run(
         sae = loaded(sae)  # not before all that costs nothing to refuse: SAELens takes seconds
         weights = sae.identity["weights_sha256"]
         impossible = {item.job: reason for item in found if (reason := item.why_no_job) is not None}
-        tickets = tickets_of(found, out, name, select, weights_sha256=weights)
+        exclude = options.exclude.document()
+        tickets = tickets_of(found, out, name, select, weights_sha256=weights, exclude=exclude)
         tickets = [ticket for ticket in tickets if ticket.job not in impossible]
-        settings = {"weights_sha256": weights, "values": options.values, "select": select}
+        settings = {"weights_sha256": weights, "values": options.values, "exclude": exclude, "select": select}
         with signals(stopping.set, catching) as caught:
             work = _Work(tickets, out, sae, options, settings, display, stopping)
             work.do()
@@ -193,13 +206,15 @@ class _Work:
     ) -> None:
         self._tickets, self._root, self._sae, self._options = tickets, out / QUEUE_NAME, sae, options
         self._settings, self._display, self._stopping = settings, display, stopping
-        check_folder(out, {name: settings[name] for name in ("weights_sha256", "values")})
+        check_folder(out, {name: settings[name] for name in ("weights_sha256", "values", "exclude")})
         self.totals = Totals()
         self.status: Status | None = None
         self.taken: dict[str, str] = {}
         to_do = self._to_do()
         self.n_finished = len(tickets) - len(to_do) - len(self.taken)
         self._first = to_do
+        if to_do and options.values == "float16":
+            display.say(FLOAT16)
 
     def do(self) -> None:
         """Work until nothing is left to do, or a signal comes. Raises: InputError, MismatchError."""

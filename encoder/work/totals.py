@@ -10,18 +10,23 @@ from encoder.work.encode import Progress
 
 @dataclass(slots=True)
 class Totals:
-    """What this worker did. `skipped` were finished before, `failed` counts attempts; seconds are by stage."""
+    """What this worker did. `skipped` were finished before, `failed` counts attempts; seconds are by stage.
+
+    `rows_counted` of the rows count, and have `nnz_counted` of the values.
+    """
 
     done: int = 0
     skipped: int = 0
     failed: int = 0
     rows: int = 0
     nnz: int = 0
+    rows_counted: int = 0
+    nnz_counted: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def add(self, other: Totals) -> None:
-        for name in ("done", "skipped", "failed", "rows", "nnz"):
+        for name in ("done", "skipped", "failed", "rows", "nnz", "rows_counted", "nnz_counted"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for stage, seconds in other.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds

@@ -17,7 +17,10 @@ from encoder.work.submit import inputs_of
 
 
 class Watch:
-    """Submits what comes to the inbox of `queue`. `named` and `default` are SAEs as tickets have them."""
+    """Submits what comes to the inbox of `queue`. `named` and `default` are SAEs as tickets have them.
+
+    `extra` are further keys of the tickets.
+    """
 
     def __init__(
         self,
@@ -26,10 +29,11 @@ class Watch:
         default: dict[str, Any],
         select: dict[str, str],
         stable_s: float,
+        **extra: Any,
     ) -> None:
         self._folder = queue.root / "inbox"
         self._inbox = Inbox(self._folder, stable_s)
-        self._named, self._default, self._select = named, default, select
+        self._named, self._default, self._select, self._extra = named, default, select, extra
 
     def submit_what_came(self, queue: Queue) -> Iterator[str]:
         """Submit; yield a line for each entry that cannot be."""
@@ -37,7 +41,7 @@ class Watch:
             sae = self._named or _sae_of(queue) or self._default
             try:
                 found = inputs_of([path], below=self._folder)
-                _, refused = enqueue(queue, found, queue.root / "out", sae, self._select, again=True)
+                _, refused = enqueue(queue, found, queue.root / "out", sae, self._select, again=True, **self._extra)
                 yield from (f"inbox: {reason}" for reason in refused.values())
             except (EncoderError, OSError) as exc:
                 yield f"inbox: {exc}"

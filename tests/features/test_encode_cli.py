@@ -243,7 +243,8 @@ def test_a_bad_config_file_is_refused_with_the_key(line: str, word: str, site: S
 def test_the_toml_file_of_the_repository_holds_the_built_in_values() -> None:
     path = ROOT / "config" / "encoder.toml"
     assert load_options(path) == Options()
-    assert list(tomllib.loads(path.read_text())) == list(Options.model_fields)
+    written = [name for name, field in Options.model_fields.items() if field.default is not None]  # TOML has no null
+    assert list(tomllib.loads(path.read_text())) == written
 
 
 @pytest.mark.parametrize(

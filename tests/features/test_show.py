@@ -156,7 +156,7 @@ def test_rows_that_do_not_count_are_shown_as_such_and_have_no_heat(joined: Label
     body = joined.show(document=3).body
     assert body.count("this row does not count") == body.count("sf-out") == 2
     assert not re.search(r"sf-out[^>]*--h", body)
-    assert "this row does not count: it is masked" in joined.show(row=20 + 39).body
+    assert "this row does not count: mask" in joined.show(row=20 + 39).body
 
 
 def test_a_long_document_is_shown_in_parts_that_lead_to_each_other(joined: LabelledFeatures) -> None:
@@ -201,7 +201,7 @@ def test_a_folder_without_rows_has_no_document_to_show(folder: Path, tmp_path: P
         for asked in ({}, {"row": 0}):
             with pytest.raises(IndexError, match="there is no"):
                 joined.show(**asked)
-        assert "fires on 0 of 0 rows" in joined.show(feature=1).body
+        assert "fires on 0 of 0 rows that count" in joined.show(feature=1).body
 
 
 def test_numbers_that_are_no_whole_numbers_are_refused(joined: LabelledFeatures) -> None:
