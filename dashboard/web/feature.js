@@ -107,7 +107,9 @@
         { class: "muted" },
         "* in another scale: Neuronpedia multiplies by the norm of the feature's decoder row. sae-encode run --fold-decoder-norm writes values in its scale.",
       );
-    return sae.el("section", { class: "card" }, sae.el("h2", {}, "Figures"), table, remark, hint);
+    const excluded = here && sae.excluded(page.summary.features.excluded);
+    const counted = excluded && sae.el("p", { class: "muted" }, `Of the tokens that count; ${excluded}.`);
+    return sae.el("section", { class: "card" }, sae.el("h2", {}, "Figures"), table, counted, remark, hint);
   }
 
   function chart({ here }) {

@@ -78,7 +78,7 @@
         const borrowed = source === "neuronpedia" && total !== 0 ? "; density and max are Neuronpedia's" : "";
         count.textContent = (total === null ? "the best 2,000 features" : sae.plural(total, "feature")) + borrowed;
         const scale = features && !features.is_one_scale ? ", in another scale than the values here" : "";
-        const of = source === "neuronpedia" ? `on Neuronpedia${scale}` : "in this data";
+        const of = source === "neuronpedia" ? `on Neuronpedia${scale}` : "in this data, on the tokens that count";
         columns.replaceChildren(
           sae.columns(...figuresOf({}, filled(), of).map(([name, , kind, title]) => [name, kind, title])),
         );

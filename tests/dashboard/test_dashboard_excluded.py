@@ -196,6 +196,7 @@ def test_the_page_shows_which_tokens_do_not_count_and_why(browser: Browser, fold
         go(page, "#/health")
         expect(page.locator("main")).to_contain_text("3 do not count (mask 1, first 1, norm 1)")
         go(page, "#/features/20")
+        expect(page.locator("main")).to_contain_text("Of the tokens that count; 3 do not count (mask 1")
         expect(page.locator(".contexts .value").first).to_have_text("-7.00")
         expect(page.locator(".contexts li").first.locator(".masked")).to_have_count(3)
 
