@@ -72,6 +72,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "k of 0": ({"architecture": "topk", "k": 0}, "k is 0"),
     "k of more than all": ({"architecture": "topk", "k": D_SAE + 1}, f"from 1 to {D_SAE}"),
     "k that is a fraction": ({"architecture": "topk", "k": 2.5}, "k is 2.5"),
+    "k of an SAE that keeps all": ({"k": 4}, "k is 4"),
+    "a normalisation under metadata": (
+        {"metadata": {"normalize_activations": "layer_norm"}},
+        "normalize_activations is 'layer_norm' under metadata",
+    ),
     "a reshaping that SAELens passes over": ({"reshape_activations": "hook_q"}, "reshape_activations is 'hook_q'"),
     "a normalisation of other SAEs": ({"normalize_activations": "constant_scalar_rescale"}, "constant_scalar_rescale"),
     "a bias that is applied in part": ({"apply_b_dec_to_input": 0.5}, "apply_b_dec_to_input is 0.5"),

@@ -36,6 +36,11 @@ SCALER, WHITENING, OLD_SCALER = SCALERS = (
 UNFOLDED = ("expected_average_only_in", "covariance_whitening")
 """Values of `normalize_activations` that are folded into the weights when training ends."""
 _FOR_DECODING = ("scaling_factor", "finetuning_scaling_factor")
+_WITHOUT_K = ("standard", "gated")
+_DECIDING = {
+    "normalize_activations", "apply_b_dec_to_input", "rescale_acts_by_decoder_norm", "activation_fn",
+    "activation_fn_str", "reshape_activations", "k",
+}  # fmt: skip
 _FOR_TRAINING = {"topk_threshold", "log_threshold"}
 
 
@@ -78,7 +83,11 @@ def scalers_of(path: Path) -> tuple[str, ...]:
 
 
 def _check(config: Mapping[str, Any], raw: Mapping[str, Any], path: Path) -> None:
-    """Refuse what SAELens would pass over: an activation function of another architecture, a k that is missing."""
+    """Refuse what SAELens would pass over.
+
+    Such are an activation function of another architecture, a k that is missing, a k of an SAE that keeps all positive
+    features, and a setting that stands under metadata alone.
+    """
     architecture = config["architecture"]
     if architecture not in {**SAE_CLASS_REGISTRY, **SAE_TRAINING_CLASS_REGISTRY}:
         raise InputError(f"{path / CONFIG}: SAELens knows no architecture {architecture!r}")
@@ -90,6 +99,17 @@ def _check(config: Mapping[str, Any], raw: Mapping[str, Any], path: Path) -> Non
     kwargs = raw.get("activation_fn_kwargs") or {}
     if set(kwargs) - {"k"}:
         raise InputError(f"{path / CONFIG}: activation_fn_kwargs is {kwargs!r}, and only k can be applied")
+    if architecture in _WITHOUT_K and raw.get("k") is not None:
+        raise InputError(
+            f"{path / CONFIG}: k is {raw['k']!r}, and a {architecture} SAE keeps every feature over its threshold. If"
+            f" only the k largest count, the architecture is 'topk'; if not, take k out of the file"
+        )
+    for key in _DECIDING & set(raw.get("metadata") or {}):
+        if (value := raw["metadata"][key]) not in (None, False, "none", "relu", raw.get(key)):
+            raise InputError(
+                f"{path / CONFIG}: {key} is {value!r} under metadata, where it is not applied, and {raw.get(key)!r}"
+                f" beside it; write what holds beside metadata, and take it out there"
+            )
     if "topk" in architecture:
         if config.get("k") is None:
             raise InputError(
