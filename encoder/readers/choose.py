@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 
 from encoder.errors import AmbiguousError, ShardError
 from encoder.hooks import compare
@@ -10,6 +11,17 @@ from encoder.readers.arrays import Array
 from encoder.readers.axes import SIXTEEN_BIT, declared, width_of
 from encoder.readers.companions import is_companion
 from encoder.readers.source import Source, printable
+
+_HIDDEN_STATE = re.compile(r"(.*hidden_states)\.(\d+)")
+
+
+def place_of(name: str, names: Collection[str]) -> str:
+    """Return a tensor's name as that of a place in the model: of a list of hidden states, with how many there are."""
+    of_list = _HIDDEN_STATE.fullmatch(name)
+    if of_list is None:
+        return name
+    n = sum(key.startswith(f"{of_list[1]}.") for key in names)
+    return f"{of_list[1]}[{of_list[2]}] of {n}"
 
 
 def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array]:
@@ -27,7 +39,7 @@ def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array]:
     fitting = [name for name, array in ready.items() if array.is_float and len(array.shape) > 1]
     fitting = [name for name in fitting if (width := width_of(ready[name], name, source)) and source.takes(width)]
     fitting = [name for name in fitting if not is_companion(name)] or fitting
-    same = [name for name in fitting if compare(name, source.hook_name) == "same"]
+    same = [name for name in fitting if compare(place_of(name, named), source.hook_name) == "same"]
     if source.hook_name in fitting or len(same) == 1:
         name = source.hook_name if source.hook_name in fitting else same[0]
         return name, named[name]

@@ -14,6 +14,7 @@ from encoder.readers import (
     language_model_saes,
     numpy_array,
     prompt_capture,
+    prompt_list,
     sae_bench,
     sae_lens_dataset,
     saev,
@@ -51,7 +52,7 @@ FOLDER_READERS: tuple[FolderReader, ...] = (
     language_model_saes,
 )
 # The first that claims a file has it, so what is more particular stands first.
-READERS: tuple[Reader, ...] = (*FOLDER_READERS, sae_bench, prompt_capture, numpy_array, columns, tensors)
+READERS: tuple[Reader, ...] = (*FOLDER_READERS, sae_bench, prompt_capture, prompt_list, numpy_array, columns, tensors)
 
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 

@@ -6,21 +6,18 @@ names join with dots. Token ids and a mask of the file come along: see `companio
 
 from __future__ import annotations
 
-import re
-
 from encoder.errors import ShardError
 from encoder.readers import numpy_archive, safetensors_header, torch_archive
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import shard_of
 from encoder.readers.axes import lead_of
-from encoder.readers.choose import choose
+from encoder.readers.choose import choose, place_of
 from encoder.readers.companions import ids_of, mask_beside
 from encoder.readers.place import hook_of_place
 from encoder.readers.source import Source, printable
 from encoder.shard import Shard
 
 NAME = "safetensors, torch .pt, numpy .npz"
-_OF_A_LIST = re.compile(r"(.*hidden_states)\.(\d+)")
 
 
 def claims(source: Source) -> bool:
@@ -40,13 +37,7 @@ def open_shard(source: Source) -> Shard:
     lead = lead_of(array, name, source)
     mask, notes = mask_beside(source.arrays, name, lead)
     ids = ids_of(source.arrays, name, lead)
-    what, hook_name = repr(printable(name)), _hook_of(name, source)
+    what = repr(printable(name))
+    # A place in a list counts anything: layers, prompts, batches.
+    hook_name = "" if isinstance(source.contents, list) else place_of(name, source.arrays)
     return shard_of(source, array, what, name=name, ids=ids, mask=mask, hook_name=hook_name, notes=notes)
-
-
-def _hook_of(name: str, source: Source) -> str:
-    """Return the name as that of a place in the model; "" for the place in a list, which counts anything."""
-    if of_list := _OF_A_LIST.fullmatch(name):
-        n = sum(key.startswith(f"{of_list[1]}.") for key in source.arrays)
-        return f"{of_list[1]}[{of_list[2]}] of {n}"
-    return "" if isinstance(source.contents, list) else name

@@ -70,3 +70,23 @@ def test_several_layers_are_listed_and_a_select_without_use_is_refused(tmp_path:
             open_one(made.path, 4, {**made.select, "layer": "99"})
     with pytest.raises(ShardError, match="nothing to choose"):
         open_one(shards.sae_bench(tmp_path, acts).path, 4, {"layer": "16"})
+
+
+def test_of_several_tensors_the_saes_own_hook_is_taken_in_any_naming(tmp_path: Path) -> None:
+    acts = shards.random((5, 2, 3, 4), torch.float32)
+    hook = "blocks.1.hook_resid_post"
+
+    def taken(contents: dict[str, object]) -> tuple[str, bool]:
+        torch.save(contents, tmp_path / "x.pt")
+        shard = open_one(tmp_path / "x.pt", 4, hook_name=hook)
+        return shard.hook_name, torch.equal(shard.read(0, 6), acts[1].reshape(6, 4))
+
+    named = dict(zip(["blocks.0.hook_resid_post", hook, "blocks.1.hook_mlp_out"], acts[[0, 1, 2]], strict=True))
+    assert taken(named) == (hook, True)
+    assert taken({f"model.layers.{i}": acts[i] for i in range(3)}) == ("model.layers.1", True)
+    states = [acts[i] for i in (4, 0, 1, 2)]
+    assert taken({"hidden_states": states}) == ("hidden_states[2] of 4", True)
+    for contents in ({"hidden_states": states[:3]}, {"a": acts[0], "b": acts[1]}):  # the last has been normed
+        torch.save(contents, tmp_path / "x.pt")
+        with pytest.raises(AmbiguousError, match="several tensors fit"):
+            open_one(tmp_path / "x.pt", 4, hook_name=hook)

@@ -225,6 +225,16 @@ def arrow(folder: Path, acts: torch.Tensor) -> Made:
     return Made(path, flat(acts), ids.flatten().tolist(), **contexts(tuple(acts.shape)), hook_name="blocks.0.hook")
 
 
+def prompt_list(folder: Path, acts: torch.Tensor) -> Made:
+    """What a loop over prompts leaves: tensors of differing length; the first document is cut in two."""
+    path = folder / "prompts.pt"
+    acts = acts.reshape(-1, *acts.shape[-2:])
+    lengths = [1, acts.shape[1] - 1, *[acts.shape[1]] * (acts.shape[0] - 1)]
+    torch.save([part.clone() for part in acts.reshape(-1, acts.shape[-1]).split(lengths)], path)
+    document = [i for i, n in enumerate(lengths) for _ in range(n)]
+    return Made(path, flat(acts), row_document=document, row_position=[i for n in lengths for i in range(n)])
+
+
 def memmap(folder: Path, acts: torch.Tensor) -> Made:
     """A store of two shards, of which the second is the one to read; documents as sequence_ranges.pt says."""
     store = folder / "store"
@@ -325,7 +335,7 @@ def saev_cut(folder: Path, acts: torch.Tensor) -> Made:
 
 MAKERS: tuple[Callable[[Path, torch.Tensor], Made], ...] = (
     npy, npy_fortran, npy_bits, npz, npz_compressed, safetensors, torch_tensor, torch_transposed, torch_mapping, hook_z,
-    capture, capture_response_only, arrow, memmap, sae_bench, language_model_saes, language_model_saes_pt, activault,
+    prompt_list, capture, capture_response_only, arrow, memmap, sae_bench, language_model_saes, language_model_saes_pt, activault,
     saev, saev_cut,
 )  # fmt: skip
 
