@@ -335,8 +335,8 @@ def saev_cut(folder: Path, acts: torch.Tensor) -> Made:
 
 MAKERS: tuple[Callable[[Path, torch.Tensor], Made], ...] = (
     npy, npy_fortran, npy_bits, npz, npz_compressed, safetensors, torch_tensor, torch_transposed, torch_mapping, hook_z,
-    prompt_list, capture, capture_response_only, arrow, memmap, sae_bench, language_model_saes, language_model_saes_pt, activault,
-    saev, saev_cut,
+    prompt_list, capture, capture_response_only, arrow, memmap, sae_bench, language_model_saes, language_model_saes_pt,
+    activault, saev, saev_cut,
 )  # fmt: skip
 
 
