@@ -1,7 +1,7 @@
 """Activations as a researcher captures them: a file a text, with prompt and response.
 
 activations/scripture/genesis-18.pt
-    {"prompt": {text, tokens, token_ids, activations: {3: {"residual": [n, 384]}}}, "response": {same}}
+    {"prompt": {text, tokens, token_ids, activations: {2: {"residual": [n, 384]}}}, "response": {same}}
 """
 
 from __future__ import annotations
@@ -38,5 +38,5 @@ def _captured(section: Section) -> dict[str, Any]:
         "text": section.text,
         "tokens": section.tokens,
         "token_ids": section.token_ids,
-        "activations": {LAYER: {"residual": section.states.half()}},
+        "activations": {LAYER - 1: {"residual": section.states.half()}},  # blocks are counted from 0, as in hook names
     }

@@ -28,6 +28,7 @@ from demo.texts import (
     shown_texts,
     studied_texts,
 )
+from encoder.hooks import compare
 from encoder.sae.load import load_sae
 from standin import World
 
@@ -58,6 +59,7 @@ def test_a_capture_holds_what_the_whole_transformer_makes_of_the_text(tmp_path: 
     long = Text("scripture", "Numbers 1\n", "and so on " * 400)
     assert write_captures(tmp_path, [long, text]) > MOST_TOKENS
     shard = open_one(tmp_path / "manual" / "help-lambda.pt", 384)
+    assert compare(shard.hook_name, load_sae(sae_path=HUB / SAE_ID).hook_name) == "same"
     tokens = shard.tokens()
     assert tokens.texts is not None and tokens.token_ids is not None
     assert "".join(tokens.texts) == text.prompt + text.response

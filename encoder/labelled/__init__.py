@@ -4,6 +4,7 @@ This room stands above `file/` and `index/`, as it reads both.
 
 joined.py     LabelledFeatures, which a program asks
 same.py       refused unless both are of one SAE
+density.py    do the features fire as often as on Neuronpedia? A figure that chooses among layers
 active.py     which features fire on a row, each with its label
 views.py      a document, a row, a feature as a page: what `LabelledFeatures.show` returns
 contexts.py   what these pages show of the features: documents, texts, a feature's strongest rows
