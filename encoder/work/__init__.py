@@ -3,8 +3,10 @@
     inputs -> submit.py -> jobs of a queue -> worker.py -> job.py -> encode.py -> one .npz a shard
     array  -> memory.py -> CSR
 
-run.py         encode_files, and `sae-encode run`: submit, work until all is done, say how it went
+run.py         encode_files, and `sae-encode run`
+rounds.py      the jobs of one run, worked on until nothing is left to do
 submit.py      the data files below the inputs, the name of each result, a ticket for each
+enqueue.py     jobs for a queue that others work on
 resume.py      is a shard finished already; what may not be mixed in one folder
 worker.py      the loop: claim, have the job encoded, end the claim
 job.py         one job: its SAE and kernel, finished before?, encode, publish

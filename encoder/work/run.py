@@ -1,13 +1,7 @@
-"""`sae-encode run` and `encoder.encode_files`: submit, work until all is done, say how it went.
-
-The queue is `<out>/.queue`: gone when everything is done; what is left of an interrupted run is in it. Several runs
-with the same SAE may work on one folder at a time.
-"""
+"""`sae-encode run` and `encoder.encode_files`: inputs become jobs, the jobs are worked off, the end is summed up."""
 
 from __future__ import annotations
 
-import secrets
-import shutil
 import signal
 import threading
 import time
@@ -22,27 +16,14 @@ from encoder.file.folder import Features, open_features
 from encoder.machine.devices import pick_device
 from encoder.machine.signals import BOTH, signals
 from encoder.options import Backend, Options
-from encoder.queue.queue import Queue, Status
-from encoder.queue.ticket import Ticket
 from encoder.readers import select_of
 from encoder.rows import Exclude
-from encoder.sae.sae import LoadedSae
 from encoder.work.display import open_display
 from encoder.work.named import SaeLike, folded, loaded, name_of
-from encoder.work.processes import work_in_processes
-from encoder.work.resume import check_folder, check_resumes, to_do_and_taken
+from encoder.work.rounds import Work
 from encoder.work.submit import inputs_of, tickets_of, why_not_read
-from encoder.work.totals import Display, Totals
-from encoder.work.worker import Worker
 from saefetch.terminal.progress import Progress
 
-QUEUE_NAME = ".queue"
-MAX_ROUNDS = 5
-"""How often a run makes results that are gone when it looks for them."""
-FLOAT16 = (
-    "note: --values float16: scipy cannot compute with float16; encoder.open_features gives float32, as does"
-    ' scipy.sparse.load_npz(path).astype("float32")'
-)
 N_TOLD = 3
 """Failed shards that the message of an EncodeError names; all are in its outcome."""
 
@@ -164,12 +145,12 @@ def run(
         tickets = [ticket for ticket in tickets if ticket.job not in impossible]
         settings = {"weights_sha256": weights, "values": options.values, "exclude": exclude, "select": select}
         with signals(stopping.set, catching) as caught:
-            work = _Work(tickets, out, sae, options, settings, display, stopping)
+            work = Work(tickets, out, sae, options, settings, display, stopping)
             work.do()
     if listener is not None and listener.raised is not None:
         raise listener.raised
     status = work.status
-    errors = {**(status.failed if status else {}), **impossible, **work.taken}
+    errors = {**work.failed, **impossible, **work.taken}
     if options.strict:
         errors |= {str(path): f"{why_not_read(path)}; --strict makes that an error" for path in unread}
     outcome = {
@@ -185,91 +166,6 @@ def run(
         "out": str(out),
     }
     return Ended(outcome, caught[0] if caught else 0)
-
-
-class _Work:
-    """The jobs of a run and what became of them.
-
-    `n_finished` were finished before. `taken` are jobs whose result's name another shard has, with what to do.
-    `status` says where the jobs of the queue are, if it is still there.
-    """
-
-    def __init__(
-        self,
-        tickets: list[Ticket],
-        out: Path,
-        sae: LoadedSae,
-        options: Options,
-        settings: dict[str, Any],
-        display: Display,
-        stopping: threading.Event,
-    ) -> None:
-        self._tickets, self._root, self._sae, self._options = tickets, out / QUEUE_NAME, sae, options
-        self._settings, self._display, self._stopping = settings, display, stopping
-        check_folder(out, {name: settings[name] for name in ("weights_sha256", "values", "exclude")})
-        self.totals = Totals()
-        self.status: Status | None = None
-        self.taken: dict[str, str] = {}
-        to_do = self._to_do()
-        self.n_finished = len(tickets) - len(to_do) - len(self.taken)
-        self._first = to_do
-        if to_do and options.values == "float16":
-            display.say(FLOAT16)
-
-    def do(self) -> None:
-        """Work until nothing is left to do, or a signal comes. Raises: InputError, MismatchError."""
-        to_do, rounds = self._first, 0
-        while not self._stopping.is_set() and (to_do or (not rounds and self._root.is_dir())):
-            rounds += 1
-            if rounds > MAX_ROUNDS:
-                lost = "its result was made and is gone again; does another program remove it?"
-                self.taken |= {ticket.job: f"{ticket.out}: {lost}" for ticket in to_do}
-                return
-            queue = self._queue()
-            self.taken |= check_resumes(queue, self._tickets, again=True)
-            queue.submit([ticket for ticket in to_do if ticket.job not in self.taken], again=True)
-            self._work_on(queue)
-            self.status = _end(queue)
-            left = {*self.status.ready, *self.status.failed} if self.status else set()
-            left |= {held.job for held in self.status.claimed} if self.status else set()
-            to_do = [ticket for ticket in self._to_do() if ticket.job not in left]
-
-    def _to_do(self) -> list[Ticket]:
-        coming = [ticket for ticket in self._tickets if ticket.job not in self.taken]
-        to_do, taken = to_do_and_taken(coming, self._settings, strict=self._options.strict)
-        self.taken |= taken
-        return to_do
-
-    def _queue(self) -> Queue:
-        options = self._options
-        try:
-            return Queue(self._root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=True)
-        except OSError as exc:
-            out = self._root.parent
-            raise InputError(f"--out {out}: results cannot be written there: {exc.strerror}") from exc
-
-    def _work_on(self, queue: Queue) -> None:
-        if self._options.workers > 1:
-            self.totals.add(work_in_processes(queue, self._options, self._display, self._stopping))
-            return
-        worker = Worker(queue, self._options, self._display, sae=self._sae, stopping=self._stopping, tells_errors=False)
-        try:
-            worker.run()
-        finally:
-            self.totals.add(worker.totals)
-
-
-def _end(queue: Queue) -> Status | None:
-    """Return where the jobs are, and remove the queue if all are done; None if another run removed it before."""
-    try:
-        status = queue.status()
-        if status.is_finished and not status.failed:
-            queue.root.rename(queue.root.with_name(f"{QUEUE_NAME}.{secrets.token_hex(4)}"))  # gone at once, for others
-            for over in queue.root.parent.glob(f"{QUEUE_NAME}.*"):
-                shutil.rmtree(over, ignore_errors=True)
-    except FileNotFoundError:
-        return None
-    return status
 
 
 class _Listener:

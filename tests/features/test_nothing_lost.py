@@ -297,3 +297,13 @@ def test_what_is_not_read_is_named_at_the_start_and_in_the_summary_and_is_an_err
     assert "x.h5" in encode(*run, "--quiet").err
     strict = encode(*run, "--strict", "--json")
     assert strict.status == 1 and len(strict.document["errors"]) == 2 and names(site.out) == ["a.npz"]
+
+
+def test_what_failed_of_other_inputs_before_is_a_note_and_no_failure_of_this_run(site: Site, encode: Command) -> None:
+    good, bad = site.shard("good"), site.keep("bad", encoding.planted(3, site.weights) * float("inf"))
+    flags = ("--out", site.out, "--sae-path", site.params)
+    assert encode("run", good, bad, *flags).status == 1
+    site.shard("more")
+    ended = encode("run", good, site.acts / "more.safetensors", *flags)
+    assert ended.status == 0 and "note: of other inputs" in ended.err and "failed bad" in ended.err, ended
+    assert encode("run", bad, *flags).status == 1

@@ -1,0 +1,144 @@
+"""The jobs of one run, worked on in rounds until nothing is left to do.
+
+The queue is `<out>/.queue`: gone when everything is done; what is left of an interrupted run is in it. Several runs
+with the same SAE may work on one folder at a time, so another run may have done a job, taken its name or removed the
+queue. Each round therefore looks again at the results that are there.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+from encoder.errors import InputError
+from encoder.options import Options
+from encoder.queue.queue import Queue, Status
+from encoder.queue.ticket import Ticket
+from encoder.sae.sae import LoadedSae
+from encoder.work.processes import work_in_processes
+from encoder.work.resume import check_folder, check_resumes, to_do_and_taken
+from encoder.work.totals import Display, Totals
+from encoder.work.worker import Worker
+
+QUEUE_NAME = ".queue"
+MAX_ROUNDS = 5
+"""How often a run makes results that are gone when it looks for them."""
+MAX_NAMED = 5
+FLOAT16 = (
+    "note: --values float16: scipy cannot compute with float16; encoder.open_features gives float32, as does"
+    ' scipy.sparse.load_npz(path).astype("float32")'
+)
+
+
+class Work:
+    """The jobs of a run and what became of them.
+
+    `n_finished` were finished before. `failed` are jobs with their errors. `taken` are jobs whose result's name another
+    shard has, with what to do. `status` says where the jobs of the queue are, if the queue is still there.
+    """
+
+    def __init__(
+        self,
+        tickets: list[Ticket],
+        out: Path,
+        sae: LoadedSae,
+        options: Options,
+        settings: dict[str, Any],
+        display: Display,
+        stopping: threading.Event,
+    ) -> None:
+        self._tickets, self._root, self._sae, self._options = tickets, out / QUEUE_NAME, sae, options
+        self._settings, self._display, self._stopping = settings, display, stopping
+        check_folder(out, {name: settings[name] for name in ("weights_sha256", "values", "exclude")})
+        self.totals = Totals()
+        self.status: Status | None = None
+        self.taken: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        to_do = self._to_do()
+        self.n_finished = len(tickets) - len(to_do) - len(self.taken)
+        self._first = to_do
+        if to_do and options.values == "float16":
+            display.say(FLOAT16)
+
+    def do(self) -> None:
+        """Work until nothing is left to do, or a signal comes. Raises: InputError, MismatchError."""
+        to_do, rounds = self._first, 0
+        while not self._stopping.is_set() and (to_do or (not rounds and self._root.is_dir())):
+            rounds += 1
+            if rounds > MAX_ROUNDS:
+                lost = "its result was made and is gone again; does another program remove it?"
+                self.taken |= {ticket.job: f"{ticket.out}: {lost}" for ticket in to_do}
+                return
+            queue = self._queue()
+            self.taken |= check_resumes(queue, self._tickets, again=True)
+            queue.submit([ticket for ticket in to_do if ticket.job not in self.taken], again=True)
+            self._work_on(queue)
+            self.status = _end(queue)
+            left = {*self.status.ready, *self.status.failed} if self.status else set()
+            left |= {held.job for held in self.status.claimed} if self.status else set()
+            unfinished = self._to_do()
+            to_do = [ticket for ticket in unfinished if ticket.job not in left]
+            if self.status:
+                self._sum_up_failures(queue, self.status, {ticket.job for ticket in unfinished})
+
+    def _sum_up_failures(self, queue: Queue, status: Status, unfinished: set[str]) -> None:
+        """Tell failed jobs of this run from those that a run on other inputs left behind, which that run has told."""
+        self.failed, others = {}, []
+        mine = {ticket.job for ticket in self._tickets}
+        for job, error in status.failed.items():
+            if job in unfinished or (job not in mine and not _is_readable(queue, job)):
+                self.failed[job] = error
+            elif job not in mine:
+                others.append(job)
+        if others:
+            shown = ", ".join(others[:MAX_NAMED]) + (", ..." if len(others) > MAX_NAMED else "")
+            at = f"sae-encode status --queue {shlex.quote(str(self._root))}"
+            self._display.say(f"note: of other inputs, encoded into this folder before, failed {shown}; see {at}")
+
+    def _to_do(self) -> list[Ticket]:
+        coming = [ticket for ticket in self._tickets if ticket.job not in self.taken]
+        to_do, taken = to_do_and_taken(coming, self._settings, strict=self._options.strict)
+        self.taken |= taken
+        return to_do
+
+    def _queue(self) -> Queue:
+        options = self._options
+        try:
+            return Queue(self._root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=True)
+        except OSError as exc:
+            out = self._root.parent
+            raise InputError(f"--out {out}: results cannot be written there: {exc.strerror}") from exc
+
+    def _work_on(self, queue: Queue) -> None:
+        if self._options.workers > 1:
+            self.totals.add(work_in_processes(queue, self._options, self._display, self._stopping))
+            return
+        worker = Worker(queue, self._options, self._display, sae=self._sae, stopping=self._stopping, tells_errors=False)
+        try:
+            worker.run()
+        finally:
+            self.totals.add(worker.totals)
+
+
+def _is_readable(queue: Queue, job: str) -> bool:
+    try:
+        return queue.ticket("failed", job) is not None
+    except InputError:
+        return False
+
+
+def _end(queue: Queue) -> Status | None:
+    """Return where the jobs are, and remove the queue if all are done; None if another run removed it before."""
+    try:
+        status = queue.status()
+        if status.is_finished and not status.failed:
+            queue.root.rename(queue.root.with_name(f"{QUEUE_NAME}.{secrets.token_hex(4)}"))  # gone at once, for others
+            for over in queue.root.parent.glob(f"{QUEUE_NAME}.*"):
+                shutil.rmtree(over, ignore_errors=True)
+    except FileNotFoundError:
+        return None
+    return status
