@@ -1,4 +1,4 @@
-"""What is under a data folder: which SAEs, how far each one is, and whether finished ones are sound."""
+"""The SAEs under a data folder: how far each download is, and whether the finished ones are sound."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _progress(store: Store, folder: Path) -> Progress:
 
 
 def check(folder: Path) -> list[str]:
-    """Compare the published files with the store, byte for byte, and the store with itself; return what is wrong."""
+    """Compare the published files with the store, byte for byte, and the store with itself; return the problems."""
     if not (folder / FILE_NAME).is_file():
         return [f"{folder / FILE_NAME}: not there; `saefetch download` gets this SAE's labels"]
     try:
@@ -170,7 +170,7 @@ def _first_difference(labels: Path, expected: Iterator[bytes], *, whole: bool) -
 
 
 def _wrong_members(path: Path, info: SaeInfo, stats: Stats) -> str | None:
-    """Compare what `metadata.json` says with the store; `source` and `saefetch_version` are its own."""
+    """Compare `metadata.json` with the store, but for `source` and `saefetch_version`, which stand only there."""
     try:
         document = orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as exc:

@@ -1,4 +1,4 @@
-"""`saefetch status` and `saefetch verify`: what is on disk, and whether it is sound."""
+"""`saefetch status` and `saefetch verify`: which labels are on disk, how far they are, and whether they are sound."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _unexplained(item: Progress) -> Iterator[str]:
 def verify(
     sae_release: str | None, sae_id: str | None, data_dir: Path | None, config: Path | None, *, as_json: bool
 ) -> None:
-    """Check finished downloads; exit 1 if something is wrong, or if what was named is not there."""
+    """Check finished downloads; exit 1 if something is wrong, or if the SAE that was named is not there."""
     root, release, name = one_sae(sae_release, sae_id, data_dir, config)
     named = sae_release is not None or sae_id is not None
     checked = [sae_folder(root, release, name)] if named else list(folders(root))

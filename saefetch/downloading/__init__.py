@@ -6,8 +6,10 @@ What comes in is a `Target` for each SAE and the settings; what goes out is an `
     run.py       all SAEs of an order: one transport, one set of slots and one display for all of them
     job.py       one SAE: lock and open -> plan -> crawl -> publish -> count
     session.py   the SAE's folder as long as a job has it: the lock, the store, the thread that waits for the disk
-    crawl.py     the chunks of one source, many at a time, each committed as it comes
-    tally.py     how far the job is, and the counts that its outcome will tell
+    crawl.py     one SAE's sources in turn: the export, then the API for the rest
+    work.py      the chunks of one source, many at a time, each committed as it comes
+    tally.py     how far the job is, and the counts of its outcome
+    crew.py      the transport, slots, threads and settings that all jobs of a run share
     figures.py   the words of the progress display
     outcome.py   how a job ended, in numbers and words
 

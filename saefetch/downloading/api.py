@@ -58,15 +58,16 @@ def download(
     config: str | Path | None = None,
     **settings: Any,
 ) -> Labels:
-    """Get all labels of one SAE, or what is missing of them, and open them. The default SAE without arguments.
+    """Get the labels of one SAE that are not here yet, and open all of its labels. Without arguments: the default SAE.
 
     Each keyword is a flag of `saefetch download`, each of `settings` a key of `config/saefetch.toml`, with the same
     defaults from the same places. `features` is "A:B" or a range. `progress` may be a callable(done, total, text); it
     is called in the thread that downloads.
 
     Raises: DownloadError where features failed; RefusedError where the server does not know the SAE; LockedError where
-    another process is downloading it; UsageError for what was asked wrongly, a pattern as `sae_id` included, as it
-    names many SAEs. `.outcome` of each holds what `--json` prints. KeyboardInterrupt after what came was committed.
+    another process is downloading it; UsageError for a wrong argument, also for a pattern as `sae_id`, as a pattern
+    names many SAEs. `.outcome` of each holds the object that `--json` prints. Ctrl-C raises KeyboardInterrupt, after
+    all answers that came are committed.
     """
     given = settings | {
         "sae_release": sae_release,
@@ -116,7 +117,7 @@ class Order:
 def take_order(
     given: dict[str, Any], *, features: str | range | None, refresh: bool, config: Path | None = None
 ) -> Order:
-    """Check everything that can be checked without the server. What is None in `given` was not given.
+    """Check everything that can be checked without the server. A value None in `given` stands for "not given".
 
     Raises: UsageError that names what is wrong.
     """
@@ -220,7 +221,7 @@ class Running:
         self._display.close()
 
     def interrupt(self) -> None:
-        """Stop soon: what is in flight is given up, what came is committed. May be called at any time."""
+        """Stop soon: requests in flight are given up, answers that came are committed. May be called at any time."""
         self._is_interrupted = True
         with suppress(RuntimeError):  # the loop is closed: all is done
             self._interrupt()

@@ -25,7 +25,7 @@ EXPORT_ROUNDS = 3
 
 
 class Crawl:
-    """Gets what the store of `session` lacks of `plan`. `notes` takes what the user should know."""
+    """Gets the features of `plan` that the store of `session` lacks. `notes` takes remarks for the user."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Crawl:
         self._alone = crew.settings.source == "export"
 
     async def run(self) -> None:
-        """Raises: RequestError or RefusedError when it makes no sense to go on; what came before it is in the store."""
+        """Raises: RequestError or RefusedError when it makes no sense to go on. Earlier answers are in the store."""
         exported = False
         if self._settings.source in ("export", "auto"):
             try:

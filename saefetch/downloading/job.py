@@ -114,7 +114,7 @@ class Job:
         return sum(states[index] not in closed for index in plan.scope)
 
     async def _crawl(self, session: Session, plan: Plan, tally: Tally) -> None:
-        """Get what is not here yet. An error ends the job only where there is nothing to publish."""
+        """Get the features that are not here yet. An error ends the job only where there is nothing to publish."""
         if not (tally.n_open or self._crew.refresh):
             return
         notes = self._outcome.notes

@@ -22,7 +22,7 @@ INTERRUPT_EVERY_S = 0.02
 
 
 class Session:
-    """A folder that this process alone writes to. `store` may be read at any time, and is written to by `writing`."""
+    """A folder that this process alone writes to. `store` may be read at any time; writing to it is for `writing`."""
 
     def __init__(self, folder: Path, store: Store, writer: ThreadPoolExecutor) -> None:
         self.folder, self.store = folder, store
@@ -80,7 +80,7 @@ async def open_session(target: Target, data_dir: Path) -> AsyncIterator[Session]
 
 @contextmanager
 def _hold(folder: Path, data_dir: Path) -> Iterator[Path]:
-    """Make the folder and lock it; remove it in the end if it is empty, and what was made above it."""
+    """Make the folder and lock it. In the end, remove it and the folders made above it, if they are empty."""
     made = [folder, folder.parent]
     if not data_dir.exists():  # an existing one is the user's own
         made.append(data_dir)

@@ -1,4 +1,4 @@
-"""How far one job is, for the progress display, and the counts that its outcome will tell."""
+"""How far one job is, for the progress display, and the counts of its outcome."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from saefetch.terminal.progress import Display
 
 
 class Tally:
-    """Counts what comes for the features `scope` of `d_sae`, of which `n_open` are not accounted for yet."""
+    """Counts answers about the features `scope` of `d_sae`, of which `n_open` are not accounted for yet."""
 
     def __init__(self, display: Display, name: str, d_sae: int, scope: range, n_open: int) -> None:
         self._display, self._name = display, name
@@ -27,7 +27,7 @@ class Tally:
         self._export_bytes = self._export_bytes_read + n_bytes
 
     def arrived(self, answers: Answers) -> None:
-        """Show what has come. The export's progress is told in bytes, as its features come before their labels."""
+        """Show an answer. The export's progress is that of its bytes, as its features come before their labels."""
         here = self._arrived
         for index in _closed(answers):
             self._n_done += not here[index]
@@ -39,7 +39,7 @@ class Tally:
         self._display.advance(self._name, n_shown)
 
     def committed(self, answers: Answers) -> None:
-        """Count what is in the store now."""
+        """Count an answer that is in the store now."""
         self.mark(_closed(answers))
         for explanation in answers.rows.explanations:
             self.fetched[explanation[0]] = 1
@@ -52,7 +52,7 @@ class Tally:
 
     @property
     def notes(self) -> list[str]:
-        """Return what the user should know of the answers."""
+        """Return remarks about the answers, for the user."""
         notes = []
         if self.n_repaired:
             notes.append(f"{self.n_repaired:,} answers or lines held malformed JSON and were repaired")

@@ -1,4 +1,4 @@
-"""What can go wrong on the wire, told apart: status codes, redirects, and the exceptions of aiohttp and the sockets."""
+"""Faults of the wire -> classes of `errors`: status codes, redirects, exceptions of aiohttp and of the sockets."""
 
 from __future__ import annotations
 

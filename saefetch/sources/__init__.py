@@ -28,10 +28,10 @@ ChunkT = TypeVar("ChunkT")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be got of one SAE: the features `scope` of its `d_sae`.
+    """Which features of one SAE are wanted: those in `scope`, of `d_sae` in all.
 
-    What the API said before `epoch` does not count, nor, with `api_only`, what came from the export. `known` says that
-    the server is known to have this SAE.
+    Answers that the API gave before `epoch` do not count. With `api_only`, rows of the export do not count either.
+    `known`: the API has answered for features of this SAE already.
     """
 
     target: Target
@@ -49,7 +49,7 @@ class Source(Protocol[ChunkT]):
         """Return the chunks that the store still lacks, in the order in which to get them."""
 
     def fetch(self, chunk: ChunkT) -> AsyncIterator[Answers]:
-        """Get one chunk; yield what comes, as it comes. All that was yielded is worth committing.
+        """Get one chunk; yield each answer as it comes. Every answer is worth committing, also when an error follows.
 
         Raises: RequestError or RefusedError when it makes no sense to go on with other chunks.
         """

@@ -87,7 +87,7 @@ class ApiSource:
             yield answers
 
     def last_round(self) -> list[Chunk]:
-        """Return what failed while others were failing. From now on a feature is asked for just once."""
+        """Return the features that failed while others were failing. From now on a feature is asked for just once."""
         self._is_last_round = True
         return chunks_of(sorted(self._once_more), self._way.chunk_size)
 
@@ -104,7 +104,7 @@ class ApiSource:
                 yield answers
 
     async def _divide(self, indices: Chunk, fault: RequestError) -> AsyncIterator[Answers]:
-        """Get the halves of what failed as a whole; a feature that fails by itself has failed."""
+        """Get the halves of a request that failed as a whole. A feature that fails by itself has failed."""
         if len(indices) == 1:
             self._breaker.failure(fault)
             yield Answers(failed=[(indices[0], str(fault))])

@@ -1,4 +1,4 @@
-"""When to stop asking a server that keeps failing."""
+"""When to stop asking for features of which each fails by itself."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from saefetch.errors import RequestError, ServerError, UnreachableError
 
 
 class Breaker:
-    """Notices that a server is down, so that the rest of an SAE is not thrown at it one by one.
+    """Stops a run in which feature after feature fails, although the server is well.
 
-    A plain 500 may be one bad feature's and weighs 1; other failures, each already retried, weigh 10.
+    A plain 500 may come from one bad feature and weighs 1. Any other failure, which was retried already, weighs 10.
     """
 
     LIMIT = 50

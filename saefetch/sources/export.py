@@ -92,7 +92,7 @@ class ExportSource:
 
 
 class _Blocks:
-    """Sink for one object: collects what arrives into blocks that are worth a change of threads."""
+    """Sink for one object: collects pieces into blocks that are large enough to be handed to another thread."""
 
     def __init__(self, reader: ObjectReader, threads: Executor) -> None:
         self._reader, self._threads = reader, threads

@@ -107,7 +107,8 @@ def test_while_it_waits_for_the_server_it_says_so(tmp_path: Path) -> None:
             pauses.append((now(), pause))
 
     pauses: list[tuple[float, str]] = []
-    crawl(tmp_path, Fault(DatabaseDown(), between(0.4, 10.4), times=None), display=Heard())
+    outage = Fault(DatabaseDown(), between(0.4, 10.4), times=None)
+    crawl(tmp_path, outage, n_features=6000, display=Heard())
     waited = [at for at, pause in pauses if "waiting for the server" in pause]
     assert 0.4 < min(waited) < 1.5 and 10 < max(waited) < 20
     assert pauses[-1][1] == ""
