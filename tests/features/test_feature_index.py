@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import encoding
 import numpy as np
 import pytest
 import scipy.sparse
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from test_features import META, arrays_of, change, write
 
 import encoder.cli
-from encoder import FeatureIndex, index_state, open_features, open_index
+from encoder import FeatureIndex, encode_files, index_state, open_features, open_index
 from encoder.errors import EncoderError, InputError, ShardError
 from encoder.index.build import build_index
 from encoder.index.format import row_dtype
@@ -544,6 +545,7 @@ def hook(event, arguments):
         os.kill(os.getpid(), number)
 sys.addaudithook(hook)
 import encoder.cli
+import encoding
 try:
     encoder.cli.main()
 finally:
@@ -561,3 +563,22 @@ def test_a_signal_ends_it_in_one_line_and_leaves_nothing(made: Path, tmp_path: P
     assert done.returncode == 128 + number and done.stdout == ""
     assert done.stderr == f"Interrupted; nothing was changed. To start again: sae-encode index {tmp_path}\n"
     assert not list(tmp_path.glob("features.csc*"))
+
+
+def test_features_of_an_abs_top_k_sae_are_indexed_by_magnitude_from_end_to_end(tmp_path: Path) -> None:
+    sae = encoding.save(encoding.make_module("abstopk", k=7), tmp_path / "sae")
+    x = np.random.default_rng(0).standard_normal((120, encoding.D_IN)).astype(np.float32)
+    np.save(tmp_path / "a.npy", x)
+    with encode_files(tmp_path / "a.npy", tmp_path / "out", sae, progress=False) as features:
+        dense = features[:].toarray()
+    assert (dense < 0).sum() > 100 < (dense > 0).sum()
+    build_index(tmp_path / "out")
+    index = open_index(tmp_path / "out")
+    for feature in np.flatnonzero(dense.any(axis=0)).tolist():
+        column = dense[:, feature]
+        order = np.lexsort((np.arange(120), -np.abs(column)))[: np.count_nonzero(column)]
+        rows, values = index.top(feature, 120)
+        assert rows.tolist() == order.tolist() and values.tolist() == column[order].tolist()
+        assert index.max[feature] == values[0]
+        edges, counts = index.histogram(feature)
+        assert counts[:16].sum() == (0 if edges[0] == 0 else (column < 0).sum())
