@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from encoder.errors import AmbiguousError, ShardError
-from encoder.hooks import compare
+from encoder.hooks import compare, parse
 from encoder.readers.arrays import Array
 from encoder.readers.axes import SIXTEEN_BIT, declared, width_of
 from encoder.readers.companions import is_companion
@@ -22,6 +22,11 @@ def place_of(name: str, names: Collection[str]) -> str:
         return name
     n = sum(key.startswith(f"{of_list[1]}.") for key in names)
     return f"{of_list[1]}[{of_list[2]}] of {n}"
+
+
+def _tells_layer(name: str) -> bool:
+    """Say whether the name tells a layer, other than by a bare number, which may be a prompt's."""
+    return parse(name).layer is not None and not name.isdecimal()
 
 
 def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array]:
@@ -43,6 +48,9 @@ def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array]:
     if source.hook_name in fitting or len(same) == 1:
         name = source.hook_name if source.hook_name in fitting else same[0]
         return name, named[name]
+    at_layer = [name for name in fitting if compare(place_of(name, named), source.hook_name) != "other"]
+    if len(fitting) > len(at_layer) == 1 and _tells_layer(at_layer[0]):
+        return at_layer[0], named[at_layer[0]]
     fitting = [name for name in fitting if len(ready[name].shape) < 4 or source.axes] or fitting
     if len(fitting) > 1:
         shown = _listed({name: ready[name] for name in fitting})

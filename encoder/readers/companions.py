@@ -28,6 +28,7 @@ ANY_MASK = ("mask", "masks")  # what it masks is told by its shape alone
 MASK_NAMES = ("attention_mask", "attention_masks", "attn_mask", "attn_masks", *ANY_MASK)
 UNCLEAR_MASK_NAMES = ("padding_mask", "pad_mask", "key_padding_mask")
 LIKE_A_MASK = ("mask", "pad", "valid")
+LENGTH_NAMES = ("lengths", "length", "seq_lens", "seq_lengths", "sequence_lengths", "num_tokens", "n_tokens")
 _VERY_NEGATIVE = -1000.0
 
 
@@ -80,6 +81,11 @@ def mask_beside(named: Mapping[str, Array], chosen: str, lead: Sequence[int]) ->
         f" rows that count"
         for key, array in named.items()
         if _own_name(key) in UNCLEAR_MASK_NAMES or (key != chosen and _is_like_a_mask(key) and fits(lead, array))
+    ]
+    notes += [
+        f"{printable(key)} is not used, as the side of a text's padding is not known: save an attention_mask"
+        for key, array in named.items()
+        if _own_name(key) in LENGTH_NAMES and len(lead) > 1 and list(array.shape) == [lead[0]]
     ]
     for one in find(named, MASK_NAMES, chosen):
         what = _own_name(one.name)

@@ -27,7 +27,7 @@ from encoder.readers.axes import plain_rows
 from encoder.readers.choose import choose
 from encoder.readers.companions import ids_of, mask_beside, mask_of, match
 from encoder.readers.place import hook_of_place
-from encoder.readers.source import Source, printable
+from encoder.readers.source import Source, arrays_in, printable
 from encoder.shard import Shard, Tokens
 
 NAME = "lists of prompts"
@@ -122,7 +122,7 @@ def _check_are_documents(prompts: list[_Prompt], source: Source) -> None:
 def _with_companions(entries: list[dict[Any, Any]], source: Source) -> tuple[str, list[_Prompt], tuple[str, ...]]:
     """Choose the same array of each entry, and find its token ids and mask."""
     prompts, notes = [], dict[str, None]()
-    named = [{str(key): value for key, value in one.items() if isinstance(value, Array)} for one in entries]
+    named = [arrays_in(source.path, one) for one in entries]
     name, _ = choose(named[0], source)
     for i, arrays in enumerate(named):
         if name not in arrays:

@@ -12,6 +12,7 @@ from typing import Any
 from encoder.errors import ShardError
 from encoder.readers import numpy_archive, safetensors_header, torch_archive
 from encoder.readers.arrays import Array
+from encoder.readers.listed import array_of
 
 MAX_JSON_BYTES = 4 << 20
 HEAD_BYTES = 512
@@ -53,10 +54,7 @@ class Source:
     @cached_property
     def arrays(self) -> dict[str, Array]:
         """The arrays of `contents` by name; nested names join with dots. A file of one array has none."""
-        named: dict[str, Array] = {}
-        if not isinstance(self.contents, Array):
-            _flatten(self.path, self.contents, "", named)
-        return named
+        return {} if isinstance(self.contents, Array) else arrays_in(self.path, self.contents)
 
     def has_arrays(self, *names: str) -> bool:
         """Whether the file is a mapping with an array under each of these names."""
@@ -102,14 +100,29 @@ def _why_no_file(path: Path) -> str:
     return "not a regular file" if path.exists() else "there is no such file; was it moved, or is a copy incomplete?"
 
 
+def arrays_in(path: Path, contents: Any) -> dict[str, Array]:
+    """Return the arrays of nested mappings and lists by name, and token ids and masks that are plain lists."""
+    named: dict[str, Array] = {}
+    _flatten(path, contents, "", named)
+    return named
+
+
 def _flatten(path: Path, value: Any, name: str, named: dict[str, Array]) -> None:
     if isinstance(value, Array):
         if name in named:
             raise ShardError(f"{path}: two tensors are called {printable(name)}; rename one and save it again")
         named[name] = value
+    elif _is_companion(name) and (listed := array_of(path, name, value)) is not None:
+        named[name] = listed
     elif isinstance(value, dict | list):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             _flatten(path, item, f"{name}.{key}" if name else str(key), named)
+
+
+def _is_companion(name: str) -> bool:
+    """Say whether a list of this name is token ids or a mask."""
+    own = name.rpartition(".")[2].casefold()
+    return own in ("token_ids", "input_ids", "tokens") or "mask" in own
 
 
 def printable(name: object) -> str:

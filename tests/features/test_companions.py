@@ -126,3 +126,26 @@ def test_what_may_be_a_mask_of_the_rows_is_named_in_a_note(tmp_path: Path, name:
     assert shard.tokens().row_mask is None
     (note,) = shard.notes
     assert note.startswith(f"{name} is not used") and "attention_mask" in note
+
+
+@pytest.mark.parametrize("mask", [MASK.tolist(), MASK.long().tolist(), MASK.flatten().tolist(), MASK.float().tolist()])
+def test_token_ids_and_a_mask_that_are_plain_lists_are_obeyed(tmp_path: Path, mask: list[Any]) -> None:
+    tokens = tokens_of(tmp_path, {"acts": ACTS, "input_ids": IDS.tolist(), "attention_mask": mask})
+    assert listed(tokens.row_mask) == REAL
+    assert listed(tokens.token_ids) == [*range(6)]
+    torch.save({"acts": ACTS.transpose(0, 1), "attention_mask": MASK.T.tolist()}, tmp_path / "x.pt")
+    turned = open_one(tmp_path / "x.pt", 4, {"axes": "token,document,d"}).tokens()
+    assert listed(turned.row_mask) == REAL
+    with pytest.raises(ShardError, match=r"the mask are int64\[5\]"):
+        tokens_of(tmp_path, {"acts": ACTS, "attention_mask": [1] * 5})
+    with pytest.raises(ShardError, match="save the mask 'attention_mask' as a tensor: its lists differ in length"):
+        tokens_of(tmp_path, {"acts": ACTS, "attention_mask": [[1, 1, 1], [1]]})
+    for odd in (["a"], [1 << 70], []):
+        assert tokens_of(tmp_path, {"acts": ACTS, "attention_mask": odd}).row_mask is None
+    entries = [{"acts": ACTS[0, :2], "attention_mask": [1, 0]}, {"acts": ACTS[1], "attention_mask": [1, 1, 0]}]
+    assert listed(tokens_of(tmp_path, entries).row_mask) == [True, False, True, True, False]  # type: ignore[arg-type]
+
+
+def test_lengths_of_padded_texts_are_told_of(tmp_path: Path) -> None:
+    torch.save({"acts": ACTS, "lengths": torch.tensor([3, 2])}, tmp_path / "x.pt")
+    assert "save an attention_mask" in open_one(tmp_path / "x.pt", 4).notes[0]

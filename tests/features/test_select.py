@@ -90,3 +90,15 @@ def test_of_several_tensors_the_saes_own_hook_is_taken_in_any_naming(tmp_path: P
         torch.save(contents, tmp_path / "x.pt")
         with pytest.raises(AmbiguousError, match="several tensors fit"):
             open_one(tmp_path / "x.pt", 4, hook_name=hook)
+
+
+def test_of_several_layers_that_of_the_sae_is_taken_but_a_number_is_no_layer(tmp_path: Path) -> None:
+    acts = shards.random((3, 2, 3, 4), torch.float32)
+    torch.save({f"layer_{i}": acts[i] for i in range(3)}, tmp_path / "x.pt")
+    assert open_one(tmp_path / "x.pt", 4, hook_name="blocks.1.hook_resid_post").hook_name == "layer_1"
+    torch.save({f"layer_{i}": acts[i] for i in range(2)}, tmp_path / "x.pt")
+    with pytest.raises(AmbiguousError, match="several tensors fit"):
+        open_one(tmp_path / "x.pt", 4, hook_name="blocks.7.hook_resid_post")
+    torch.save(dict(enumerate(acts)), tmp_path / "x.pt")
+    with pytest.raises(AmbiguousError, match="several tensors fit"):
+        open_one(tmp_path / "x.pt", 4, hook_name="blocks.1.hook_resid_post")
