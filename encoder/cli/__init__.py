@@ -1,6 +1,6 @@
 """The `sae-encode` command. A command line is a thin face: each command parses its words and calls one function.
 
-app.py     commands, flags and help
+app.py     the commands          flags.py: flags of several       examples.py: the end of each help
 run.py     a whole run           work.py: one worker, and the last words of both
 queue.py   submit, status, retry
 stats.py   a folder of features  index.py: its index      info.py: this machine

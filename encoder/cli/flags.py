@@ -1,0 +1,49 @@
+"""The flags that several commands of `sae-encode` take, each with its help. Built-in values: `encoder.options`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FLOAT16 = "float16: half the size, but scipy cannot compute with it; open_features gives float32.  [default: float32]"
+
+Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Activation files, or folders of them.")]
+QueueDir = Annotated[Path, typer.Option("--queue", metavar="DIR", help="The queue's folder.")]
+Release = Annotated[str | None, typer.Option("--sae-release", metavar="R", help="SAELens release.")]
+SaeId = Annotated[str | None, typer.Option("--sae-id", metavar="ID", help="SAELens id within the release.")]
+SaePath = Annotated[
+    Path | None, typer.Option("--sae-path", metavar="DIR_OR_NPZ", help="SAELens folder, or params.npz.")
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where to compute.  [default: auto]")
+]
+BatchTokens = Annotated[int | None, typer.Option(metavar="N", help="Rows at a time.  [default: 4096]")]
+ValuesOption = Annotated[str | None, typer.Option("--values", metavar="float32|float16", help=FLOAT16)]
+ExcludeTokens = Annotated[
+    str | None, typer.Option(metavar="ID,...", help="Rows of these token ids do not count in any figure.")
+]
+ExcludeFirst = Annotated[int | None, typer.Option(metavar="N", help="The first N of each document do not count.")]
+ExcludeNorm = Annotated[
+    float | None, typer.Option(metavar="X", help="Nor do rows of over X times the shard's median norm.")
+]
+Select = Annotated[
+    str | None, typer.Option(metavar="...", help="Which tensor: layer=16,component=residual, or a name.")
+]
+Axes = Annotated[
+    str | None, typer.Option(metavar="NAME,...", help="An array's axes, of layer, document, token, head, d.")
+]
+Prefix = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Results are named NAME__..., as if INPUT were in a folder NAME."),
+]
+Backend = Annotated[
+    str | None, typer.Option(metavar="auto|reference|cpu|triton", help="Which kernel.  [default: auto]")
+]
+FoldDecoderNorm = Annotated[
+    bool, typer.Option("--fold-decoder-norm", help="Values in Neuronpedia's scale: times the decoder rows' norms.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with defaults.")]
