@@ -28,16 +28,13 @@ N_DRAWS = 200
 def counts_of(layer: int) -> tuple[I64, I64, float]:
     """Return each text's counts by feature [n, F], the texts' tokens [n], and the variance that the SAE explains."""
     sae = encoder.load_sae(sae_path=HUB / SAE_ID)
-    counts, lengths, lost, spread = [], [], 0.0, 0.0
-    for prompt, response in Transformer(layer).read(shown_texts()):
-        x = torch.cat([prompt.states, response.states]).half().float()
-        found = encoder.encode(x, sae)
-        counts.append(np.bincount(found.indices, minlength=D_SAE))
-        lengths.append(len(x))
-        rebuilt = torch.from_numpy(found @ sae.module.W_dec.numpy() + sae.module.b_dec.numpy())
-        lost += float((x - rebuilt).square().sum())
-        spread += float((x - x.mean(dim=0)).square().sum())
-    return np.array(counts), np.array(lengths), 1 - lost / spread
+    texts = [torch.cat([a.states, b.states]) for a, b in Transformer(layer).read(shown_texts())]
+    x, lengths = torch.cat(texts).half().float(), np.array([len(text) for text in texts])
+    found = encoder.encode(x, sae)
+    rebuilt = torch.from_numpy(found @ sae.module.W_dec.numpy() + sae.module.b_dec.numpy())
+    explained = 1 - (x - rebuilt).square().sum() / (x - x.mean(dim=0)).square().sum()
+    parts = np.split(found.indices, found.indptr[np.cumsum(lengths)[:-1]])
+    return np.array([np.bincount(part, minlength=D_SAE) for part in parts]), lengths, float(explained)
 
 
 def main() -> None:
