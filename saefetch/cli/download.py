@@ -13,7 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from saefetch.downloading.api import Running, take_order
+from saefetch.downloading.api import Running
+from saefetch.downloading.order import take_order
 from saefetch.downloading.outcome import Outcome, Summary
 from saefetch.terminal.output import complain, print_json, remark, same_command
 

@@ -2,7 +2,8 @@
 
 What comes in is a `Target` for each SAE and the settings; what goes out is an `Outcome` for each, in the same order.
 
-    api.py       `saefetch.download` and the command: words -> an order -> a thread with an event loop -> outcomes
+    api.py       `saefetch.download` and the command: an order -> a thread with an event loop -> outcomes
+    order.py     words -> an order, checked
     run.py       all SAEs of an order: one transport, one set of slots and one display for all of them
     job.py       one SAE: lock and open -> plan -> crawl -> publish -> count
     session.py   the SAE's folder as long as a job has it: the lock, the store, the thread that waits for the disk
