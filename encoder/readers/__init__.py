@@ -1,10 +1,20 @@
 """Readers of activation files: whatever people have on disk becomes rows, without converting it first.
 
-    find_inputs(path)  -> the data files below a folder, in the format's own order
-    open_shards(file)  -> Shard: n_rows, d_in, read(start, stop), tokens()
+    find_inputs(path)     -> the data files below a folder, in the format's own order            walk.py
+    open_shards(file)     -> Shard: n_rows, d_in, read(start, stop), tokens()                    registry.py
+    parse_select, select_of   --select and --axes, as one mapping that a ticket carries          select.py
 
 A format is one module with `NAME`, `claims`, `open_shard` and, if it is a folder format, `data_files`; `registry` lists
 them. The reader is chosen by what is in the file and beside it. Everything in a file is hostile until it is checked.
+
+    source.py             the file, its parsed contents, and what the caller wants of it
+    torch_archive.py, torch_pickle.py, safetensors_header.py, numpy_header.py, numpy_archive.py, tables.py,
+    arrow_stream.py       what a file holds: arrays by name, each as the place of its bytes, as arrays.py has it
+    choose.py             which of several arrays, if neither --select nor the SAE's hook says it
+    axes.py, layers.py    which axis is which; a stack of layers is not taken for texts
+    companions.py         token ids and masks beside the activations
+    place.py              the hook that the file's or folder's name says
+    assemble.py           from checked arrays to a Shard
 """
 
 from encoder.readers.registry import open_shards

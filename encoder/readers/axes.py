@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from encoder.errors import AmbiguousError, ShardError
+from encoder.hooks import parse
 from encoder.readers.arrays import Array
 from encoder.readers.companions import fits
 from encoder.readers.layers import MAX_LAYERS, looks_like_layers
@@ -52,6 +53,8 @@ def rows_of(array: Array, what: str, source: Source, *, name: str = "", known: S
         return replace(array, row_dims=2)
     companions = [one for one in known if one is not None]
     layer, seen = source.select.get("layer"), ""
+    if layer is not None and tells_layer(name, layer):
+        layer = None  # it has chosen this tensor by its name
     if layer is None and source.takes(array.width):
         if sum(n != 1 for n in array.lead) < 2 or (companions and all(fits(array.lead, one) for one in companions)):
             return array
@@ -71,6 +74,12 @@ def rows_of(array: Array, what: str, source: Source, *, name: str = "", known: S
             f"{source.path}: name the axes of {what}, {array.describe()}: --axes, of {', '.join(AXES)}"
         )
     return array  # the token ids or the mask fit in no way: `companions.match` shows both shapes
+
+
+def tells_layer(name: str, layer: str) -> bool:
+    """Say whether a tensor's name tells this layer, other than by a number that may count hidden states or prompts."""
+    place = parse(name)
+    return place.hidden_state is None and not name.isdecimal() and str(place.layer) == layer
 
 
 def is_by_head(array: Array, name: str, source: Source) -> bool:

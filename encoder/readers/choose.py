@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from encoder.errors import AmbiguousError, ShardError
 from encoder.hooks import compare, parse
 from encoder.readers.arrays import Array
-from encoder.readers.axes import SIXTEEN_BIT, declared, width_of
+from encoder.readers.axes import SIXTEEN_BIT, declared, tells_layer, width_of
 from encoder.readers.companions import is_companion
 from encoder.readers.source import Source, printable
 
@@ -44,6 +44,8 @@ def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array]:
     fitting = [name for name, array in ready.items() if array.is_float and len(array.shape) > 1]
     fitting = [name for name in fitting if (width := width_of(ready[name], name, source)) and source.takes(width)]
     fitting = [name for name in fitting if not is_companion(name)] or fitting
+    if "layer" in source.select and not source.axes:
+        fitting = [name for name in fitting if tells_layer(name, source.select["layer"])] or fitting
     same = [name for name in fitting if compare(place_of(name, named), source.hook_name) == "same"]
     if source.hook_name in fitting or len(same) == 1:
         name = source.hook_name if source.hook_name in fitting else same[0]

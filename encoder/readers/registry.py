@@ -90,5 +90,10 @@ def _why_unknown(source: Source) -> str:
         return "a zip file that is neither torch's nor numpy's; unpack it, and name what was in it"
     if source.path.suffix == ".memmap":
         return f"a memmap without its header; expected {source.path.with_suffix('.meta').name} beside it"
+    if source.path.suffix in (".dat", ".bin", ".raw", ".mmap"):
+        return (
+            "numbers without a header, so their dtype and shape are not known; save them once more as .npy:"
+            " np.save('acts.npy', np.memmap(path, dtype, 'r', shape=(rows, d_in)))"
+        )
     names = ", ".join(reader.NAME for reader in READERS)
     return f"no reader knows these first bytes: {head[:16].hex(' ')}; known are {names}"

@@ -99,6 +99,8 @@ def test_of_several_layers_that_of_the_sae_is_taken_but_a_number_is_no_layer(tmp
     torch.save({f"layer_{i}": acts[i] for i in range(2)}, tmp_path / "x.pt")
     with pytest.raises(AmbiguousError, match="several tensors fit"):
         open_one(tmp_path / "x.pt", 4, hook_name="blocks.7.hook_resid_post")
+    shard = open_one(tmp_path / "x.pt", 4, {"layer": "0"}, hook_name="blocks.1.hook_resid_post")
+    assert shard.hook_name == "layer_0" and torch.equal(shard.read(0, 6), acts[0].reshape(6, 4))
     torch.save(dict(enumerate(acts)), tmp_path / "x.pt")
     with pytest.raises(AmbiguousError, match="several tensors fit"):
         open_one(tmp_path / "x.pt", 4, hook_name="blocks.1.hook_resid_post")
