@@ -17,7 +17,7 @@ from types import CodeType, FunctionType, ModuleType
 import pytest
 
 HEAVY = {"playwright", "sae_lens", "torch", "triton"}
-PROCESSES = {"subprocess", "psutil"}
+PROCESSES = {"nbclient", "psutil", "subprocess"}
 WHOLE_DOWNLOADS = {"test_sources.py", "test_real_labels.py"}
 """Modules of which each test downloads whole SAEs."""
 SUPPORT = Path(__file__).parent
