@@ -128,7 +128,7 @@ def run_app(app: typer.Typer, program: str, prepare: Callable[[str], object]) ->
         print(_help(app, program, name))
         return 0
     try:
-        return int(app(standalone_mode=False, obj=prepare(name) if name else None) or 0)
+        return int(app(prog_name=program, standalone_mode=False, obj=prepare(name) if name else None) or 0)
     except typer.TyperException as exc:
         see = f"{program} {name} --help" if name else f"{program} --help"
         refusal = exc.format_message().rstrip(".")
