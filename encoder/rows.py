@@ -17,12 +17,12 @@ import math
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
-
-from encoder.arrays import U8, Bool
 from encoder.errors import InputError
+
+if TYPE_CHECKING:
+    from encoder.arrays import U8, Bool
 
 REASONS = ("mask", "token", "first", "norm")
 """In `row_reason` a row has the number of its reason, counted from 1; 0 where it counts."""
@@ -105,7 +105,7 @@ def _norm(norm: float | None) -> float | None:
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool):  # numpy's own boolean has no index
         raise TypeError
     return operator.index(value)
 
@@ -119,6 +119,8 @@ def reasons_in(counts: Bool, row_reason: U8 | None) -> U8:
 
     Without `row_reason`, and where its numbers are unknown, the reason is the mask.
     """
+    import numpy as np  # what is read of a queue needs no numpy
+
     reasons = np.where(counts, 0, 1).astype(np.uint8)
     if row_reason is not None:
         known = ~counts & (row_reason > 0) & (row_reason <= len(REASONS))
@@ -128,6 +130,8 @@ def reasons_in(counts: Bool, row_reason: U8 | None) -> U8:
 
 def by_reason(reasons: U8) -> dict[str, int]:
     """Count the rows that do not count by their reason."""
+    import numpy as np
+
     counts = np.bincount(reasons, minlength=len(REASONS) + 1).tolist()
     return dict(zip(REASONS, counts[1:], strict=True))
 

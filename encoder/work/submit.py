@@ -12,6 +12,7 @@ from typing import Any
 from encoder.errors import InputError
 from encoder.queue.ticket import MAX_JOB_BYTES, Ticket, check_job
 from encoder.readers import find_inputs
+from saefetch.terminal.output import printable
 
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".lz4", ".br", ".z")
 ARCHIVES = (".tar", ".tgz", ".zip", ".7z", ".rar")
@@ -33,16 +34,17 @@ class Input:
     @property
     def why_no_job(self) -> str | None:
         """Say why no result can have the name; None if one can."""
+        path = printable(str(self.path))
         try:
             check_job(self.name)
         except InputError:
             length = len(os.fsencode(self.name))
             if length > MAX_JOB_BYTES:
                 return (
-                    f"{self.path}: shorten its name or those of its folders: a result's name has at most"
+                    f"{path}: shorten its name or those of its folders: a result's name has at most"
                     f" {MAX_JOB_BYTES} bytes, and this would have {length}"
                 )
-            return f"{self.path}: rename it: a result's name has no control characters and no dot in front"
+            return f"{path}: rename it: a result's name has no control characters and no dot in front"
         return None
 
 

@@ -201,7 +201,7 @@ def test_progress_counts_rows_features_and_the_seconds_of_each_stage(
     last: list[Progress] = []
 
     def watch(progress: Progress) -> None:
-        seen.append((progress.n_rows, progress.done, progress.nnz))
+        seen.append((progress.n_rows, progress.done, progress.nnz_counted))
         last.append(progress)
 
     encode(shard_of(tmp_path, encoding.planted(25, encoding.dictionary())), sae, kernel, 10, watch=watch)

@@ -545,7 +545,6 @@ def hook(event, arguments):
         os.kill(os.getpid(), number)
 sys.addaudithook(hook)
 import encoder.cli
-import encoding
 try:
     encoder.cli.main()
 finally:

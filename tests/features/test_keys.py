@@ -64,6 +64,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "another name of it": ({"activation_fn": "gelu"}, "activation_fn is 'gelu'"),
     "topk without k": ({"old": True, "activation_fn_str": "topk"}, "activation_fn_kwargs has no k"),
+    "topk under the newer name of the key": (
+        {"activation_fn": "topk", "activation_fn_kwargs": {"k": 4}},
+        "the architecture is 'standard'",
+    ),
     "arguments beside k": (
         {"old": True, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 3, "postact_fn": "id"}},
         "postact_fn",

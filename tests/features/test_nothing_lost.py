@@ -224,6 +224,7 @@ def test_a_name_that_no_result_can_have_fails_alone_and_the_rest_is_done(site: S
     assert ended.status == 1 and names(site.out) == ["good.npz"]
     reasons = " ".join(ended.document["errors"].values())
     assert len(ended.document["errors"]) == 2 and "at most 180 bytes" in reasons and "control characters" in reasons
+    assert "\n" not in reasons, "a name cannot break a line"
     submitted = encode("submit", site.acts, "--queue", site.root, "--sae-path", site.params)
     assert submitted.status == 1 and "1 shards submitted" in submitted.out and "2 cannot be encoded" in submitted.out
     assert encode("work", "--queue", site.root).status == 1

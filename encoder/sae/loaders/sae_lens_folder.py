@@ -92,11 +92,13 @@ def _check(config: Mapping[str, Any], raw: Mapping[str, Any], path: Path) -> Non
     if architecture not in {**SAE_CLASS_REGISTRY, **SAE_TRAINING_CLASS_REGISTRY}:
         raise InputError(f"{path / CONFIG}: SAELens knows no architecture {architecture!r}")
     said = raw.get("activation_fn", raw.get("activation_fn_str"))
-    if said == "topk" and architecture != "topk":
-        raise InputError(
-            f"{path / CONFIG}: the activation function is topk, but activation_fn_kwargs has no k; write it there"
-        )
     kwargs = raw.get("activation_fn_kwargs") or {}
+    if said == "topk" and architecture != "topk":
+        why_not = f"the architecture is {architecture!r}" if kwargs.get("k") else "activation_fn_kwargs has no k"
+        raise InputError(
+            f"{path / CONFIG}: write architecture 'topk' and k, if the k largest features count: the activation"
+            f" function is topk, but {why_not}"
+        )
     if set(kwargs) - {"k"}:
         raise InputError(f"{path / CONFIG}: activation_fn_kwargs is {kwargs!r}, and only k can be applied")
     if architecture in _WITHOUT_K and raw.get("k") is not None:
