@@ -74,6 +74,7 @@ def test_labels_are_searched_as_one_types(page: Page) -> None:
     expect(page.get_by_role("status")).to_contain_text(re.compile(r"^6\d features$"))
     page.get_by_label("Sort by").select_option("max")
     expect(page).to_have_url(re.compile("query=cryptog&sort=max"))
+    expect(page.locator("li .figure.max").first).to_be_visible()
     largest = [float(text.split()[-1]) for text in page.locator("li .figure.max").all_inner_texts()[:20]]
     assert largest == sorted(largest, reverse=True)
     page.get_by_label("Order").select_option("asc")
