@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,13 @@ def zygote(tmp_path_factory: pytest.TempPathFactory, hub: HubProcess) -> Iterato
     folder: Path = tmp_path_factory.mktemp("zygote")
     with Zygote("encoder", folder, HF_ENDPOINT=hub.endpoint, HF_HOME=str(folder / "hf"), NO_PROXY="*") as zygote:
         yield zygote
+
+
+@pytest.fixture(autouse=True)
+def same_weights() -> None:
+    """Seed torch where it is imported: SAELens makes the weights of new SAEs from its global generator."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ def padded(site: Site) -> torch.Tensor:
     """Write half of the documents padded on the left and half on the right, with large rows there; return the mask."""
     x, mask = own_rows(), torch.ones(N_DOCUMENTS, LENGTH, dtype=torch.int64)
     mask[:4, 20:], mask[4:, :12] = 0, 0
-    x[mask == 0] = torch.randn(int((mask == 0).sum()), encoding.D_IN) * 40
+    x[mask == 0] = encoding.noise(int((mask == 0).sum()), encoding.D_IN) * 40
     ids = torch.arange(x.shape[0] * x.shape[1]).reshape(mask.shape)
     torch.save({"hidden_states": x, "input_ids": ids, "attention_mask": mask}, site.acts / "batch.pt")
     return mask.flatten()
@@ -48,7 +48,7 @@ def padded(site: Site) -> torch.Tensor:
 def sinks(site: Site, times: float = 80) -> np.ndarray[Any, Any]:
     """Write documents whose first row is of many times the usual norm; return where these rows are."""
     x = own_rows()
-    x[:, 0] = torch.randn(N_DOCUMENTS, encoding.D_IN) * times
+    x[:, 0] = encoding.noise(N_DOCUMENTS, encoding.D_IN) * times
     np.save(site.acts / "a.npy", x.numpy())
     return np.arange(N_DOCUMENTS * LENGTH) % LENGTH == 0
 

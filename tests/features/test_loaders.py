@@ -156,8 +156,8 @@ def test_a_folder_of_gemma_scope_2_is_a_jumprelu_sae(tmp_path: Path, at: str, ho
 @pytest.mark.parametrize("affine", [True, False])
 def test_a_transcoder_of_gemma_scope_2_has_features_of_its_input(tmp_path: Path, affine: bool) -> None:
     w = weights()
-    w["W_dec"], w["b_dec"] = torch.randn(D_SAE, 9), torch.randn(9)
-    extra = {"affine_skip_connection": torch.randn(D_IN, 9)} if affine else {}
+    w["W_dec"], w["b_dec"] = encoding.noise(D_SAE, 9), encoding.noise(9)
+    extra = {"affine_skip_connection": encoding.noise(D_IN, 9)} if affine else {}
     out = "model.layers.17.post_feedforward_layernorm.output"
     folder = gemma_scope_2(tmp_path, w | extra, type="transcoder", hf_hook_point_out=out, affine_connection=affine)
     sae = encoder.load_sae(sae_path=folder)
@@ -174,7 +174,7 @@ def test_a_folder_of_gemma_scope_2_that_is_something_else_is_refused(tmp_path: P
         with pytest.raises(InputError) as refused:
             encoder.load_sae(sae_path=gemma_scope_2(tmp_path, weights(), **changes))
         assert word in str(refused.value)
-    stacked = weights() | {"W_enc": torch.randn(2, D_IN, D_SAE)}  # a crosscoder's
+    stacked = weights() | {"W_enc": encoding.noise(2, D_IN, D_SAE)}  # a crosscoder's
     with pytest.raises(InputError, match="W_enc in two dimensions"):
         encoder.load_sae(sae_path=gemma_scope_2(tmp_path, stacked))
 

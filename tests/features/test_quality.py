@@ -49,11 +49,11 @@ def test_the_right_activations_are_explained_and_nothing_is_said(sae: LoadedSae,
 
 WRONG = {
     "another order of the dimensions": lambda x: x.flip(1),
-    "another layer's directions": lambda x: x @ torch.linalg.qr(torch.randn(x.shape[1], x.shape[1]))[0],
+    "another layer's directions": lambda x: x @ torch.linalg.qr(encoding.noise(x.shape[1], x.shape[1]))[0],
     "normalised to length 1": lambda x: x / x.norm(dim=1, keepdim=True),
     "ten times smaller": lambda x: x / 10,
-    "noise": torch.randn_like,
-    "noise of the same size": lambda x: torch.randn_like(x) * x.std(),
+    "noise": lambda x: encoding.noise(*x.shape),
+    "noise of the same size": lambda x: encoding.noise(*x.shape) * x.std(),
 }
 
 
@@ -61,7 +61,6 @@ WRONG = {
 def test_the_wrong_activations_are_not_explained_and_a_warning_says_so(
     name: str, sae: LoadedSae, kernel: Kernel
 ) -> None:
-    torch.manual_seed(3)
     quality = score(sae, kernel, WRONG[name](encoding.planted(300, encoding.dictionary())))
     assert quality.explained_variance is not None and quality.explained_variance < 0.3
     said = quality.warning(None)
@@ -69,7 +68,7 @@ def test_the_wrong_activations_are_not_explained_and_a_warning_says_so(
 
 
 def test_the_scores_are_those_of_their_definitions(sae: LoadedSae, kernel: Kernel) -> None:
-    x = encoding.planted(100, encoding.dictionary()) + 0.3 * torch.randn(100, encoding.D_IN)
+    x = encoding.planted(100, encoding.dictionary()) + 0.3 * encoding.noise(100, encoding.D_IN)
     quality = score(sae, kernel, x)
     with torch.no_grad():
         rebuilt = sae.module(x).double()
@@ -105,7 +104,7 @@ def test_an_l0_far_from_what_the_sae_was_trained_for_is_said(mean_l0: float, war
 def test_a_transcoder_is_judged_by_its_l0_alone(tmp_path: Path) -> None:
     module = encoding.make_module("transcoder", d_out=9, apply_b_dec_to_input=False)
     sae = encoding.load(encoding.save(module, tmp_path))
-    quality = score(sae, make_kernel(sae, torch.device("cpu"), "reference"), torch.randn(200, encoding.D_IN))
+    quality = score(sae, make_kernel(sae, torch.device("cpu"), "reference"), encoding.noise(200, encoding.D_IN))
     assert quality.explained_variance is None and quality.cosine is None and quality.warning(None) is None
     assert quality.warning(1.0) is not None
 
@@ -120,7 +119,7 @@ def test_rows_of_which_nothing_can_be_said_give_none_and_no_warning(n: int, sae:
 
 def test_equal_rows_that_the_sae_explains_are_not_warned_about(sae: LoadedSae, kernel: Kernel) -> None:
     """The same token again and again: what little varies is rounding, which nothing explains."""
-    x = encoding.planted(1, encoding.dictionary()).expand(40, -1) * (1 + 1e-7 * torch.randn(40, 1))
+    x = encoding.planted(1, encoding.dictionary()).expand(40, -1) * (1 + 1e-7 * encoding.noise(40, 1))
     assert score(sae, kernel, x).warning(None) is None
 
 
@@ -143,7 +142,7 @@ def test_rows_that_do_not_count_and_rows_of_zeros_change_no_figure(
     own = np.sort(places[:n])
     among[torch.from_numpy(own)], counts[own] = x, True
     others = torch.from_numpy(places[n:])
-    among[others] = torch.randn(n_more, encoding.D_IN) * 500
+    among[others] = encoding.noise(n_more, encoding.D_IN) * 500
     among[others[::3]] = 0
     counts[places[n::3]] = True  # rows of zeros that count
     assert score(sae, kernel, among, batch, counts) == score(sae, kernel, x)
@@ -154,7 +153,7 @@ def test_attention_sinks_are_told_of_and_do_not_make_the_right_sae_the_wrong_one
 ) -> None:
     x = encoding.planted(256, encoding.dictionary())
     without = score(sae, kernel, x)
-    sinks = torch.randn(16, encoding.D_IN) * 80
+    sinks = encoding.noise(16, encoding.D_IN) * 80
     quality = score(sae, kernel, torch.cat([sinks, x]))
     assert quality.n_extreme == 16 and quality.n_sampled == 272
     assert quality.explained_variance == without.explained_variance and quality.cosine == without.cosine
@@ -168,6 +167,6 @@ def test_attention_sinks_are_told_of_and_do_not_make_the_right_sae_the_wrong_one
 
 
 def test_the_wrong_activations_with_sinks_are_still_the_wrong_ones(sae: LoadedSae, kernel: Kernel) -> None:
-    x = torch.cat([torch.randn(16, encoding.D_IN) * 80, encoding.planted(256, encoding.dictionary()).flip(1)])
+    x = torch.cat([encoding.noise(16, encoding.D_IN) * 80, encoding.planted(256, encoding.dictionary()).flip(1)])
     said = score(sae, kernel, x).warning(None)
     assert said is not None and "does not look like the right SAE" in said

@@ -311,7 +311,7 @@ def test_the_real_writers_of_transformer_lens_and_sae_lens(tmp_path: Path, monke
     model = tiny_model()
     check_transformer_lens_caches(model, tmp_path)
     monkeypatch.setattr(runner_module, "load_model", lambda **_: model)
-    texts = Dataset.from_dict({"input_ids": torch.randint(2, 50, (64, 16)).tolist()})
+    texts = Dataset.from_dict({"input_ids": torch.arange(64 * 16).remainder(48).add(2).reshape(64, 16).tolist()})
     config = CacheActivationsRunnerConfig(
         dataset_path="none", model_name="tiny", model_batch_size=4, hook_name="blocks.0.hook_resid_post", d_in=8,
         training_tokens=16 * 24, context_size=16, new_cached_activations_path=str(tmp_path / "acts"), shuffle=False,

@@ -482,7 +482,7 @@ def test_a_backend_that_cannot_do_the_sae_stops_the_worker_and_puts_the_job_back
 
 
 def test_activations_of_another_layer_are_said_to_be_and_are_an_error_with_strict(site: Site) -> None:
-    site.keep("a", encoding.planted(300, site.weights)[:, torch.randperm(encoding.D_IN)])
+    site.keep("a", encoding.planted(300, site.weights).flip(1))
     worker, heard = site.encode()
     assert heard.said("warning: a.safetensors", "does not look like the right SAE", "Another layer, hook or model")
     assert len(worker.totals.warnings) == 1 and encoding.meta(site.out / "a.npz")["warning"]

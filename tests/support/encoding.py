@@ -90,6 +90,11 @@ def planted(
     return (sizes * weights["W_dec"][chosen] + noise).to(dtype)
 
 
+def noise(*shape: int, seed: int = 10) -> torch.Tensor:
+    """Return normal numbers that no SAE explains, the same ones in every run."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 @torch.no_grad()
 def truth(sae: LoadedSae, x: torch.Tensor) -> torch.Tensor:
     """Return the features [T, F] in float64 as SAELens computes them.
