@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from copy import copy, deepcopy
+from typing import Any
 
 import numpy as np
 import torch
 
 from encoder.file.csr import Csr
 from encoder.kernels.kernel import Kernel
+from encoder.sae.plain import Plain
 from encoder.sae.sae import LoadedSae
 
 TILE_ELEMENTS = 1 << 24
@@ -16,7 +18,7 @@ TILE_ELEMENTS = 1 << 24
 
 
 class FallbackKernel(Kernel):
-    """SAELens' own `encode`, its output made sparse. It computes in float64, or in float32 on mps, which has no
+    """SAELens' `encode`, its output made sparse. It computes in float64, or in float32 on mps, which has no
     float64.
 
     torch may add up in another order for another number of rows. Values are rounded to float32 at the end, so such a
@@ -28,7 +30,8 @@ class FallbackKernel(Kernel):
     def __init__(self, sae: LoadedSae, device: torch.device) -> None:
         self._sae, self.device = sae, device
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._module = deepcopy(sae.module).to(device=device, dtype=dtype)
+        own = copy(sae.source) if isinstance(sae.source, Plain) else deepcopy(sae.source)
+        self._source: Any = own.to(device=device, dtype=dtype)
         self._tile = max(1, TILE_ELEMENTS // max(1, sae.d_sae))
 
     @torch.no_grad()
@@ -37,7 +40,7 @@ class FallbackKernel(Kernel):
         return Csr.concatenate(parts, self._sae.d_sae)
 
     def _tile_csr(self, x: torch.Tensor) -> Csr:
-        features = self._module.encode(self._sae.flat(x.to(self.device)))
+        features = self._source.encode(self._sae.flat(x.to(self.device)))
         active = features != 0
         indptr = np.zeros(len(features) + 1, np.int64)
         np.cumsum(active.sum(dim=1).cpu().numpy(), out=indptr[1:])

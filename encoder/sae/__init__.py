@@ -1,10 +1,11 @@
 """The SAE: loaded from where the user has it, and known by what decides its features.
 
 load.py        a name in SAELens' registry, a repository, a folder or a file -> a LoadedSae
+from_registry.py  the first two of these
 loaders/       the layouts of folders and files, one module each
 keys.py        the table of the configurations' keys: which are applied, which are irrelevant, which are refused
-sae.py         LoadedSae: SAELens' module with float32 weights, its preprocessing, its rule, and the way back from
-               features to activations
+plain.py       an SAE as SAELens has it, without SAELens
+sae.py         LoadedSae: float32 weights, the preprocessing, the rule, and the way back from features to activations
 rules.py       which features of a row are active, as numbers for the kernels; architectures register their rule
 right_hook.py  are the activations from the place in the model that the SAE is for? By the names of both
 quality.py     do the activations look like the SAE's own? A sample of rows is rebuilt from its features

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from encoder.errors import InputError
+from encoder.sae.plain import Plain
 
 if TYPE_CHECKING:
     from sae_lens import SAE
@@ -45,7 +46,7 @@ class Rule:
 
 
 RuleOf = Callable[[Any], Rule | None]
-"""Reads the rule off a module of SAELens; None where this module has none."""
+"""Reads the rule off a module of SAELens, or a `Plain`, which has the same attributes; None where it has no rule."""
 
 _rules: dict[str, RuleOf] = {}
 _built_in: set[str] = set()
@@ -68,15 +69,18 @@ def register_rule(architecture: str) -> Callable[[RuleOf], RuleOf]:
     return register
 
 
-def rule_of(module: SAE[Any]) -> Rule | None:
-    """Return the module's exact rule; None where it has none.
+def rule_of(source: Plain | SAE[Any]) -> Rule | None:
+    """Return the SAE's exact rule; None where it has none. A user's function gets the module of SAELens.
 
     Raises: InputError where a user's rule is not what the module's own `encode` computes.
     """
-    architecture = module.cfg.architecture()
+    architecture = source.cfg.architecture()
     function = _rules.get(architecture)
-    rule = None if function is None else function(module)
-    if rule is not None and architecture not in _built_in:
+    if function is None or architecture in _built_in:
+        return None if function is None else function(source)
+    module = source.module if isinstance(source, Plain) else source
+    rule = function(module)
+    if rule is not None:
         _check(rule, module)
     return rule
 
@@ -141,7 +145,7 @@ def _register_built_in(*architectures: str) -> Callable[[RuleOf], RuleOf]:
 )
 def _thresholded(module: Any) -> Rule | None:
     """A threshold per feature, which is 0 where the activation function is ReLU."""
-    if not isinstance(module.activation_fn, torch.nn.ReLU):
+    if not isinstance(module, Plain) and not isinstance(module.activation_fn, torch.nn.ReLU):
         return None
     threshold = module.threshold.data if hasattr(module, "threshold") else torch.zeros_like(module.b_enc.data)
     return Rule(module.W_enc.data, module.b_enc.data, threshold.clamp_min(0))

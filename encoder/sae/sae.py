@@ -1,4 +1,4 @@
-"""An SAE as the encoder needs it: SAELens' preprocessing, its weights and its rule, and the way back to check it.
+"""An SAE as the encoder needs it: its preprocessing, its weights and its rule, and the way back to check it.
 
 Shapes: T rows, D = d_in, F = d_sae. `encoder.sae.load` makes one from what the command line names.
 """
@@ -15,6 +15,7 @@ from torch.nn.functional import embedding_bag
 
 from encoder.arrays import F64
 from encoder.file.csr import Csr
+from encoder.sae.plain import Plain
 from encoder.sae.rules import Rule
 from encoder.sae.scale import decoder_norms, is_one, scale_note
 
@@ -34,9 +35,10 @@ class Warm(dict[Any, Any]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LoadedSae:
-    """An SAELens module with float32 weights, and what is known of it.
+    """An SAE with float32 weights, and what is known of it.
 
-    `rule` is None for an architecture without an exact rule; `module.encode` is used then. `identity` goes into every
+    `source` is a `Plain`, or a module of SAELens where the architecture is not one of `encoder.sae.plain`.
+    `rule` is None for an architecture without an exact rule; `source.encode` is used then. `identity` goes into every
     output: sae_release, sae_id, sae_path, neuronpedia_id, weights_sha256. `expected_l0` is the number of active
     features a token that the SAE was trained for, where known. `notes` are sentences for the user. `trained_on` is what
     its configuration tells of the activations it was trained on. `is_autoencoder` is False where its output is
@@ -45,7 +47,7 @@ class LoadedSae:
     keeps the kernels that were made for this SAE.
     """
 
-    module: SAE[Any]
+    source: Plain | SAE[Any]
     rule: Rule | None
     identity: dict[str, str | None]
     expected_l0: float | None = None
@@ -63,26 +65,31 @@ class LoadedSae:
         return f"<LoadedSae {name}: {self.architecture}, d_in {self.d_in:,}, d_sae {self.d_sae:,}{at}>"
 
     @property
+    def module(self) -> SAE[Any]:
+        """SAELens' module of these weights. SAELens is imported for it, in seconds, if it was not needed before."""
+        return self.source.module if isinstance(self.source, Plain) else self.source
+
+    @property
     def d_in(self) -> int:
-        return int(self.module.cfg.d_in)
+        return int(self.source.cfg.d_in)
 
     @property
     def d_sae(self) -> int:
-        return int(self.module.cfg.d_sae)
+        return int(self.source.cfg.d_sae)
 
     @property
     def architecture(self) -> str:
-        return str(self.module.cfg.architecture())
+        return str(self.source.cfg.architecture())
 
     @property
     def hook_name(self) -> str:
         """Where in the model its activations come from, as its own files say; "" where they do not say."""
-        return str(getattr(self.module.cfg.metadata, "hook_name", None) or "")
+        return str(self.source.cfg.metadata.get("hook_name") or "")
 
     @property
     def model_name(self) -> str:
         """The language model that it was trained on, as its own files say; "" where they do not say."""
-        return str(getattr(self.module.cfg.metadata, "model_name", None) or "")
+        return str(self.source.cfg.metadata.get("model_name") or "")
 
     @property
     def is_folded(self) -> bool:
@@ -100,7 +107,7 @@ class LoadedSae:
         identity = {**self.identity, "weights_sha256": digest}
         own, folded = (scale_note(*self.decoder_norm, is_folded=is_folded) for is_folded in (False, True))
         notes = (*(note for note in self.notes if note != own), *([folded] if folded else []))
-        return replace(self, identity=identity, value_scale=decoder_norms(self.module), notes=notes)
+        return replace(self, identity=identity, value_scale=decoder_norms(self.source), notes=notes)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -124,30 +131,32 @@ class LoadedSae:
 
     def flat(self, x: torch.Tensor) -> torch.Tensor:
         """Give rows [T, D] the shape that SAELens takes: heads apart for hook_z, just one, as it joins them again."""
-        return x.unsqueeze(-2) if self.module.cfg.reshape_activations == "hook_z" else x
+        return x.unsqueeze(-2) if self.source.cfg.reshape_activations == "hook_z" else x
 
     @torch.no_grad()
     def prepare(self, x: torch.Tensor) -> torch.Tensor:
         """Apply SAELens' own preprocessing: [T, D] in any float dtype -> [T, D] float32, b_dec and norm applied."""
-        prepared: torch.Tensor = self.module.process_sae_in(self.flat(x))
+        prepared: torch.Tensor = self.source.process_sae_in(self.flat(x))
         return prepared
 
     @torch.no_grad()
     def decode(self, x: torch.Tensor, features: Csr) -> torch.Tensor:
         """Rebuild rows from their features, through the sparse rows: x [T, D], features [T, F] -> [T, D] float32.
 
-        `x` is what was encoded: SAELens takes the norm for the way back from it. Only where `rebuilds`.
+        `x` is what was encoded: the norm for the way back is taken from it. Only where `rebuilds`.
         """
-        W_dec = self.module.W_dec
-        self.prepare(x.to(W_dec.device))
+        W_dec = self.source.W_dec
         columns = torch.from_numpy(features.indices.astype(np.int64)).to(W_dec.device)
         own = features.data if self.value_scale is None else features.data / self.value_scale[features.indices]
         values = torch.from_numpy(own.astype(np.float32)).to(W_dec.device)
-        if getattr(self.module.cfg, "rescale_acts_by_decoder_norm", False):
+        if getattr(self.source.cfg, "rescale_acts_by_decoder_norm", False):
             values = values / W_dec.norm(dim=-1)[columns]
         starts = torch.from_numpy(features.indptr[:-1]).to(W_dec.device)
         rebuilt: torch.Tensor = (
-            embedding_bag(columns, W_dec, starts, mode="sum", per_sample_weights=values) + self.module.b_dec
+            embedding_bag(columns, W_dec, starts, mode="sum", per_sample_weights=values) + self.source.b_dec
         )
-        rebuilt = self.module.run_time_activation_norm_fn_out(rebuilt)
+        if isinstance(self.source, Plain):
+            return self.source.denormalised(rebuilt, x)
+        self.prepare(x.to(W_dec.device))  # SAELens keeps the norms of these rows for the way back
+        rebuilt = self.source.run_time_activation_norm_fn_out(rebuilt)
         return rebuilt.reshape(len(x), self.d_in)

@@ -62,15 +62,15 @@ def test_the_same_place_and_names_that_tell_none_are_taken_without_a_word(sae: L
 
 
 def test_an_sae_that_names_no_hook_is_compared_with_nothing(sae: LoadedSae) -> None:
-    sae.module.cfg.metadata.hook_name = None
+    sae.source.cfg.metadata["hook_name"] = None
     assert check_hook(shard_from("blocks.2.hook_resid_post"), sae, {}) == ()
 
 
 def test_the_last_hidden_state_is_not_the_output_of_the_models_last_block(sae: LoadedSae) -> None:
-    sae.module.cfg.metadata.hook_name = "blocks.11.hook_resid_post"
+    sae.source.cfg.metadata["hook_name"] = "blocks.11.hook_resid_post"
     with pytest.raises(ShardError, match=r"hidden_states\[12\]"):
         check_hook(shard_from("hidden_states[12]"), sae, {})
-    sae.module.cfg.metadata.hook_name = "blocks.10.hook_resid_post"
+    sae.source.cfg.metadata["hook_name"] = "blocks.10.hook_resid_post"
     assert check_hook(shard_from("hidden_states[11]"), replace(sae), {}) == ()
 
 

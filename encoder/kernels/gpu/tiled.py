@@ -20,7 +20,7 @@ class TiledKernel(Kernel):
     def __init__(self, sae: LoadedSae, device: torch.device, tile_tokens: int) -> None:
         self.device, self.tile_tokens = device, tile_tokens
         self.sae, self._uploads = sae, Uploads(device)
-        sae.module.to(device)
+        sae.source.to(device)
 
     @abstractmethod
     def encode_tile(self, x: torch.Tensor) -> DeviceCsr:

@@ -1,23 +1,23 @@
-"""What every layout is made into: an inference SAE of SAELens with float32 weights, and what is known besides."""
+"""What every layout is made into: an inference SAE with float32 weights, and what is known besides."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from sae_lens import SAE, TrainingSAE
-from sae_lens.registry import get_sae_class
 from safetensors import SafetensorError, safe_open
 
 from encoder.errors import InputError
+from encoder.sae.plain import Plain, config_of, shapes_of
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
 
 DAMAGED = (
     OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error,
@@ -28,65 +28,45 @@ DAMAGED = (
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A module, sentences for the user, and what the configuration tells of the activations it was trained on.
+    """An SAE, sentences for the user, and what the configuration tells of the activations it was trained on.
 
+    `module` is a `Plain`, or a module of SAELens where the architecture is not one of `encoder.sae.plain`.
     `rebuilds` is False where the SAE's output is something else than its input, whatever its architecture.
     """
 
-    module: SAE[Any]
+    module: Plain | SAE[Any]
     notes: tuple[str, ...] = ()
     trained_on: dict[str, Any] = field(default_factory=dict)
     neuronpedia_id: str | None = None
     rebuilds: bool = True
 
 
-def instance(kind: Any, config_class: Any, config: Mapping[str, Any], weights: dict[str, torch.Tensor]) -> SAE[Any]:
-    """Make an SAE of one of SAELens' classes, as its own loaders do: nothing is allocated but the weights that are
-    given.
-
-    Weights of an inference SAE become float32; a training SAE keeps the dtypes of the trainer.
-    """
-    cfg = config_class.from_dict({**config, "device": "meta"})
-    is_training = issubclass(kind, TrainingSAE)
-    if not is_training:
-        cfg.dtype = "float32"
-    with contextlib.redirect_stdout(io.StringIO()):
-        module: SAE[Any] = kind(cfg)
-    module.cfg.device, module.device = "cpu", torch.device("cpu")
-    module.process_state_dict_for_loading(weights)
-    if not is_training:
-        weights = {name: tensor.float() for name, tensor in weights.items()}
-    module.load_state_dict(weights, assign=True)
-    return module
-
-
 def build(
     architecture: str, weights: dict[str, torch.Tensor], path: Path, metadata: Mapping[str, Any], **settings: Any
-) -> SAE[Any]:
-    """Make an inference SAE of SAELens from weights that have its names: W_enc [D, F] and the others.
+) -> Plain:
+    """Make an inference SAE from weights that have SAELens' names: W_enc [D, F] and the others.
 
     Raises: InputError that names the weight that is missing, of no use, or of another shape.
     """
     if "W_enc" not in weights or weights["W_enc"].ndim != 2:
         raise InputError(f"{path}: has no encoder matrix W_enc in two dimensions, only {_listed(weights)}")
     d_in, d_sae = weights["W_enc"].shape
-    kind, config = get_sae_class(architecture)
-    with contextlib.redirect_stdout(io.StringIO()):
-        expected = kind(config(d_in=d_in, d_sae=d_sae, device="meta", **settings)).state_dict()
-    for name, tensor in expected.items():
+    known = {"architecture": architecture, "d_in": d_in, "d_sae": d_sae, "metadata": dict(metadata), **settings}
+    config = config_of(known)
+    if config is None:
+        raise InputError(f"{path}: W_enc has the shape {list(weights['W_enc'].shape)}; no {architecture} SAE has that")
+    expected = shapes_of(config)
+    for name, shape in expected.items():
         if name not in weights:
             raise InputError(f"{path}: has no {name}, only {_listed(weights)}")
         kind_is = f"{str(weights[name].dtype).removeprefix('torch.')} {list(weights[name].shape)}"
-        if weights[name].ndim != tensor.ndim or not weights[name].is_floating_point():
-            raise InputError(f"{path}: {name} is {kind_is}, expected floats in {tensor.ndim} dimensions")
-        if weights[name].shape != tensor.shape:
-            raise InputError(
-                f"{path}: {name} has the shape {list(weights[name].shape)}, but W_enc says {list(tensor.shape)}"
-            )
+        if weights[name].ndim != len(shape) or not weights[name].is_floating_point():
+            raise InputError(f"{path}: {name} is {kind_is}, expected floats in {len(shape)} dimensions")
+        if weights[name].shape != shape:
+            raise InputError(f"{path}: {name} has the shape {list(weights[name].shape)}, but W_enc says {list(shape)}")
     if extra := sorted(set(weights) - set(expected)):
         raise InputError(f"{path}: has {', '.join(extra)}, which a {architecture} SAE does not have")
-    known = {"architecture": architecture, "d_in": d_in, "d_sae": d_sae, "metadata": dict(metadata), **settings}
-    return instance(kind, config, known, weights)
+    return Plain(config, weights)
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -7,27 +7,29 @@ Two kinds of folder have these files:
                           training (log_threshold), or a scaling of the activations that is not yet part of the weights
 
 The trainer's own last step makes an inference SAE of a checkpoint: the scaling is folded into the weights, and the
-weights are converted. SAELens' code for this step is called here. The scaling stands in a file beside the weights:
-`activation_scaler.json` and `activation_whitening.safetensors` since SAELens 6, before that
+weights are converted. SAELens' code for this step is called, in by_sae_lens.py. The scaling stands in a file beside the
+weights: `activation_scaler.json` and `activation_whitening.safetensors` since SAELens 6, before that
 `activations_store_state.safetensors`.
 """
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from sae_lens import SAE
-from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
-from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY, get_sae_training_class
-from sae_lens.training.activation_scaler import ActivationScaler
 
 from encoder.errors import InputError
 from encoder.sae.keys import SAE_LENS
-from encoder.sae.loaders.loaded import DAMAGED, Loaded, instance, read_config, read_safetensors, whole_number, why
+from encoder.sae.loaders.defaults import defaulted
+from encoder.sae.loaders.loaded import DAMAGED, Loaded, read_config, read_safetensors, whole_number, why
+from encoder.sae.plain import Plain, config_of, is_plain
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 SCALER, WHITENING, OLD_SCALER = SCALERS = (
@@ -66,7 +68,9 @@ def load(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            config = handle_config_defaulting(dict(raw))
+            config = defaulted(raw)
+            if config is None:
+                config = _sae_lens().defaulted(raw)
             config["metadata"] = {**(raw.get("metadata") or {}), **(config.get("metadata") or {})}
             _check(config, raw, path)
             module, more = _module(config, raw, weights, path, factor)
@@ -89,7 +93,7 @@ def _check(config: Mapping[str, Any], raw: Mapping[str, Any], path: Path) -> Non
     features, and a setting that stands under metadata alone.
     """
     architecture = config["architecture"]
-    if architecture not in {**SAE_CLASS_REGISTRY, **SAE_TRAINING_CLASS_REGISTRY}:
+    if not is_plain(architecture) and not _sae_lens().knows(architecture):
         raise InputError(f"{path / CONFIG}: SAELens knows no architecture {architecture!r}")
     said = raw.get("activation_fn", raw.get("activation_fn_str"))
     kwargs = raw.get("activation_fn_kwargs") or {}
@@ -117,7 +121,7 @@ def _check(config: Mapping[str, Any], raw: Mapping[str, Any], path: Path) -> Non
             raise InputError(
                 f"{path / CONFIG}: a {architecture} SAE needs k, and there is none; add the k it was trained with"
             )
-        if architecture in SAE_CLASS_REGISTRY:
+        if is_plain(architecture) or _sae_lens().is_for_inference(architecture):
             whole_number(config["k"], "k", path / CONFIG, int(config["d_sae"]))
 
 
@@ -127,21 +131,29 @@ def _module(
     weights: dict[str, torch.Tensor],
     path: Path,
     factor: float | None,
-) -> tuple[SAE[Any], tuple[str, ...]]:
+) -> tuple[Plain | SAE[Any], tuple[str, ...]]:
     architecture = config["architecture"]
-    if architecture not in SAE_CLASS_REGISTRY or "decoder_init_norm" in raw or _FOR_TRAINING & set(weights):
-        kind, config_class = get_sae_training_class(architecture)
-        training = instance(kind, config_class, config, weights)
+    is_for_training = "decoder_init_norm" in raw or bool(_FOR_TRAINING & set(weights))
+    is_whitened = config.get("normalize_activations") == "covariance_whitening"
+    known = None if is_for_training or is_whitened else config_of(config)
+    plain = None if known is None else Plain.of(known, weights)
+    if plain is not None:
+        return plain, _fold(plain, path, factor)
+    by_sae_lens = _sae_lens()
+    if is_for_training or not by_sae_lens.is_for_inference(architecture):
+        training = by_sae_lens.training_module(config, weights)
         folded = _fold(training, path, factor)
-        state = training.state_dict()
-        training.process_state_dict_for_saving_inference(state)
-        inference = training.cfg.get_inference_sae_cfg_dict()
-        kind, config_class = SAE_CLASS_REGISTRY[inference["architecture"]]
         note = f"a training checkpoint ({architecture}), converted as the trainer does it at the end of training"
-        return instance(kind, config_class, {**inference, "metadata": config["metadata"]}, state), (*folded, note)
-    kind, config_class = SAE_CLASS_REGISTRY[architecture]
-    module = instance(kind, config_class, config, weights)
+        return by_sae_lens.converted(training, config["metadata"]), (*folded, note)
+    module = by_sae_lens.inference_module(config, weights)
     return module, _fold(module, path, factor)
+
+
+def _sae_lens() -> Any:
+    """Return what needs SAELens, which takes seconds to import."""
+    from encoder.sae.loaders import by_sae_lens
+
+    return by_sae_lens
 
 
 def _fold(module: Any, path: Path, known: float | None) -> tuple[str, ...]:
@@ -150,26 +162,16 @@ def _fold(module: Any, path: Path, known: float | None) -> tuple[str, ...]:
     Raises: InputError if the scaling is not there, or is there and the configuration does not ask for it.
     """
     asked = module.cfg.normalize_activations
-    scaler = ActivationScaler(known)
-    if known is not None:
-        pass
-    elif (path / SCALER).is_file():
-        scaler.load(path / SCALER)
-    elif (path / OLD_SCALER).is_file():
-        state = read_safetensors(path / OLD_SCALER)
-        scaler.scaling_factor = (
-            float(state["estimated_norm_scaling_factor"]) if "estimated_norm_scaling_factor" in state else None
-        )
-    factor, whitening = scaler.scaling_factor, scaler.whitening
+    factor, is_whitening_there = (known, False) if known is not None else _scaling(path)
     if asked not in UNFOLDED:
-        if (factor is not None and factor != 1) or whitening is not None:
+        if (factor is not None and factor != 1) or is_whitening_there:
             raise InputError(
                 f"{path}: {SCALER} scales activations by {factor}, but normalize_activations is {asked!r} in {CONFIG}:"
                 f" if the scaling is part of the weights, delete {SCALER}; if not, write {UNFOLDED[0]!r} into {CONFIG}"
             )
         return ()
-    if asked == "covariance_whitening" and whitening is not None:
-        module.fold_activation_whitening(whitening.mean, whitening.matrix, whitening.inverse_matrix)
+    if asked == "covariance_whitening" and is_whitening_there:
+        _sae_lens().fold_whitening(module, path / WHITENING)
         return ("the whitening of activations, covariance_whitening, was folded into the weights",)
     if asked == "expected_average_only_in" and factor is not None:
         if not 0 < factor < float("inf"):
@@ -177,6 +179,18 @@ def _fold(module: Any, path: Path, known: float | None) -> tuple[str, ...]:
         module.fold_activation_norm_scaling_factor(factor)
         return (f"the scaling of activations by {factor:g}, {asked}, was folded into the weights",)
     raise InputError(unfolded(path, asked))
+
+
+def _scaling(path: Path) -> tuple[float | None, bool]:
+    """Return the factor that activations are scaled by, None if no file says one, and whether there is a whitening."""
+    if (path / SCALER).is_file():
+        document = json.loads((path / SCALER).read_text("utf-8"))
+        return document["scaling_factor"], document.get("has_whitening", True) and (path / WHITENING).exists()
+    if (path / OLD_SCALER).is_file():
+        state = read_safetensors(path / OLD_SCALER)
+        if "estimated_norm_scaling_factor" in state:
+            return float(state["estimated_norm_scaling_factor"]), False
+    return None, False
 
 
 def unfolded(name: object, asked: str) -> str:

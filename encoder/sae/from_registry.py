@@ -1,0 +1,74 @@
+"""An SAE by its name in SAELens' registry, or in a repository of Hugging Face. Importing this imports SAELens."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]  # of its HTTP library
+from sae_lens import SAE
+from sae_lens.loading.pretrained_sae_loaders import get_conversion_loader_name
+from sae_lens.loading.pretrained_saes_directory import (
+    PretrainedSAELookup,
+    get_config_overrides,
+    get_norm_scaling_factor,
+    get_pretrained_saes_directory,
+    get_repo_id_and_folder_name,
+)
+
+from encoder.errors import InputError
+from encoder.sae.loaders import sae_lens_folder
+from encoder.sae.loaders.loaded import DAMAGED, Loaded, why
+
+
+def from_registry(release: str, sae_id: str) -> tuple[Loaded, float | None]:
+    """Return the SAE and the number of active features a token that it was trained for, where known."""
+    directory = get_pretrained_saes_directory()
+    if release not in directory and "/" not in release:
+        raise InputError(f"--sae-release {release}: SAELens knows no such release; {_closest(release, directory)}")
+    if release in directory and sae_id not in directory[release].saes_map:
+        near = _closest(sae_id, directory[release].saes_map)
+        raise InputError(f"--sae-id {sae_id}: the release {release} has no such SAE; {near}")
+    known = directory.get(release)
+    try:
+        if get_conversion_loader_name(release) == "sae_lens":
+            return _from_hub(release, sae_id, known), _expected_l0(known, sae_id)
+        module = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
+    except (FileNotFoundError, ConnectionError, HTTPError) as exc:  # no network, no such file or repository, no access
+        raise InputError(f"{release} {sae_id} could not be downloaded: {why(exc)}") from exc
+    except DAMAGED as exc:
+        raise InputError(f"{release} {sae_id} was downloaded, but SAELens cannot load it: {why(exc)}") from exc
+    neuronpedia_id = known.neuronpedia_id.get(sae_id) if known else None
+    return Loaded(module, neuronpedia_id=neuronpedia_id), _expected_l0(known, sae_id)
+
+
+def _from_hub(release: str, sae_id: str, known: PretrainedSAELookup | None) -> Loaded:
+    """Load a folder of SAELens from Hugging Face, with what SAELens' registry knows beyond the folder."""
+    repository, folder = get_repo_id_and_folder_name(release, sae_id)
+    hf_hub_download(repository, f"{folder}/{sae_lens_folder.WEIGHTS}")
+    path = Path(hf_hub_download(repository, f"{folder}/{sae_lens_folder.CONFIG}")).parent
+    for name in sae_lens_folder.scalers_of(path):
+        try:
+            hf_hub_download(repository, f"{folder}/{name}")
+        except (EntryNotFoundError, LocalEntryNotFoundError):
+            continue
+    changes, factor = dict(get_config_overrides(release, sae_id)), get_norm_scaling_factor(release, sae_id)
+    loaded = sae_lens_folder.load(path, is_vouched=known is not None, changes=changes, factor=factor)
+    neuronpedia_id = known.neuronpedia_id.get(sae_id) if known else loaded.neuronpedia_id
+    return replace(loaded, neuronpedia_id=neuronpedia_id)
+
+
+def _expected_l0(known: PretrainedSAELookup | None, sae_id: str) -> float | None:
+    if known is None:
+        return None
+    in_path = re.search(r"average_l0_(\d+)", known.saes_map.get(sae_id, ""))
+    return known.expected_l0.get(sae_id) or (float(in_path[1]) if in_path else None) or None
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0)
+    return f"the closest is {near[0]}; `saefetch list` shows those that Neuronpedia has" if near else "it has none"
