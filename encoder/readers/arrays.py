@@ -30,7 +30,8 @@ ON_DISK = {name: np.dtype(code) for name, code in {**FLOATS, **INTEGERS}.items()
 class Array:
     """A [..., D] array in a file. Rows are flattened in C order; `row_dims` trailing dimensions make up a row.
 
-    `strides` count elements. Made by `array_in_file`, which has checked it against the file.
+    `strides` count elements; `swapped` says that the bytes of each element are in big-endian order. Made by
+    `array_in_file`, which has checked it against the file.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Array:
     strides: tuple[int, ...]
     dtype: str
     row_dims: int = 1
+    swapped: bool = False
 
     @property
     def is_sequential(self) -> bool:
@@ -94,6 +96,8 @@ class Array:
                 self._fill(memoryview(rows.data).cast("B"), self.offset + start * self.width * rows.itemsize)
             else:
                 self._gather(rows, start)
+            if self.swapped:
+                rows.byteswap(inplace=True)
         except (OSError, EOFError) as exc:
             raise ShardError(f"{self.path}: rows {start} to {stop} cannot be read: {exc}") from exc
 
@@ -157,6 +161,7 @@ def array_in_file(
     *,
     what: str,
     skip: int = 0,
+    swapped: bool = False,
 ) -> Array:
     """Check a header's claim against the bytes [begin, end) that it has, `space`, before anything is read.
 
@@ -186,4 +191,4 @@ def array_in_file(
             f"{path}: {what} repeats {end - begin} bytes on disk to look like {list(sizes)} (an expanded view);"
             f" save `tensor.contiguous()` instead"
         )
-    return Array(path, begin + skip * itemsize, sizes, steps, dtype)
+    return Array(path, begin + skip * itemsize, sizes, steps, dtype, swapped=swapped)

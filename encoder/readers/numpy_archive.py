@@ -109,7 +109,9 @@ def _array(path: Path, file: IO[bytes], name: str, entry: Entry) -> Array:
     if header.strides != c_strides(header.shape):
         raise _UnreadError(f"{path}: {what}: {_SAVE_STORED}")
     whole = whole_array(path, header, (header.n_bytes, entry.n_bytes), what)
-    return _PackedArray(path, whole.offset, whole.shape, whole.strides, whole.dtype, stream=stream)
+    return _PackedArray(
+        path, whole.offset, whole.shape, whole.strides, whole.dtype, swapped=whole.swapped, stream=stream
+    )
 
 
 def _header(path: Path, npy: Readable, n_bytes: int) -> Header:
@@ -139,6 +141,8 @@ class _PackedArray(Array):
             raise ShardError(f"{self.path}: {self.stream.what}: {_SAVE_STORED}")
         try:
             self.stream.read_at(self.offset + start * self.width * rows.itemsize, memoryview(rows.data).cast("B"))
+            if self.swapped:
+                rows.byteswap(inplace=True)
         except OSError as exc:
             raise ShardError(f"{self.path}: rows {start} to {start + len(rows)} cannot be read: {exc}") from exc
 

@@ -31,12 +31,16 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an npy header says: shape, strides in elements, dtype; and `n_bytes`, after which the data begin."""
+    """What an npy header says: shape, strides in elements, dtype; and `n_bytes`, after which the data begin.
+
+    `swapped` says that the elements are big-endian.
+    """
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: str
     n_bytes: int
+    swapped: bool = False
 
 
 def read_header(path: Path, npy: Readable, size: int) -> Header:
@@ -60,12 +64,12 @@ def read_header(path: Path, npy: Readable, size: int) -> Header:
     except _MALFORMED as exc:
         raise ShardError(f"{path}: the npy header is malformed ({str(exc)[:160]}); save it again with np.save") from exc
     strides = tuple(reversed(c_strides(shape[::-1]))) if fortran_order else c_strides(shape)
-    return Header(shape, strides, _dtype_name(path, dtype), data_start)
+    return Header(shape, strides, _dtype_name(path, dtype), data_start, dtype.byteorder == ">")
 
 
 def whole_array(path: Path, header: Header, space: tuple[int, int], what: str) -> Array:
     """Make the array of a header that fills the bytes [begin, end). Raises: ShardError if it does not."""
-    array = array_in_file(path, space, header.shape, header.dtype, header.strides, what=what)
+    array = array_in_file(path, space, header.shape, header.dtype, header.strides, what=what, swapped=header.swapped)
     if array.n_rows * array.width * ON_DISK[array.dtype].itemsize != space[1] - space[0]:
         raise ShardError(
             f"{path}: {what}: the header says {array.describe()}, which ends before the file's {space[1]} bytes do;"
@@ -79,8 +83,6 @@ def _dtype_name(path: Path, dtype: np.dtype[np.generic]) -> str:
         raise ShardError(f"{path}: an object array, which is pickle inside; save it again as np.float32")
     if dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None and dtype.subdtype is None:
         return "bfloat16"
-    if dtype.byteorder == ">":
-        raise ShardError(f"{path}: big-endian {dtype.name}; save it again with .astype('<f{dtype.itemsize}')")
     if dtype.name not in ON_DISK:
         raise ShardError(f"{path}: the array is {dtype.name[:60]}, expected float16, float32 or float64")
     return dtype.name

@@ -54,8 +54,6 @@ FOLDER_READERS: tuple[FolderReader, ...] = (
 # The first that claims a file has it, so what is more particular stands first.
 READERS: tuple[Reader, ...] = (*FOLDER_READERS, sae_bench, prompt_capture, prompt_list, numpy_array, columns, tensors)
 
-_LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
-
 
 def open_shards(
     path: Path, *, d_in: int | None, select: Mapping[str, str], root: Path | None = None, hook_name: str = ""
@@ -82,8 +80,6 @@ def _why_unknown(source: Source) -> str:
         return "the file is empty; copy or write it again"
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the data; run `git lfs pull`"
-    if head.startswith(_LEGACY_TORCH):
-        return f"a torch file of before 1.6, which needs pickle; {RESAVE}"
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return f"a bare pickle, which can run code, so it is not loaded; {RESAVE}"
     if head.startswith(b"PK"):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from encoder.errors import ShardError
-from encoder.readers import numpy_archive, safetensors_header, torch_archive
+from encoder.readers import numpy_archive, safetensors_header, torch_archive, torch_legacy
 from encoder.readers.arrays import Array
 from encoder.readers.listed import array_of
 
@@ -42,13 +42,26 @@ class Source:
 
     @cached_property
     def contents(self) -> Any:
-        """What a safetensors, torch or npz file holds: an `Array`, or dicts and lists of them; None for other files."""
-        if torch_archive.looks_like(self.head):
-            return torch_archive.load(self.path)
-        if safetensors_header.looks_like(self.head, self.size):
-            return safetensors_header.load(self.path, self.size)
-        if numpy_archive.looks_like(self.head):
-            return numpy_archive.load(self.path)
+        """What a file of named arrays holds: an `Array`, or dicts and lists of them; None for other files."""
+        load = self._loader
+        return None if load is None else load()
+
+    @property
+    def holds_arrays(self) -> bool:
+        """Whether this is a file of named arrays, or of one."""
+        return self._loader is not None
+
+    @property
+    def _loader(self) -> Callable[[], Any] | None:
+        path, head, size = self.path, self.head, self.size
+        if torch_archive.looks_like(head):
+            return lambda: torch_archive.load(path)
+        if torch_legacy.looks_like(head):
+            return lambda: torch_legacy.load(path, size)
+        if safetensors_header.looks_like(head, size):
+            return lambda: safetensors_header.load(path, size)
+        if numpy_archive.looks_like(head):
+            return lambda: numpy_archive.load(path)
         return None
 
     @cached_property

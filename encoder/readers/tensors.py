@@ -1,13 +1,12 @@
 """safetensors, torch .pt, numpy .npz: one array, or names -> arrays (a TransformerLens cache, {hook_name: [b, s, d]}).
 
-Of several tensors the SAE's own hook is taken, else the only one whose rows fit the SAE, else --select names it; nested
-names join with dots. Token ids and a mask of the file come along: see `companions`.
+A torch .pt may be of before 1.6. Of several tensors the SAE's own hook is taken, else the only one whose rows fit the
+SAE, else --select names it; nested names join with dots. Token ids and a mask of the file come along: see `companions`.
 """
 
 from __future__ import annotations
 
 from encoder.errors import ShardError
-from encoder.readers import numpy_archive, safetensors_header, torch_archive
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import shard_of
 from encoder.readers.axes import lead_of
@@ -21,9 +20,7 @@ NAME = "safetensors, torch .pt, numpy .npz"
 
 
 def claims(source: Source) -> bool:
-    head = source.head
-    is_numpy_or_torch = numpy_archive.looks_like(head) or torch_archive.looks_like(head)
-    return is_numpy_or_torch or safetensors_header.looks_like(head, source.size)
+    return source.holds_arrays
 
 
 def open_shard(source: Source) -> Shard:

@@ -10,6 +10,7 @@ refuses a file larger than the machine's memory; and its `weights_only` machine 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,7 +48,7 @@ def _load(archive: _Archive) -> Any:
         raise ShardError(f"{path}: needs pickle, which can run code, so it is not loaded ({exc}); {RESAVE}") from exc
     except Damaged as exc:
         raise ShardError(f"{path}: its data.pkl is damaged ({exc}); copy or write the file again") from exc
-    return _Converter(archive).convert(loaded, "", 0)
+    return Converter(path, lambda key: archive.space(f"data/{key}"), archive.is_swapped).convert(loaded, "", 0)
 
 
 class _Archive:
@@ -69,8 +70,10 @@ class _Archive:
                 self.entries[name] = entry
         except ZipError as exc:
             raise ShardError(f"{path}: not a whole zip file ({exc}): truncated; copy or write it again") from exc
-        if self.content("byteorder", b"little") != b"little":
-            raise ShardError(f"{path}: written on a big-endian machine; load and save it on this one")
+        byteorder = self.content("byteorder", b"little")
+        if byteorder not in (b"little", b"big"):
+            raise ShardError(f"{path}: byteorder is {byteorder[:40]!r}, expected little or big; copy the file again")
+        self.is_swapped = byteorder == b"big"
 
     def read(self, offset: int, n_bytes: int) -> bytes:
         return os.pread(self.file.fileno(), n_bytes, offset)
@@ -94,11 +97,14 @@ class _Archive:
         return missing if end < 0 else self.read(begin, end - begin)
 
 
-class _Converter:
-    """Turns stored tensors into `Array`s. Counts what it visits: a pickle can name one object exponentially often."""
+class Converter:
+    """Turns stored tensors into `Array`s. Counts what it visits: a pickle can name one object exponentially often.
 
-    def __init__(self, archive: _Archive) -> None:
-        self.archive, self.path = archive, archive.path
+    `space` gives the bytes [begin, end) of the storage that has a key; `is_swapped` says that they are big-endian.
+    """
+
+    def __init__(self, path: Path, space: Callable[[str], tuple[int, int] | None], is_swapped: bool) -> None:
+        self.path, self.space, self.is_swapped = path, space, is_swapped
         self.n_nodes = 0
 
     def convert(self, value: Any, name: str, depth: int) -> Any:
@@ -121,7 +127,8 @@ class _Converter:
             raise ShardError(f"{self.path}: {what} has no sizes and strides; damaged, copy or write the file again")
         if tensor.dtype not in ON_DISK or len(size) > MAX_DIMS:
             return None
-        space = self.archive.space(f"data/{tensor.storage.key}")
+        space = self.space(tensor.storage.key)
         if space is None:
             raise ShardError(f"{self.path}: {what} has no data in the file; damaged, copy or write it again")
-        return array_in_file(self.path, space, size, tensor.dtype, stride, what=what, skip=skip)
+        swapped = self.is_swapped
+        return array_in_file(self.path, space, size, tensor.dtype, stride, what=what, skip=skip, swapped=swapped)

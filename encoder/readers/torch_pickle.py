@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import pickletools
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, Protocol, cast
 
 STORAGES = {
     "BFloat16Storage": "bfloat16", "HalfStorage": "float16", "FloatStorage": "float32", "DoubleStorage": "float64",
@@ -96,13 +96,29 @@ class Other:
     """A value that holds no rows: a set, a sparse tensor, a device."""
 
 
+class Stream(Protocol):
+    """What a pickle is read from; `read` gives fewer bytes at the end."""
+
+    def read(self, n_bytes: int, /) -> bytes: ...
+    def readline(self) -> bytes: ...
+
+
 def parse(pickled: bytes) -> Any:
     """Give the pickled object: dicts, lists, tuples, strings, numbers, `StoredTensor` and `Other`.
 
     Raises: NeedsPickle, Damaged.
     """
+    return parse_next(io.BytesIO(pickled))[0]
+
+
+def parse_next(stream: Stream) -> tuple[Any, dict[str, str]]:
+    """Give the next pickled object of a stream, and the type of each storage that it names, by its key.
+
+    The stream stands behind the pickle afterwards. Raises: NeedsPickle, Damaged.
+    """
+    machine = _Machine()
     try:
-        return _Machine().run(pickled)
+        return machine.run(stream), machine.storages
     except (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as exc:
         raise Damaged(f"{type(exc).__name__} at an opcode") from exc
 
@@ -114,15 +130,15 @@ class _Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks under each open mark
         self.memo: dict[int, Any] = {}
+        self.storages: dict[str, str] = {}
         self.n_containers = 0
 
-    def run(self, pickled: bytes) -> Any:
-        stream = io.BytesIO(pickled)
+    def run(self, stream: Stream) -> Any:
         while code := stream.read(1):
             if code not in _OPCODES:
                 raise NeedsPickle(f"opcode {code!r}")
             name, reader = _OPCODES[code]
-            arg: Any = reader(stream) if reader else None
+            arg: Any = reader(cast(IO[bytes], stream)) if reader else None
             if name in _PLAIN:
                 self.stack.append(arg)
             elif name in ("BINPUT", "LONG_BINPUT"):
@@ -168,12 +184,25 @@ class _Machine:
                     arg = f"{module} {short}" if isinstance(module, str) and isinstance(short, str) else ""
                 stack.append(_global(arg))
             case "BINPERSID":
-                stack.append(_storage(stack.pop()))
+                stack.append(self.storage(stack.pop()))
             case "REDUCE" | "NEWOBJ":
                 args = stack.pop()
                 stack.append(_reduced(stack.pop(), args))
             case "BUILD":
                 stack.pop()  # attributes of an OrderedDict or a tensor
+
+    def storage(self, pid: Any) -> Storage:
+        kind, type_, key, *rest = pid
+        if kind != "storage" or not isinstance(type_, Global) or not isinstance(key, str):
+            raise Damaged("a reference to no storage")
+        if len(rest) > 2 and rest[2] is not None:
+            raise Damaged(
+                "a storage that is a part of another one, as torch before 1.0 wrote; save it with a newer torch"
+            )
+        name = type_.name.partition(" ")[2]
+        if self.storages.setdefault(key, name) != name:
+            self.storages[key] = ""
+        return Storage(key, STORAGES.get(name, ""))
 
     def counted(self, container: Any) -> Any:
         self.n_containers += 1
@@ -206,13 +235,6 @@ def _global(name: str) -> Global:
     if name in _KNOWN_GLOBALS or name in _OTHER_GLOBALS or is_torch_name or is_storage:
         return Global(name)
     raise NeedsPickle(f"{module}.{short}"[:120])
-
-
-def _storage(pid: Any) -> Storage:
-    kind, type_, key, *_ = pid
-    if kind != "storage" or not isinstance(type_, Global) or not isinstance(key, str):
-        raise Damaged("a reference to no storage")
-    return Storage(key, STORAGES.get(type_.name.partition(" ")[2], ""))
 
 
 def _reduced(function: Any, args: Any) -> Any:

@@ -48,7 +48,6 @@ BY_NAME = {maker.__name__: maker for maker in shards.MAKERS}
         (npy_bytes(NPY.format("|O", False, (2, 4)), pickle.dumps([1] * 8)), "object array"),
         (npy_bytes(NPY.format("<i8", False, (1, 4)), bytes(32)), "not integers"),
         (npy_bytes(NPY.format("<i2", False, (1, 4)), bytes(8)), "--select dtype=bfloat16"),
-        (npy_bytes(NPY.format(">f4", False, (1, 4)), bytes(16)), "big-endian"),
         (npy_bytes(NPY.format("<c8", False, (1, 4)), bytes(32)), "complex64"),
         (npy_bytes("__import__('os').system('touch PWNED')"), "malformed"),
         (npy_bytes("(" * 9000), "malformed"),
@@ -174,7 +173,7 @@ def test_torch_files_that_lie_about_sizes_are_refused(tmp_path: Path) -> None:
     assert same_bits(whole(open_one(path, 4)), torch.arange(35 * 4, dtype=torch.float32).reshape(35, 4))
     for change in (
         lambda name, content: content[:-8] if name == "data/0" else content,
-        lambda name, content: b"big" if name == "byteorder" else content,
+        lambda name, content: b"middle" if name == "byteorder" else content,
         lambda name, content: b"" if name == "data.pkl" else content,
     ):
         save()

@@ -64,6 +64,20 @@ def test_a_compressed_array_whose_rows_do_not_lie_together_is_refused_with_the_w
     assert np.array_equal(open_one(path, 8).read(3, 7), ROWS[3:7])
 
 
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8"])
+def test_big_endian_arrays_are_turned_in_every_layout(tmp_path: Path, dtype: str) -> None:
+    turned, ids = ROWS.astype(dtype), np.arange(500, dtype=">i8")
+    np.save(tmp_path / "a.npy", turned)
+    np.save(tmp_path / "f.npy", np.asfortranarray(turned))
+    np.savez(tmp_path / "z.npz", x=turned, input_ids=ids)
+    np.savez_compressed(tmp_path / "c.npz", x=turned, input_ids=ids)
+    native = turned.astype(turned.dtype.newbyteorder("=")).astype(np.float32 if dtype == ">f8" else dtype[1:])
+    for name in ("a.npy", "f.npy", "z.npz", "c.npz"):
+        shard = open_one(tmp_path / name, 8)
+        assert np.array_equal(shard.read(3, 499), native[3:499])
+        assert ".npy" in name or shard.tokens().token_ids.tolist() == list(range(500))  # type: ignore[union-attr]
+
+
 def test_a_wrong_checksum_is_found_where_the_array_ends(tmp_path: Path) -> None:
     path = compressed(tmp_path / "a.npz", x=ROWS)
     crc = zipfile.ZipFile(path).getinfo("x.npy").CRC.to_bytes(4, "little")
