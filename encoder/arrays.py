@@ -12,6 +12,7 @@ F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
+U64 = NDArray[np.uint64]
 Bool = NDArray[np.bool_]
 
 Float = NDArray[Any]

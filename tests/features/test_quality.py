@@ -85,7 +85,7 @@ def test_the_score_does_not_depend_on_the_batches(sae: LoadedSae, kernel: Kernel
     x = encoding.planted(n, encoding.dictionary())
     quality = score(sae, kernel, x, batch)
     assert quality == score(sae, kernel, x, max(1, n))
-    assert min(n, N_SAMPLE // 2) <= quality.n_sampled <= N_SAMPLE
+    assert quality.n_sampled == min(n, N_SAMPLE)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,33 @@ def test_attention_sinks_are_told_of_and_do_not_make_the_right_sae_the_wrong_one
     said = quality.remark()
     assert said is not None and "16 of 272 sampled rows" in said and "--exclude-first 1" in said
     assert without.remark() is None and without.explained_variance_of_all is None
+
+
+@pytest.mark.parametrize("length", [3, 64, 100, 128, 256])
+def test_no_length_of_the_texts_fills_the_sample_with_their_first_tokens(
+    length: int, sae: LoadedSae, kernel: Kernel
+) -> None:
+    x = encoding.planted(160 * length, encoding.dictionary())
+    x[::length] = encoding.noise(160, encoding.D_IN) * 80
+    quality = score(sae, kernel, x, 4096)
+    assert abs(quality.n_extreme / quality.n_sampled - 1 / length) < 0.05
+    assert quality.warning(None) is None and quality.explained_variance is not None
+    assert quality.explained_variance > 0.99
+
+
+@pytest.mark.parametrize("size", [0.1, 80])
+def test_where_most_rows_are_noise_but_many_are_explained_well_it_is_the_right_sae(
+    size: float, sae: LoadedSae, kernel: Kernel
+) -> None:
+    """Padding that no mask marks, of small norms, so that the others are the extreme ones, or of large norms."""
+    x = torch.cat([encoding.planted(100, encoding.dictionary()), encoding.noise(200, encoding.D_IN) * size])
+    quality = score(sae, kernel, x)
+    assert quality.explained_variance is not None and quality.explained_variance < 0.3
+    assert quality.well_explained == pytest.approx(1 / 3, abs=0.05) and quality.warning(1.0) is None
+    said = quality.remark()
+    assert said is not None and "of 300 sampled rows are explained well" in said and "attention_mask" in said
+    wrong = torch.cat([x[:100].flip(1), x[100:]])
+    assert "does not look like the right SAE" in str(score(sae, kernel, wrong).warning(None))
 
 
 def test_the_wrong_activations_with_sinks_are_still_the_wrong_ones(sae: LoadedSae, kernel: Kernel) -> None:
