@@ -15,12 +15,14 @@ from encoder.cli.flags import (
     BatchTokens,
     Config,
     Device,
+    Dtype,
     ExcludeFirst,
     ExcludeNorm,
     ExcludeTokens,
     FoldDecoderNorm,
     Inputs,
     Json,
+    OutDir,
     Prefix,
     QueueDir,
     Quiet,
@@ -28,8 +30,10 @@ from encoder.cli.flags import (
     SaeId,
     SaePath,
     Select,
+    Shape,
     ValuesOption,
 )
+from encoder.stores.address import local_path
 from saefetch.terminal.program import new_app
 
 if TYPE_CHECKING:
@@ -56,7 +60,7 @@ def root(
 def run(
     context: typer.Context,
     inputs: Inputs,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the features go, one .npz a shard.")],
+    out: OutDir,
     sae_release: Release = None,
     sae_id: SaeId = None,
     sae_path: SaePath = None,
@@ -73,6 +77,8 @@ def run(
     fold_decoder_norm: FoldDecoderNorm = False,
     select: Select = None,
     axes: Axes = None,
+    dtype: Dtype = None,
+    shape: Shape = None,
     prefix: Prefix = None,
     exclude_tokens: ExcludeTokens = None,
     exclude_first: ExcludeFirst = None,
@@ -87,7 +93,7 @@ def run(
     sae = options.name_sae(sae_release, sae_id, sae_path)
     from encoder.cli.run import encode
 
-    encode(inputs, out, sae, options, select, axes, prefix, as_json=json, quiet=quiet)
+    encode(inputs, out, sae, options, _with_raw(select, dtype, shape), axes, prefix, as_json=json, quiet=quiet)
 
 
 @app.command(short_help="Put shards on a queue.")
@@ -96,7 +102,8 @@ def submit(
     inputs: Inputs,
     queue: QueueDir,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the features go.  [default: QUEUE/out]")
+        Path | None,
+        typer.Option(parser=local_path, metavar="DIR", help="Where the features go.  [default: QUEUE/out]"),
     ] = None,
     sae_release: Release = None,
     sae_id: SaeId = None,
@@ -104,6 +111,8 @@ def submit(
     fold_decoder_norm: FoldDecoderNorm = False,
     select: Select = None,
     axes: Axes = None,
+    dtype: Dtype = None,
+    shape: Shape = None,
     prefix: Prefix = None,
     exclude_tokens: ExcludeTokens = None,
     exclude_first: ExcludeFirst = None,
@@ -114,7 +123,8 @@ def submit(
     from encoder.cli.queue import submit as put
 
     options = _options(context)
-    put(inputs, queue, out, options.name_sae(sae_release, sae_id, sae_path), select, axes, prefix, options.exclude)
+    sae, select = options.name_sae(sae_release, sae_id, sae_path), _with_raw(select, dtype, shape)
+    put(inputs, queue, out, sae, select, axes, prefix, options.exclude)
 
 
 @app.command(short_help="Work on a queue, one process.", epilog=WORK_EXAMPLES)
@@ -130,6 +140,8 @@ def work(
     fold_decoder_norm: FoldDecoderNorm = False,
     select: Select = None,
     axes: Axes = None,
+    dtype: Dtype = None,
+    shape: Shape = None,
     exclude_tokens: ExcludeTokens = None,
     exclude_first: ExcludeFirst = None,
     exclude_norm: ExcludeNorm = None,
@@ -150,6 +162,7 @@ def work(
     named = options.name_sae(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
     from encoder.cli.work import work as work_on
 
+    select = _with_raw(select, dtype, shape)
     work_on(queue, options, named, select, axes, watching=watch, as_json=json, quiet=quiet, report=report is not None)
 
 
@@ -204,6 +217,13 @@ def info(
     from encoder.cli.info import info as show
 
     show(options, as_json=json)
+
+
+def _with_raw(select: str | None, dtype: str | None, shape: str | None) -> str | None:
+    """Return a --select that also says what files without a header hold."""
+    parts = [select, f"raw_dtype={dtype}" if dtype else None]
+    parts.append(f"raw_shape={shape.replace(',', 'x')}" if shape else None)
+    return ",".join(filter(None, parts)) or None
 
 
 def _options(context: typer.Context) -> Options:

@@ -7,14 +7,23 @@ from typing import Annotated
 
 import typer
 
+from encoder.stores.address import local_path
+
 FLOAT16 = "float16: half the size, but scipy cannot compute with it; open_features gives float32.  [default: float32]"
 
-Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Activation files, or folders of them.")]
-QueueDir = Annotated[Path, typer.Option("--queue", metavar="DIR", help="The queue's folder.")]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(parser=local_path, metavar="INPUT...", help="Activation files, or folders of them."),
+]
+QueueDir = Annotated[Path, typer.Option("--queue", parser=local_path, metavar="DIR", help="The queue's folder.")]
+OutDir = Annotated[
+    Path, typer.Option("--out", parser=local_path, metavar="DIR", help="Where the features go, one .npz a shard.")
+]
 Release = Annotated[str | None, typer.Option("--sae-release", metavar="R", help="SAELens release.")]
 SaeId = Annotated[str | None, typer.Option("--sae-id", metavar="ID", help="SAELens id within the release.")]
 SaePath = Annotated[
-    Path | None, typer.Option("--sae-path", metavar="DIR_OR_NPZ", help="SAELens folder, or params.npz.")
+    Path | None,
+    typer.Option("--sae-path", parser=local_path, metavar="DIR_OR_NPZ", help="SAELens folder, or params.npz."),
 ]
 Device = Annotated[
     str | None, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where to compute.  [default: auto]")
@@ -33,6 +42,13 @@ Select = Annotated[
 ]
 Axes = Annotated[
     str | None, typer.Option(metavar="NAME,...", help="An array's axes, of layer, document, token, head, d.")
+]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", metavar="NAME", help="What files without a header hold, such as float16.")
+]
+Shape = Annotated[
+    str | None,
+    typer.Option("--shape", metavar="N,...", help="And their shape, such as -1,2304.  [default: rows of d_in]"),
 ]
 Prefix = Annotated[
     str | None,

@@ -31,7 +31,7 @@ def submit(
 
     unread: list[Path] = []
     chosen = parse_select(select, axes)
-    found = inputs_of(inputs, unread=unread.append, prefix=prefix)
+    found = inputs_of(inputs, unread=unread.append, prefix=prefix, select=chosen)
     for path in unread:
         remark(f"note: {why_not_read(path)}")
     # Where nothing is said here, the ticket says nothing, and a worker may.

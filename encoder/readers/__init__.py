@@ -17,8 +17,9 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
     assemble.py           from checked arrays to a Shard
 """
 
+from encoder.readers.raw_memmap import SUFFIXES as RAW_SUFFIXES
 from encoder.readers.registry import open_shards
 from encoder.readers.select import parse_select, select_of
-from encoder.readers.walk import find_inputs
+from encoder.readers.walk import EMPTY, find_inputs
 
-__all__ = ["find_inputs", "open_shards", "parse_select", "select_of"]
+__all__ = ["EMPTY", "RAW_SUFFIXES", "find_inputs", "open_shards", "parse_select", "select_of"]

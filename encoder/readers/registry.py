@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,11 +16,13 @@ from encoder.readers import (
     numpy_array,
     prompt_capture,
     prompt_list,
+    raw_memmap,
     sae_bench,
     sae_lens_dataset,
     saev,
     tensors,
 )
+from encoder.readers.select import RAW
 from encoder.readers.source import Source
 from encoder.readers.torch_archive import RESAVE
 from encoder.shard import Shard
@@ -52,7 +55,16 @@ FOLDER_READERS: tuple[FolderReader, ...] = (
     language_model_saes,
 )
 # The first that claims a file has it, so what is more particular stands first.
-READERS: tuple[Reader, ...] = (*FOLDER_READERS, sae_bench, prompt_capture, prompt_list, numpy_array, columns, tensors)
+READERS: tuple[Reader, ...] = (
+    *FOLDER_READERS,
+    sae_bench,
+    prompt_capture,
+    prompt_list,
+    numpy_array,
+    columns,
+    tensors,
+    raw_memmap,
+)
 
 
 def open_shards(
@@ -68,10 +80,19 @@ def open_shards(
         source = Source.of(path, d_in, select, root, hook_name)
         for reader in READERS:
             if reader.claims(source):
-                return [reader.open_shard(source)]
+                return [_with_notes(reader.open_shard(source), reader, source)]
     except OSError as exc:
         raise ShardError(f"{path}: cannot be read: {exc}") from exc
     raise ShardError(f"{path}: {_why_unknown(source)}")
+
+
+def _with_notes(shard: Shard, reader: Reader, source: Source) -> Shard:
+    """Say of a file with a header that what the caller declares for files without one was not needed."""
+    flags = " and ".join(flag for key, flag in RAW.items() if key in source.select)
+    if not flags or reader is raw_memmap:
+        return shard
+    note = f"{flags} are for files without a header, and were not used for this one: {shard.dtype}, by its own header"
+    return replace(shard, notes=(*shard.notes, note))
 
 
 def _why_unknown(source: Source) -> str:
@@ -86,10 +107,7 @@ def _why_unknown(source: Source) -> str:
         return "a zip file that is neither torch's nor numpy's; unpack it, and name what was in it"
     if source.path.suffix == ".memmap":
         return f"a memmap without its header; expected {source.path.with_suffix('.meta').name} beside it"
-    if source.path.suffix in (".dat", ".bin", ".raw", ".mmap"):
-        return (
-            "numbers without a header, so their dtype and shape are not known; save them once more as .npy:"
-            " np.save('acts.npy', np.memmap(path, dtype, 'r', shape=(rows, d_in)))"
-        )
+    if source.path.suffix in raw_memmap.SUFFIXES:
+        return f"{raw_memmap.HOW}{source.path.stem}.json"
     names = ", ".join(reader.NAME for reader in READERS)
     return f"no reader knows these first bytes: {head[:16].hex(' ')}; known are {names}"

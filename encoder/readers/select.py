@@ -7,16 +7,24 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from encoder.errors import AmbiguousError, InputError, ShardError
+from encoder.readers.declared import check_declared
 from encoder.readers.source import Source, printable
 
 KEYS = ("key", "layer", "component", "dtype")
+RAW = {"raw_dtype": "--dtype", "raw_shape": "--shape"}
+"""What files without a header hold, as `encoder.readers.declared` reads it, and the flags that say it."""
 AXES = ("layer", "document", "token", "head", "d")
 DECLARED = ("bfloat16", "float16")
 Label = TypeVar("Label")
 
 
-def parse_select(text: str | None, axes: str | Iterable[str] | None = None) -> dict[str, str]:
-    """Parse `--select` and `--axes`.
+def parse_select(
+    text: str | None,
+    axes: str | Iterable[str] | None = None,
+    dtype: str | None = None,
+    shape: str | Iterable[int] | None = None,
+) -> dict[str, str]:
+    """Parse `--select` and `--axes`, and `--dtype` and `--shape` of files without a header.
 
     `layer=16,component=residual` and `dtype=bfloat16` name themselves; a bare name is `{"key": name}`. Axes are one
     member, `{"axes": "layer,document,token,d"}`. Raises: InputError with what is wrong and the closest known word.
@@ -29,7 +37,9 @@ def parse_select(text: str | None, axes: str | Iterable[str] | None = None) -> d
             if part.strip():
                 raise InputError(f"--select {text}: {key!r} has no value; write {key}=VALUE")
             continue
-        if key not in KEYS:
+        if key in RAW:
+            check_declared(RAW[key], value)
+        elif key not in KEYS:
             raise InputError(f"--select {text}: there is no {key!r}; {_closest(key, KEYS)}, or a bare tensor name")
         if key in chosen:
             raise InputError(f"--select {text}: {key} is given twice")
@@ -38,14 +48,23 @@ def parse_select(text: str | None, axes: str | Iterable[str] | None = None) -> d
         chosen[key] = value
     if axes is not None:
         chosen["axes"] = ",".join(_parse_axes(axes))
+    if dtype is not None:
+        chosen["raw_dtype"] = check_declared("--dtype", str(dtype))
+    if shape is not None:
+        chosen["raw_shape"] = check_declared("--shape", shape if isinstance(shape, str) else "x".join(map(str, shape)))
     return chosen
 
 
-def select_of(select: str | Mapping[str, object] | None, axes: str | Iterable[str] | None = None) -> dict[str, str]:
-    """Read the keywords `select` and `axes` of Python: as `--select` and `--axes`, or {"layer": 16} and a sequence."""
+def select_of(
+    select: str | Mapping[str, object] | None,
+    axes: str | Iterable[str] | None = None,
+    dtype: str | None = None,
+    shape: str | Iterable[int] | None = None,
+) -> dict[str, str]:
+    """Read Python's keywords: as the flags of those names, or {"layer": 16} and sequences."""
     if not isinstance(select, Mapping):
-        return parse_select(select, axes)
-    chosen = parse_select(None, axes)
+        return parse_select(select, axes, dtype, shape)
+    chosen = parse_select(None, axes, dtype, shape)
     for key, value in select.items():
         chosen |= {key: str(value)} if key == "key" else parse_select(f"{key}={value}")
     return chosen

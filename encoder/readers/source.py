@@ -87,10 +87,11 @@ class Source:
     def allow_select(self, *keys: str) -> None:
         """Refuse a --select or --axes that this format has no use for.
 
-        `dtype` is a declaration and is always allowed; a layer may be chosen along an axis where axes can be named.
+        Declarations, of a dtype or of files without a header, are always allowed; a layer may be chosen along an axis
+        where axes can be named.
         """
         for key, value in self.select.items():
-            if key in keys or key == "dtype" or (key == "layer" and "axes" in keys):
+            if key in keys or key in ("dtype", "raw_dtype", "raw_shape") or (key == "layer" and "axes" in keys):
                 continue
             if key == "axes":
                 raise ShardError(f"{self.path}: leave --axes {value} out: the axes of this format are known")

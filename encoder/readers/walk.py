@@ -12,37 +12,51 @@ is listed with the data files, and opening it fails with the reason.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from encoder.errors import InputError
-from encoder.readers import dictionary_learning, numpy_archive, numpy_header, torch_archive
+from encoder.readers import dictionary_learning, numpy_archive, numpy_header, raw_memmap, torch_archive, torch_legacy
 from encoder.readers.registry import FOLDER_READERS
+from encoder.readers.select import RAW
 from encoder.readers.source import HEAD_BYTES
 
 SUFFIXES = {".npy", ".npz", ".parquet", ".feather", ".safetensors", ".pt", ".pth", ".arrow", ".memmap"}
 FOR_PEOPLE = {
-    "", ".md", ".txt", ".rst", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log", ".lock", ".py",
-    ".ipynb", ".sh", ".html", ".css", ".js", ".pdf", ".png", ".jpg", ".jpeg", ".svg", ".gif", ".md5", ".sha256",
+    "", ".md", ".rst", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log", ".lock", ".py", ".ipynb", ".sh", ".html",
+    ".css", ".js", ".pdf", ".png", ".jpg", ".jpeg", ".svg", ".gif", ".md5", ".sha256",
 }  # fmt: skip
 """Endings of files that hold no activations. A file without an ending counts as one only under a name in capitals."""
+TEXT = {".txt", ".json", ".jsonl"}
+"""Endings of files that may hold activations, as np.savetxt and json.dump write them, unless their names are known."""
+KNOWN_TEXT = re.compile(
+    r"(readme|license|licence|notice|copying|changelog|authors|requirements)[^/]*\.txt"
+    r"|(.*[._-])?(meta|metadata|config|cfg|info|shape|settings|args|params|manifest|index|state|stats|shards|tokenizer"
+    r"|special_tokens_map|vocab|dataset_infos?)\.json",
+    re.IGNORECASE,
+)
+"""Names of text that holds no activations. A .json that is called after a data file beside it describes it."""
 SIDE_FILES = re.compile(r"(labels\.bin|(mean|std|tokens|sequence_ranges)\.pt|(cache-|indices).*\.arrow|.*\.meta)")
 """What the formats that own folders write beside their data files."""
 FOLDER_FORMATS = {".zarr": ("zarr.json", ".zarray", ".zgroup"), ".n5": ("attributes.json",), ".tdb": ("__schema",)}
 """Endings of folders that are one thing each and are not read, and the files by which such a folder is known."""
 MAX_DEPTH = 64  # folders within folders
+EMPTY: Mapping[str, object] = MappingProxyType({})
 
 
-def find_inputs(path: Path, *, unread: Callable[[Path], object] = lambda path: None) -> list[Path]:
+def find_inputs(
+    path: Path, *, unread: Callable[[Path], object] = lambda path: None, select: Mapping[str, object] = EMPTY
+) -> list[Path]:
     """List the data files at `path`; a file gives itself, a folder without any gives none.
 
-    `unread` hears of each file or folder that is not read. Raises: InputError if there is nothing at `path`, or if it
-    cannot be listed.
+    Files without a header are data where `select` declares them, or a side file does. `unread` hears of each file or
+    folder that is not read. Raises: InputError if there is nothing at `path`, or if it cannot be listed.
     """
     if path.is_dir():
         try:
-            return _Walk(unread).files(path, 0)
+            return _Walk(unread, not RAW.keys().isdisjoint(select)).files(path, 0)
         except OSError as exc:
             raise InputError(f"{path}: cannot be listed: {exc.strerror}; allow it, or name other inputs") from exc
     if not path.exists():
@@ -53,6 +67,7 @@ def find_inputs(path: Path, *, unread: Callable[[Path], object] = lambda path: N
 @dataclass
 class _Walk:
     unread: Callable[[Path], object]
+    takes_raw: bool  # files without a header, as the caller declares what they hold
     seen: set[Path] = field(default_factory=set)  # resolved: a link can lead back up
 
     def files(self, folder: Path, depth: int) -> list[Path]:
@@ -65,15 +80,33 @@ class _Walk:
         entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=_natural)
         below = {entry: self._below(entry, depth + 1) for entry in entries if entry.is_dir()}
         has_store = any(file.suffix == dictionary_learning.SUFFIX for files in below.values() for file in files)
-        found = owned or []
+        found, beside = owned or [], list[Path]()
         for entry in entries:
             if entry in below:
                 found += below[entry]
-            elif owned is None and _is_data(entry) and not (has_store and SIDE_FILES.fullmatch(entry.name)):
+            elif owned is None and self._is_data(entry) and not (has_store and SIDE_FILES.fullmatch(entry.name)):
                 found.append(entry)
-            elif entry not in found and not SIDE_FILES.fullmatch(entry.name) and not _is_for_people(entry):
+            elif entry not in found and not SIDE_FILES.fullmatch(entry.name) and not is_for_people(entry):
+                beside.append(entry)
+        stems = {entry.stem for entry in found if entry.parent == folder}
+        for entry in beside:
+            if entry.suffix != ".json" or not _describes(entry, stems):
                 self.unread(entry)
         return found
+
+    def _is_data(self, entry: Path) -> bool:
+        if entry.suffix in SUFFIXES:
+            return entry.suffix != ".npz" or not numpy_archive.is_sparse(entry)
+        if not entry.is_file():
+            return False
+        if entry.suffix in raw_memmap.SUFFIXES and (self.takes_raw or raw_memmap.has_side_file(entry)):
+            return True
+        try:
+            with entry.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+        except OSError:
+            return False
+        return torch_archive.looks_like(head) or torch_legacy.looks_like(head) or head.startswith(numpy_header.MAGIC)
 
     def _below(self, folder: Path, depth: int) -> list[Path]:
         if any(
@@ -88,21 +121,16 @@ class _Walk:
             return [folder]
 
 
-def _is_data(entry: Path) -> bool:
-    if entry.suffix in SUFFIXES:
-        return entry.suffix != ".npz" or not numpy_archive.is_sparse(entry)
-    if not entry.is_file():
-        return False
-    try:
-        with entry.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-    except OSError:
-        return False
-    return torch_archive.looks_like(head) or head.startswith(numpy_header.MAGIC)
-
-
-def _is_for_people(entry: Path) -> bool:
+def is_for_people(entry: Path) -> bool:
+    """Say whether a file is, by its name, no data: text and pictures for people, settings, what a format leaves."""
+    if entry.suffix.lower() in TEXT:
+        return KNOWN_TEXT.fullmatch(entry.name) is not None
     return entry.suffix.lower() in FOR_PEOPLE and (bool(entry.suffix) or entry.name.isupper())
+
+
+def _describes(entry: Path, stems: set[str]) -> bool:
+    """Say whether a side file is called after one of the data files that have these stems."""
+    return any(entry.stem == stem or entry.stem.startswith((f"{stem}.", f"{stem}_")) for stem in stems)
 
 
 def _natural(entry: Path) -> list[tuple[int, str]]:

@@ -18,6 +18,7 @@ from encoder.machine.signals import BOTH, signals
 from encoder.options import Backend, Options
 from encoder.readers import select_of
 from encoder.rows import Exclude
+from encoder.stores.address import local_path
 from encoder.work.display import open_display
 from encoder.work.named import SaeLike, folded, loaded, name_of
 from encoder.work.rounds import Work
@@ -36,6 +37,8 @@ def encode_files(
     workers: int = 1,
     select: str | Mapping[str, object] | None = None,
     axes: str | Iterable[str] | None = None,
+    dtype: str | None = None,
+    shape: str | Iterable[int] | None = None,
     prefix: str | None = None,
     exclude_tokens: str | int | Iterable[int] = (),
     exclude_first: int = 0,
@@ -74,18 +77,17 @@ def encode_files(
         max_attempts=max_attempts,
         strict=strict,
     )
-    paths = [Path(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    paths = [local_path(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    out = local_path(out)
     if not paths:
         raise InputError("inputs is empty: name at least one file or folder of activations")
-    chosen = select_of(select, axes)
-    ended = run(
-        paths, Path(out), sae, options, select=chosen, prefix=prefix, progress=progress, catching=(signal.SIGINT,)
-    )
+    chosen = select_of(select, axes, dtype, shape)
+    ended = run(paths, out, sae, options, select=chosen, prefix=prefix, progress=progress, catching=(signal.SIGINT,))
     if ended.stopped_by:
         raise KeyboardInterrupt
     if ended.n_missing:
         raise EncodeError(ended.complaint(), ended.outcome)
-    return open_features(Path(out))
+    return open_features(out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def run(
     listener = _Listener(progress, stopping) if callable(progress) else None
     unread: list[Path] = []
     with open_display(listener or progress) as display:
-        found = inputs_of(inputs, unread=unread.append, prefix=prefix)
+        found = inputs_of(inputs, unread=unread.append, prefix=prefix, select=select)
         for path in unread:
             display.say(f"note: {why_not_read(path)}")
         sae = loaded(sae)  # not before all that costs nothing to refuse: SAELens takes seconds

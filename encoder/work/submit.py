@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from encoder.errors import InputError
 from encoder.queue.ticket import MAX_JOB_BYTES, Ticket, check_job
-from encoder.readers import find_inputs
+from encoder.readers import EMPTY, RAW_SUFFIXES, find_inputs
 from saefetch.terminal.output import printable
 
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".lz4", ".br", ".z")
@@ -53,11 +53,12 @@ def inputs_of(
     below: Path | None = None,
     unread: Callable[[Path], object] = lambda path: None,
     prefix: str | None = None,
+    select: Mapping[str, object] = EMPTY,
 ) -> list[Input]:
     """List the data files below `paths`. A result is named by the file's path below its INPUT, with `__` for `/`.
 
     `below` is a folder that stands for INPUT; `prefix` stands in front of each name, as if INPUT were in a folder of
-    that name; `unread` hears of files and folders that are not read.
+    that name; `unread` hears of files and folders that are not read; `select` may declare files without a header.
     Raises: InputError if there is none, or two results would have one name.
     """
     if prefix is not None:
@@ -65,7 +66,7 @@ def inputs_of(
     found: dict[str, Input] = {}
     for path in paths:
         root = below or (path if path.is_dir() else path.parent)
-        files = find_inputs(path, unread=unread)
+        files = find_inputs(path, unread=unread, select=select)
         if not files:
             raise InputError(f"{path}: no activation files below it; formats are named in README.md")
         for file in files:
@@ -114,6 +115,8 @@ def why_not_read(path: Path) -> str:
         return f"{path} is not read: unpack it first, as compressed files are not read"
     if path.suffix.lower() in ARCHIVES:
         return f"{path} is not read: unpack it first, as archives are not read"
+    if path.suffix.lower() in RAW_SUFFIXES:
+        return f"{path} is not read: numbers without a header: say --dtype and --shape, or name its file for more"
     if path.suffix == ".npz":
         return f"{path} is not read: it is a sparse matrix, as features are"
     return f"{path} is not read: no format here has the ending {path.suffix or 'of ' + path.name}"

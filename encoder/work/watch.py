@@ -40,7 +40,7 @@ class Watch:
         for path in self._inbox.take():
             sae = self._named or _sae_of(queue) or self._default
             try:
-                found = inputs_of([path], below=self._folder)
+                found = inputs_of([path], below=self._folder, select=self._select)
                 _, refused = enqueue(queue, found, queue.root / "out", sae, self._select, again=True, **self._extra)
                 yield from (f"inbox: {reason}" for reason in refused.values())
             except (EncoderError, OSError) as exc:

@@ -494,7 +494,7 @@ def test_the_help_of_a_command_names_every_flag_of_the_contract(encode: Command)
 def test_a_file_of_no_known_format_is_passed_over_aloud(site: Site, encode: Command) -> None:
     site.shard("a")
     (site.acts / "x.h5").write_bytes(b"\x89HDF\r\n")
-    (site.acts / "labels.txt").write_text("not data by its name")
+    (site.acts / "README.txt").write_text("not data by its name")
     ended = encode("submit", site.acts, "--queue", site.folder / "queue", "--sae-path", site.params)
     assert ended.status == 0 and "1 shards submitted" in ended.out
     assert ended.err == f"note: {site.acts / 'x.h5'} is not read: no format here has the ending .h5\n"

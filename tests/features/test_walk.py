@@ -121,11 +121,12 @@ def test_an_index_that_cannot_be_read_is_opened_in_the_place_of_its_files(tmp_pa
 
 
 def test_whatever_is_not_read_is_named(tmp_path: Path) -> None:
-    wrapped = ["2.npy.gz", "3.pt.zst", "5.fea", "7.hdf5", "shard-0.tar", "acts.csv", "raw", "x.PKL"]
+    wrapped = ["2.npy.gz", "3.pt.zst", "5.fea", "7.hdf5", "shard-0.tar", "acts.csv", "raw", "x.PKL", "acts.txt"]
+    wrapped += ["rows.json", "lines.jsonl", "x.bin"]
     for name in wrapped:
         (tmp_path / name).write_bytes(b"1")
     np.save(tmp_path / "0.npy", np.zeros((2, 3), np.float32))
-    for name in ("README.md", "LICENSE", "meta.json", "plot.png"):
+    for name in ("README.md", "README.txt", "LICENSE", "meta.json", "0.json", "0_info.json", "plot.png"):
         (tmp_path / name).write_bytes(b"1")
     for name in ("4.zarr/c/0", "plain/c/0", "old/0.0"):
         (tmp_path / name).mkdir(parents=True)

@@ -1,0 +1,41 @@
+"""What a user names as a place: a path, or an address such as file:///data/acts or s3://bucket/acts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from encoder.errors import InputError
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://?(.*)", re.DOTALL)
+"""A path that was made of an address has lost one of its slashes."""
+_COPY_WITH = {
+    "s3": "aws s3 sync", "gs": "gcloud storage rsync -r", "gcs": "gcloud storage rsync -r", "az": "azcopy copy",
+    "abfs": "azcopy copy", "abfss": "azcopy copy", "hf": "hf download", "http": "curl -LO", "https": "curl -LO",
+    "ftp": "curl -O", "sftp": "sftp", "ssh": "scp -r", "r2": "rclone copy", "memory": "", "file": "",
+}  # fmt: skip
+
+
+def local_path(named: str | Path) -> Path:
+    """Return the path that is named; `file:///data/my%20acts` is the path /data/my acts.
+
+    Raises: InputError for the address of another place than this machine.
+    """
+    text = str(named)
+    found = _ADDRESS.fullmatch(text)
+    scheme = found[1].lower() if found else ""
+    is_whole = "://" in text
+    if found is None or not (is_whole or scheme in _COPY_WITH):
+        return Path(named)
+    if scheme != "file":
+        command = f", for example with `{_COPY_WITH[scheme]}`" if _COPY_WITH.get(scheme) else ""
+        shown = text if is_whole else text.replace(":/", "://", 1)
+        raise InputError(f"{shown}: not a path of this machine: download it{command}, and name the local copy")
+    rest = found[2] if is_whole else f"/{found[2]}"
+    host, slash, path = rest.partition("/")
+    if host not in ("", "localhost") or not slash:
+        raise InputError(f"{text}: names the machine {host!r}; write file:///PATH, with three slashes, or the path")
+    if "\0" in (plain := unquote(path, errors="surrogateescape")):
+        raise InputError(f"{text}: a path has no NUL in it")
+    return Path(f"/{plain}")
