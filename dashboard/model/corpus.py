@@ -18,7 +18,7 @@ from dashboard.model.cache import Cache
 from dashboard.model.documents import Document, Documents
 from dashboard.model.shards import NOTHING_EXCLUDED, Excluded, excluded_of, has_mask
 from dashboard.model.sums import Adding, Ranges, Sums, complement
-from encoder.arrays import I64, U8, Bool, Int
+from encoder.arrays import I64, U8, Bool
 from encoder.file.documents import document_starts
 from encoder.file.folder import Features
 from encoder.index import FeatureIndex
@@ -125,16 +125,6 @@ class Corpus:
         """Say which of some rows of one shard count: [n_rows]."""
         shard, start = self.features.locate(first_row) if n_rows else (0, 0)
         return self.features.counts(shard, start, start + n_rows)
-
-    def are_counted(self, rows: Int) -> Bool:
-        """Say which of any rows of the folder count."""
-        counted = np.ones(len(rows), np.bool_)
-        shards = np.searchsorted(self.features.first_rows, rows, side="right") - 1
-        for shard in np.unique(shards).tolist():
-            if has_mask(self.features, shard):
-                of_shard = shards == shard
-                counted[of_shard] = self.features.counts(shard)[rows[of_shard] - self.features.first_rows[shard]]
-        return counted
 
     def reasons(self, first_row: int, n_rows: int) -> U8:
         """Say why rows of one shard do not count: [n_rows], as `encoder.rows.REASONS` has it, 0 for rows that count."""

@@ -62,10 +62,10 @@ def top(look: Look, parameters: Parameters, index: int) -> TopContexts:
     look.check_feature(index)
     by_feature = look.index
     below, k = parameters.value("below"), offset + limit
-    if below is None and not by_feature.is_older:
+    if below is None:
         rows, values, total = _strongest(by_feature, index, k, distinct=distinct)
     else:
-        rows, values, total = _sorted(look.features, by_feature, index, below, distinct=distinct)
+        rows, values, total = _sorted(by_feature, index, below, distinct=distinct)
     found = zip(rows[offset:k].tolist(), values[offset:k], strict=True)
     return {"total": total, "contexts": [_context(look, index, row, value, around) for row, value in found]}
 
@@ -87,16 +87,11 @@ def _strongest(by_feature: FeatureIndex, index: int, k: int, *, distinct: bool) 
         n = max(64, 4 * n)
 
 
-def _sorted(
-    corpus: Corpus, by_feature: FeatureIndex, index: int, below: float | None, *, distinct: bool
-) -> tuple[Int, F32, int]:
+def _sorted(by_feature: FeatureIndex, index: int, below: float, *, distinct: bool) -> tuple[Int, F32, int]:
     """Return the same for all magnitudes below `below`: every value of the feature is gone through."""
     rows, values = by_feature.feature(index)
-    if by_feature.is_older:  # there are rows among them that do not count
-        counted = corpus.are_counted(rows)
-        rows, values = rows[counted], values[counted]
     magnitudes = np.abs(values)
-    kept = np.flatnonzero(magnitudes < (np.inf if below is None else below))
+    kept = np.flatnonzero(magnitudes < below)
     kept = kept[np.argsort(-magnitudes[kept], kind="stable")]
     if distinct:
         kept = kept[_first_of_each(by_feature.document_of(rows[kept]))]

@@ -14,7 +14,7 @@ PARAMETERS = ()
 INDEX_HINTS = {
     "missing": "no index by feature yet",
     "stale": "the index by feature is not of these shards",
-    "older": "the index by feature is of an older version: its figures count rows that do not count",
+    "older": "the index by feature is of an older version: its figures are counted anew at each start",
 }
 
 

@@ -167,7 +167,7 @@
   function news() {
     const { features, labels, refusal, hints, part } = summary;
     if (refusal) return ["refusal", `Labels are not shown: ${refusal}`, ""];
-    if (features?.index.state === "older") return ["hint", "The index by feature is of an older version: it counts every token, also those that do not count. Make it anew with ", features.index.command];
+    if (features?.index.state === "older") return ["hint", "The index by feature is of an older version, so its figures are counted anew at each start. Make it anew with ", features.index.command];
     const download = features && !labels && hints.find(({ command }) => command.startsWith("saefetch"));
     if (download) return ["hint", "No labels yet. They come with ", download.command];
     if (part && part.n_documents < part.of_documents)

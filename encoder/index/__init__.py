@@ -8,6 +8,7 @@ loops.py       the loops over the entries of a block, compiled by numba
 runs.py        as many rows as fit into memory, by feature, on disk; and all such runs merged
 build.py       build_index: these three, in bounded memory; `sae-encode index` calls it
 reader.py      FeatureIndex: what a program asks
+older.py       what an index of version 1 would say today
 """
 
 from encoder.index.format import index_state

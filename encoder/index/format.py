@@ -28,7 +28,7 @@ The identity of a shard is its name and what its headers say, so whether the ind
 costs their headers. Equal shards give equal bytes, whatever memory there was.
 
 An index of version 1 is older: rows that do not count are among its values, it has no `min`, what is strongest goes by
-value and negative values are in the histogram's first bin. It is still read.
+value and negative values are in the histogram's first bin. It is still read, and `older` counts anew what it says.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ Shapes: T rows and nnz entries of a block, F = d_sae; K features of a range, B b
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from encoder.arrays import F32, I32, I64, AnyArray, Bool, Int
@@ -17,6 +19,20 @@ TALLY = np.dtype(
 
 `max` is the value of the largest magnitude, with its sign, and of equal ones the first; `min` the smallest value.
 """
+
+
+@compiled()
+def _take(one: Any, value: np.float32, document: int) -> None:
+    """Count a feature's value in; documents come in order."""
+    if abs(value) > abs(one.max):
+        one.max = value
+    if one.count == 0 or value < one.min:
+        one.min = value
+    one.count += 1
+    one.sum += np.float64(value)
+    if one.last_document != document:
+        one.last_document = document
+        one.n_documents += 1
 
 
 @compiled()
@@ -38,19 +54,17 @@ def tally(lengths: Int, columns: I32, values: F32, documents: I64, counts: Bool,
                 return at
             before = column
             at += 1
-            if not counts[row]:
-                continue
-            one = features[column]
-            if abs(value) > abs(one.max):
-                one.max = value
-            if one.count == 0 or value < one.min:
-                one.min = value
-            one.count += 1
-            one.sum += np.float64(value)
-            if one.last_document != document:
-                one.last_document = document
-                one.n_documents += 1
+            if counts[row]:
+                _take(features[column], value, document)
     return -1
+
+
+@compiled()
+def tally_by_feature(bounds: I64, values: F32, documents: I64, features: AnyArray) -> None:
+    """Count values [nnz] in that are sorted by feature, at bounds [K + 1], with their documents: TALLY [K]."""
+    for feature in range(len(features)):
+        for at in range(bounds[feature], bounds[feature + 1]):
+            _take(features[feature], values[at], documents[at])
 
 
 @compiled()

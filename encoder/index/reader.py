@@ -3,7 +3,7 @@
     index = open_index("features/")
     index.shape, index.nnz          rows and width, stored values
     index.state                     "ready"; "stale": the features files are not those that it was made of; "older": it
-                                    counts rows that do not count, `sae-encode index` makes it again
+                                    is of an earlier version, and the first figure costs a reading of all of it
     index.feature(42)               -> rows [n] rising, values float32 [n]; views of the file
     index.feature(42, 100, 200)     -> the same of the rows [100, 200)
     index.top(42, 20)               -> rows and values, strongest first, of equal ones the lower row
@@ -15,7 +15,8 @@
     index.documents                 first row of each document, and the number of rows: int64 [n + 1]
     index.document_shard, index.document_of(rows)
 
-All of it is of the rows that count. What is strongest goes by magnitude, and values keep their sign.
+All of it is of the rows that count, whatever the index's version. What is strongest goes by magnitude, and values keep
+their sign.
 
 Headers are read and checked when it is opened, what else is asked for when it is asked for. Nothing here needs torch.
 Safe for several threads.
@@ -25,7 +26,8 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -34,7 +36,12 @@ from encoder.errors import EncoderError
 from encoder.file.folder import Features, open_features
 from encoder.index.format import N_BINS, NAME, OLDER, IndexFile, State, again, open_index_file, state_of
 
+if TYPE_CHECKING:
+    from encoder.index.older import Renewed
+
 _CHECK_ROWS = 1 << 20
+COUNTED = {"max", "min", "sum", "n_documents", "histogram", "top_rows", "top_values"}
+"""What is counted anew where the index is older."""
 
 
 def open_index(folder: str | Path) -> FeatureIndex:
@@ -51,7 +58,8 @@ class FeatureIndex:
     def __init__(self, file: IndexFile) -> None:
         self._file, self._arrays = file, file.arrays
         self.path, self.shape, self.meta = file.path, file.shape, file.meta
-        self.nnz = len(file.arrays["indices"])
+        self._lock = Lock()
+        self._kept: Renewed | None = None
 
     def __repr__(self) -> str:
         return (
@@ -82,7 +90,9 @@ class FeatureIndex:
         return state_of(self._file, features)
 
     def feature(self, feature: int, start: int = 0, stop: int | None = None) -> tuple[Int, F32]:
-        """Return the rows in [start, stop), global ones, on which a feature fires, and its values there: views.
+        """Return the rows in [start, stop), global ones, on which a feature fires, and its values there.
+
+        They are views; of an older index copies, without the rows that do not count.
 
         Raises: IndexError, EncoderError if they are damaged.
         """
@@ -95,6 +105,9 @@ class FeatureIndex:
             block = rows[at : at + _CHECK_ROWS + 1]  # one more, to compare across the seam
             if block[0] < 0 or block[-1] >= self.shape[0] or (block[1:] <= block[:-1]).any():
                 raise self._damaged(f"the rows of feature {feature} do not rise within 0..{self.shape[0] - 1}")
+        if self.is_older:
+            is_counted = self._renewed.counts[rows]
+            rows, values = rows[is_counted], values[is_counted]
         return rows, values
 
     def top(self, feature: int, k: int = 20) -> tuple[I64, F32]:
@@ -102,13 +115,13 @@ class FeatureIndex:
 
         The first 64 are in the index; for more, all of the feature is gone through.
         """
-        first, end = self._bounds(feature)
-        n = min(k, end - first)
+        self._bounds(feature)
+        n = min(k, int(self.count[feature]))
         kept = self._array("top_rows").shape[1]
         if n > kept:
             rows, values = self.feature(feature)
             # Of those that equal the k-th the first ones: rows rise, and the sort is stable.
-            strengths = values if self.is_older else np.abs(values)
+            strengths = np.abs(values)
             least = np.partition(strengths, len(values) - n)[len(values) - n]
             chosen = np.flatnonzero(strengths >= least)
             chosen = chosen[np.argsort(-strengths[chosen], kind="stable")[:n]]
@@ -124,17 +137,14 @@ class FeatureIndex:
         Edges go from 0 to the feature's largest value; where some are negative, from minus its largest magnitude on.
         """
         self._bounds(feature)
-        if self.is_older:
-            edges = np.linspace(0, float(self.max[feature]), N_BINS + 1)
-        else:
-            largest = abs(float(self.max[feature]))
-            edges = np.linspace(-largest if self.min[feature] < 0 else 0, largest, N_BINS + 1)
+        largest = abs(float(self.max[feature]))
+        edges = np.linspace(-largest if self.min[feature] < 0 else 0, largest, N_BINS + 1)
         return edges, self._array("histogram")[feature].astype(np.int64)
 
     @cached_property
     def count(self) -> I64:
         """Rows on which each feature fires, int64 [F]."""
-        return np.diff(self._indptr)
+        return self._renewed.n_entries if self.is_older else np.diff(self._indptr)
 
     @cached_property
     def density(self) -> F64:
@@ -153,11 +163,7 @@ class FeatureIndex:
 
     @property
     def min(self) -> F32:
-        """Each feature's smallest value, float32 [F]; an older index does not know it."""
-        if self.is_older:
-            raise EncoderError(
-                f"{self.path}: is of an older version; `sae-encode index {self.path.parent}` makes it again"
-            )
+        """Each feature's smallest value, float32 [F]."""
         return self._array("min")
 
     @property
@@ -171,28 +177,45 @@ class FeatureIndex:
 
     @property
     def is_older(self) -> bool:
-        """Say whether rows that do not count are among its values, as in all that earlier versions made."""
+        """Say whether an earlier version made it: what it says is counted anew when it is first asked."""
         return self.meta.get("version") == OLDER
 
     @property
+    def _renewed(self) -> Renewed:
+        """What today's index would say. Raises: EncoderError, also where the features files are others now."""
+        with self._lock:
+            if self._kept is None:
+                from encoder.index.older import renew  # takes numba along
+
+                self._kept = renew(self._file, self.documents)
+            return self._kept
+
+    @property
+    def nnz(self) -> int:
+        """Stored values of rows that count."""
+        return int(self.count.sum()) if self.is_older else len(self._file.arrays["indices"])
+
+    @property
     def n_rows_counted(self) -> int:
-        return self._counted("rows_counted", self.shape[0])
+        return int(self._renewed.counts.sum()) if self.is_older else self._counted("rows_counted", self.shape[0])
 
     @property
     def n_documents_counted(self) -> int:
         """Documents that have a row that counts."""
+        if self.is_older:
+            return self._renewed.n_documents_counted
         return self._counted("n_documents_counted", self.n_documents_total)
 
     @property
     def excluded(self) -> dict[str, int]:
         """Rows that do not count, by reason."""
-        told = self.meta.get("excluded", {})
+        told = self._renewed.excluded if self.is_older else self.meta.get("excluded", {})
         if not isinstance(told, dict) or not all(type(n) is int and n >= 0 for n in told.values()):
             raise self._damaged(f"its meta says excluded {str(told)[:100]}")
         return told
 
     def _counted(self, name: str, of_all: int) -> int:
-        told = of_all if self.is_older else self.meta.get(name)
+        told = self.meta.get(name)
         if type(told) is not int or not 0 <= told <= of_all:
             raise self._damaged(f"its meta says {name} {told!r} of {of_all:,}")
         return told
@@ -224,8 +247,9 @@ class FeatureIndex:
     @cached_property
     def _indptr(self) -> I64:
         indptr = self._array("indptr")
-        if indptr[0] != 0 or indptr[-1] != self.nnz or (indptr[1:] < indptr[:-1]).any():
-            raise self._damaged(f"indptr does not rise from 0 to {self.nnz}")
+        n_entries = len(self._file.arrays["indices"])
+        if indptr[0] != 0 or indptr[-1] != n_entries or (indptr[1:] < indptr[:-1]).any():
+            raise self._damaged(f"indptr does not rise from 0 to {n_entries}")
         return indptr
 
     def _bounds(self, feature: int) -> tuple[int, int]:
@@ -234,9 +258,9 @@ class FeatureIndex:
         return int(self._indptr[feature]), int(self._indptr[feature + 1])
 
     def _array(self, name: str) -> AnyArray:
-        if name not in self._arrays:
+        if not self._arrays:
             raise EncoderError("the index is closed")
-        return self._arrays[name]
+        return self._renewed.arrays[name] if self.is_older and name in COUNTED else self._arrays[name]
 
     def _damaged(self, why: str) -> EncoderError:
         return EncoderError(f"{self.path}: {why}; {again(self.path)}")

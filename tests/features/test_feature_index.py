@@ -23,6 +23,7 @@ from test_features import META, arrays_of, change, write
 import encoder.cli
 from encoder import FeatureIndex, encode_files, index_state, open_features, open_index
 from encoder.errors import EncoderError, InputError, ShardError
+from encoder.index import older
 from encoder.index.build import build_index
 from encoder.index.format import row_dtype
 from encoder.index.runs import Runs, split
@@ -244,8 +245,14 @@ def test_ranges_fit_into_memory_or_are_one_feature() -> None:
 
 
 def make_older(folder: Path) -> None:
-    """Turn the folder's index into one that an earlier version would have made of the same shards without masks."""
-    arrays = arrays_of(folder / "features.csc")
+    """Give the folder the index that an earlier version would have made: it knew no masks."""
+    plain = folder.with_name(f"{folder.name} without masks")
+    plain.mkdir()
+    for path in folder.glob("*.npz"):
+        with (plain / path.name).open("wb") as file:
+            np.savez(file, **{name: array for name, array in arrays_of(path).items() if name != "row_mask"})
+    build_index(plain)
+    arrays = arrays_of(plain / "features.csc")
     meta = json.loads(arrays["meta"].tobytes())
     for name in ("rows_counted", "excluded", "n_documents_counted"):
         del meta[name]
@@ -255,20 +262,52 @@ def make_older(folder: Path) -> None:
         np.savez(file, **arrays)
 
 
-def test_an_older_index_is_read_and_says_that_it_is_older(tmp_path: Path, command: Any) -> None:
-    fill(tmp_path, [40, 30], masks=False)
-    build_index(tmp_path)
-    before = keeps(tmp_path)
-    make_older(tmp_path)
-    index, rows, values = open_index(tmp_path), *open_index(tmp_path).feature(3)
-    assert index_state(tmp_path) == index.state == "older" and index.is_older
-    assert index.n_rows_counted == 70 and index.density[0] == index.count[0] / 70 and index.excluded == {}
-    assert index.top(3, 1)[1][0] == index.max[3] == values.max() and len(rows) == index.count[3]
-    assert index.histogram(3)[1].sum() == index.count[3] and index.histogram(3)[0][-1] == index.max[3]
-    with pytest.raises(EncoderError, match="is of an older version; `sae-encode index"):
-        _ = index.min
-    assert json.loads(command(tmp_path, "--json")[1])["state"] == "made"
-    assert index_state(tmp_path) == "ready" and keeps(tmp_path) == before
+@pytest.mark.parametrize("block", [1, 50, older.BLOCK_ENTRIES])
+@pytest.mark.parametrize("masks", [True, False])
+def test_an_older_index_says_that_it_is_older_and_shows_no_figure_of_rows_that_do_not_count(
+    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch, masks: bool, block: int
+) -> None:
+    monkeypatch.setattr(older, "BLOCK_ENTRIES", block)
+    folder = tmp_path / "f"
+    fill(folder, [40, 0, 30], masks=masks)
+    build_index(folder)
+    before = keeps(folder)
+    make_older(folder)
+    with open_features(folder) as features, open_index(folder) as index:
+        assert index_state(folder) == index.state == "older" and index.is_older
+        assert index.excluded == features.excluded() and (sum(index.excluded.values()) > 0) == masks
+    index = check_against_scipy(folder)
+    index.close()
+    with pytest.raises(EncoderError, match="closed"):
+        index.top(3)
+    assert json.loads(command(folder, "--json")[1])["state"] == "made"
+    assert index_state(folder) == "ready" and keeps(folder) == before
+
+
+def test_an_older_index_of_other_files_gives_no_figure(tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    fill(folder, [40, 30, 20])
+    build_index(folder)
+    make_older(folder)
+    remove(folder)
+    with open_index(folder) as index:
+        assert index.state == "stale"
+        for ask in (index.top, index.feature, index.histogram, lambda _: index.max, lambda _: index.density):
+            with pytest.raises(EncoderError, match="of an older version, and its features files are others now"):
+                ask(3)
+
+
+def test_an_older_index_with_rows_that_are_not_there_is_damaged(tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    fill(folder, [40, 30])
+    build_index(folder)
+    make_older(folder)
+    arrays = arrays_of(folder / "features.csc")
+    arrays["indices"][7] = 70
+    with (folder / "features.csc").open("wb") as file:
+        np.savez(file, **arrays)
+    with open_index(folder) as index, pytest.raises(EncoderError, match=r"has rows outside 0\.\.69; remove it and run"):
+        _ = index.count
 
 
 def remove(folder: Path) -> None:
