@@ -15,6 +15,7 @@ import gc
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    cache = tempfile.mkdtemp(prefix="saefetch-cache-")
+    os.environ["SAEFETCH_CACHE_DIR"] = cache  # nothing of the user's is read, and nothing of the tests is left
+    config.add_cleanup(lambda: shutil.rmtree(cache, ignore_errors=True))
     gc.disable()  # until all is imported and collected: a million objects, none of them garbage
 
 

@@ -18,7 +18,6 @@ from encoder.queue.queue import Queue
 from encoder.readers import parse_select
 from encoder.work.display import open_display
 from encoder.work.watch import Watch
-from encoder.work.worker import Worker
 from saefetch.terminal.output import complain, remark, same_command
 
 CHOICE = re.compile(r"--(?:select|axes) (?!of\b)[^\s:;,()]+(?:,[^\s:;,()]+)*(?: --select [^\s:;,()]+)?")
@@ -42,7 +41,8 @@ def work(
     """Work on a queue until it is finished, or for ever."""
     began = time.monotonic()
     queue = Queue(root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=watching)
-    import encoder.sae.load  # noqa: F401 - takes SAELens along: that it cannot be imported is to be known before any job
+    import encoder.sae.load  # noqa: F401 - takes torch along: that it cannot be imported is to be known before any job
+    from encoder.work.worker import Worker
 
     watch = None
     if watching:

@@ -13,12 +13,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from encoder.arrays import F64, I64, AnyArray
 from encoder.errors import ShardError
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_DIMS = 8
 FLOATS = {"bfloat16": "<i2", "float16": "<f2", "float32": "<f4", "float64": "<f8"}
@@ -143,6 +146,8 @@ class Array:
 
 def tensor_of(rows: AnyArray, dtype: str) -> torch.Tensor:
     """Share the rows' memory with a tensor, bfloat16 where they are its bits."""
+    import torch  # in a second: nobody waits for it who only lists files
+
     tensor = torch.from_numpy(rows.reshape(-1)).reshape(rows.shape)  # numpy gives empty arrays strides of 0
     return tensor.view(torch.bfloat16) if dtype == "bfloat16" else tensor
 

@@ -6,9 +6,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from encoder.arrays import I64
 from encoder.errors import ShardError
@@ -18,7 +18,10 @@ from encoder.readers.companions import mask_of, match
 from encoder.readers.source import Source
 from encoder.shard import Shard, Tokens
 
-Read = Callable[[int, int], torch.Tensor]
+if TYPE_CHECKING:
+    import torch
+
+Read = Callable[[int, int], "torch.Tensor"]
 
 
 def shard_of(
@@ -86,7 +89,7 @@ def finished(
 
 
 def _rounded(source: Source, batch: torch.Tensor, start: int) -> torch.Tensor:
-    rounded = batch.to(torch.float32)
+    rounded = batch.float()
     infinite = rounded.isinf()
     if infinite.any() and (beyond := (infinite & batch.isfinite()).any(dim=1)).any():
         row = int(beyond.nonzero()[0])

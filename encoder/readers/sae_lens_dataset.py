@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from encoder.errors import AmbiguousError, ShardError
-from encoder.readers.arrays import Array
+from encoder.readers.arrays import Array, tensor_of
 from encoder.readers.arrow_stream import (
     CONTINUATION,
     FLOATS,
@@ -95,7 +94,11 @@ def open_shard(source: Source) -> Shard:
                 _check_ids(source, column, column_ids)
         else:
             ids = None
-    read = joined([column.rows(d) for column in columns]) if columns else lambda start, stop: torch.empty(0, d)
+    read = (
+        joined([column.rows(d) for column in columns])
+        if columns
+        else lambda start, stop: tensor_of(np.empty((0, d), np.float32), "float32")
+    )
     n_rows = sum(column.n_rows for column in columns)
     return finished(source, n_rows, d, dtype, read, lambda: _tokens(source, columns, ids), hook_name)
 

@@ -10,16 +10,19 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from encoder.arrays import I64, AnyArray
 from encoder.errors import ShardError
+from encoder.readers.arrays import tensor_of
 from encoder.readers.arrow_stream import arrow_errors, list_lengths
 from encoder.readers.source import printable
 from encoder.readers.tables import Table
+
+if TYPE_CHECKING:
+    import torch
 
 _BATCH_BYTES = 8 << 20
 _FEW_ROWS = 64
@@ -86,7 +89,8 @@ class TableRows:
                 first = start - self._at
                 parts.append(self._held[first : first + stop - start])
                 start += len(parts[-1])
-        return torch.from_numpy(np.concatenate([self._held[:0], *parts]))
+        rows = np.concatenate([self._held[:0], *parts])
+        return tensor_of(rows, rows.dtype.name)
 
     def _begin_at(self, row: int) -> None:
         part = bisect_right(self.ends, row)

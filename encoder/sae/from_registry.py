@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import hf_hub_download
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import EntryNotFoundError, HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]  # of its HTTP library
 from sae_lens import SAE
 from sae_lens.loading.pretrained_sae_loaders import get_conversion_loader_name
@@ -21,12 +23,17 @@ from sae_lens.loading.pretrained_saes_directory import (
 )
 
 from encoder.errors import InputError
+from encoder.sae.known import Hub
 from encoder.sae.loaders import sae_lens_folder
 from encoder.sae.loaders.loaded import DAMAGED, Loaded, why
+from encoder.sae.plain import Plain, config_of
+
+SETTLED = ("sae_lens", "gemma_2")
+"""Loaders of SAELens of which it is known that they read one repository, and only files of the SAE's own folder."""
 
 
-def from_registry(release: str, sae_id: str) -> tuple[Loaded, float | None]:
-    """Return the SAE and the number of active features a token that it was trained for, where known."""
+def from_registry(release: str, sae_id: str) -> tuple[Loaded, float | None, Hub | None]:
+    """Return the SAE, the number of active features a token that it was trained for, and its files, where known."""
     directory = get_pretrained_saes_directory()
     if release not in directory and "/" not in release:
         raise InputError(f"--sae-release {release}: SAELens knows no such release; {_closest(release, directory)}")
@@ -35,15 +42,26 @@ def from_registry(release: str, sae_id: str) -> tuple[Loaded, float | None]:
         raise InputError(f"--sae-id {sae_id}: the release {release} has no such SAE; {near}")
     known = directory.get(release)
     try:
-        if get_conversion_loader_name(release) == "sae_lens":
-            return _from_hub(release, sae_id, known), _expected_l0(known, sae_id)
+        loader = get_conversion_loader_name(release)
+        repository, folder = get_repo_id_and_folder_name(release, sae_id)
+        at = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+        hub = Hub(at, folder) if loader in SETTLED else None
+        if loader == "sae_lens":
+            return _from_hub(release, sae_id, known), _expected_l0(known, sae_id), hub
         module = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
     except (FileNotFoundError, ConnectionError, HTTPError) as exc:  # no network, no such file or repository, no access
         raise InputError(f"{release} {sae_id} could not be downloaded: {why(exc)}") from exc
     except DAMAGED as exc:
         raise InputError(f"{release} {sae_id} was downloaded, but SAELens cannot load it: {why(exc)}") from exc
     neuronpedia_id = known.neuronpedia_id.get(sae_id) if known else None
-    return Loaded(module, neuronpedia_id=neuronpedia_id), _expected_l0(known, sae_id)
+    return Loaded(_plain(module), neuronpedia_id=neuronpedia_id), _expected_l0(known, sae_id), hub
+
+
+def _plain(module: SAE[Any]) -> Plain | SAE[Any]:
+    """Return the same SAE as a `Plain`, where it can be one."""
+    config = config_of(module.cfg.to_dict())
+    plain = None if config is None else Plain.of(config, module.state_dict())
+    return module if plain is None else plain
 
 
 def _from_hub(release: str, sae_id: str, known: PretrainedSAELookup | None) -> Loaded:

@@ -20,6 +20,7 @@ import torch
 from encoder.errors import InputError
 from encoder.options import Options
 from encoder.sae.keys import SAE_LENS
+from encoder.sae.known import Memory
 from encoder.sae.loaders import load_path, sae_lens_folder
 from encoder.sae.plain import Plain
 from encoder.sae.rules import rule_of
@@ -57,11 +58,11 @@ def load_named(sae: Mapping[str, Any]) -> LoadedSae:
     path = Path(named_path) if named_path else None
     if (path is None) == (release is None) or (release is None) != (sae_id is None):
         raise InputError("name the SAE by --sae-release R --sae-id ID, or by --sae-path PATH")
-    expected_l0 = None
+    memory, hub, expected_l0 = Memory(sae), None, None
     if path is None:
         from encoder.sae.from_registry import from_registry  # takes SAELens along, in seconds
 
-        loaded, expected_l0 = from_registry(str(release), str(sae_id))
+        loaded, expected_l0, hub = from_registry(str(release), str(sae_id))
     else:
         loaded = load_path(path)
     name = path or f"{release} {sae_id}"
@@ -86,6 +87,7 @@ def load_named(sae: Mapping[str, Any]) -> LoadedSae:
     if (note := scale_note(least, largest, is_folded=False)) is not None:
         notes += (note,)
     made = LoadedSae(module, rule, identity, expected_l0, notes, trained_on, loaded.rebuilds, (least, largest))
+    memory.keep(made.known, hub)
     return made.fold_decoder_norm() if sae.get("fold_decoder_norm") else made
 
 

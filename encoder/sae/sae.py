@@ -5,7 +5,6 @@ Shapes: T rows, D = d_in, F = d_sae. `encoder.sae.load` makes one from what the 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from torch.nn.functional import embedding_bag
 
 from encoder.arrays import F64
 from encoder.file.csr import Csr
+from encoder.sae.known import Known, folded_sha256
 from encoder.sae.plain import Plain
 from encoder.sae.rules import Rule
 from encoder.sae.scale import decoder_norms, is_one, scale_note
@@ -103,8 +103,7 @@ class LoadedSae:
         """
         if self.is_folded:
             return self
-        digest = hashlib.sha256(f"{self.identity.get('weights_sha256')} fold_decoder_norm".encode()).hexdigest()
-        identity = {**self.identity, "weights_sha256": digest}
+        identity = {**self.identity, "weights_sha256": folded_sha256(self.identity.get("weights_sha256"))}
         own, folded = (scale_note(*self.decoder_norm, is_folded=is_folded) for is_folded in (False, True))
         notes = (*(note for note in self.notes if note != own), *([folded] if folded else []))
         return replace(self, identity=identity, value_scale=decoder_norms(self.source), notes=notes)
@@ -123,6 +122,12 @@ class LoadedSae:
             "fold_decoder_norm": self.is_folded,
             "sae_trained_on": self.trained_on,
         }
+
+    @property
+    def known(self) -> Known:
+        """What can be kept of the SAE for another process."""
+        names = self.architecture, self.hook_name, self.model_name
+        return Known(self.identity, *names, self.d_in, self.d_sae, self.expected_l0)
 
     @property
     def rebuilds(self) -> bool:

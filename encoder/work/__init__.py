@@ -10,6 +10,7 @@ enqueue.py     jobs for a queue that others work on
 resume.py      is a shard finished already; what may not be mixed in one folder
 worker.py      the loop: claim, have the job encoded, end the claim
 job.py         one job: its SAE and kernel, finished before?, encode, publish
+progress.py    how far a shard is
 encode.py      one shard: read, check, kernel, write, all at the same time
 sound.py       NaN and infinity, found in one pass
 watch.py       `--watch`: jobs for what is dropped into a folder

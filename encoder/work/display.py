@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from encoder.work.encode import Progress
+from encoder.work.progress import Progress
 from encoder.work.totals import Display, Totals
 from saefetch.terminal import progress as terminal
 from saefetch.terminal.board import Plan, duration

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,36 +33,13 @@ from encoder.sae.right_hook import check_hook
 from encoder.sae.sae import LoadedSae
 from encoder.shard import Shard
 from encoder.work.counting import Counted
+from encoder.work.progress import Progress
 from encoder.work.remarks import Oddities
 from encoder.work.sound import unsound_rows
 from saefetch.files.digest import Stopped, sha256_of
 
-STAGES = ("read", "copy", "kernel", "write")
-
 Staged = tuple[torch.Tensor, Callable[[], Csr]]
 """Rows as they were read, and what encodes them."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a shard is, and the seconds spent in each stage so far; stages overlap.
-
-    `n_counted` of the rows that are done count, and have `nnz_counted` values.
-    """
-
-    n_rows: int = 0
-    done: int = 0
-    n_counted: int = 0
-    nnz_counted: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] += time.perf_counter() - began
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ from encoder.queue.ticket import Ticket
 from encoder.readers import open_shards
 from encoder.rows import Exclude, in_words
 from encoder.sae.sae import LoadedSae
-from encoder.work.encode import Encoded, Progress, encode_shard
+from encoder.work.encode import Encoded, encode_shard
 from encoder.work.named import name_of
+from encoder.work.progress import Progress
 from encoder.work.resume import check_settings, finished, results_in
 from encoder.work.totals import Display, Totals
 

@@ -11,18 +11,20 @@ import secrets
 import shlex
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from encoder.errors import InputError
 from encoder.options import Options
 from encoder.queue.queue import Queue, Status
 from encoder.queue.ticket import Ticket
-from encoder.sae.sae import LoadedSae
 from encoder.work.processes import work_in_processes
 from encoder.work.resume import check_folder, check_resumes, to_do_and_taken
 from encoder.work.totals import Display, Totals
-from encoder.work.worker import Worker
+
+if TYPE_CHECKING:
+    from encoder.sae.sae import LoadedSae
 
 QUEUE_NAME = ".queue"
 MAX_ROUNDS = 5
@@ -35,7 +37,7 @@ FLOAT16 = (
 
 
 class Work:
-    """The jobs of a run and what became of them.
+    """The jobs of a run and what became of them. `sae` loads the SAE, when it is called first.
 
     `n_finished` were finished before. `failed` are jobs with their errors. `taken` are jobs whose result's name another
     shard has, with what to do. `status` says where the jobs of the queue are, if the queue is still there.
@@ -45,7 +47,7 @@ class Work:
         self,
         tickets: list[Ticket],
         out: Path,
-        sae: LoadedSae,
+        sae: Callable[[], LoadedSae],
         options: Options,
         settings: dict[str, Any],
         display: Display,
@@ -63,6 +65,11 @@ class Work:
         self._first = to_do
         if to_do and options.values == "float16":
             display.say(FLOAT16)
+
+    @property
+    def is_needed(self) -> bool:
+        """Say whether there is anything to do: shards, or what is left of a run before."""
+        return bool(self._first) or self._root.is_dir()
 
     def do(self) -> None:
         """Work until nothing is left to do, or a signal comes. Raises: InputError, MismatchError."""
@@ -117,7 +124,10 @@ class Work:
         if self._options.workers > 1:
             self.totals.add(work_in_processes(queue, self._options, self._display, self._stopping))
             return
-        worker = Worker(queue, self._options, self._display, sae=self._sae, stopping=self._stopping, tells_errors=False)
+        from encoder.work.worker import Worker  # takes torch along, in a second
+
+        sae, stopping = self._sae(), self._stopping
+        worker = Worker(queue, self._options, self._display, sae=sae, stopping=stopping, tells_errors=False)
         try:
             worker.run()
         finally:

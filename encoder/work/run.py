@@ -8,23 +8,26 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from encoder.errors import EncodeError, InputError
 from encoder.file.csr import Values
-from encoder.file.folder import Features, open_features
-from encoder.machine.devices import pick_device
+from encoder.machine.devices import check_device, pick_device
 from encoder.machine.signals import BOTH, signals
 from encoder.options import Backend, Options
 from encoder.readers import select_of
 from encoder.rows import Exclude
 from encoder.stores.address import local_path
 from encoder.work.display import open_display
-from encoder.work.named import SaeLike, folded, loaded, name_of
+from encoder.work.named import SaeLike, Wanted, folded, name_of
 from encoder.work.rounds import Work
 from encoder.work.submit import inputs_of, tickets_of, why_not_read
 from saefetch.terminal.progress import Progress
 
+if TYPE_CHECKING:
+    from encoder.file.folder import Features
+
+NEW_REVISION = "the SAE is another one now than when it was loaded last: its repository has a new revision"
 N_TOLD = 3
 """Failed shards that the message of an EncodeError names; all are in its outcome."""
 
@@ -87,6 +90,8 @@ def encode_files(
         raise KeyboardInterrupt
     if ended.n_missing:
         raise EncodeError(ended.complaint(), ended.outcome)
+    from encoder.file.folder import open_features  # takes scipy along
+
     return open_features(out)
 
 
@@ -131,7 +136,7 @@ def run(
     if options.fold_decoder_norm:
         sae = folded(sae)
     name = name_of(sae)
-    pick_device(options.device)
+    check_device(options.device)
     stopping = threading.Event()
     listener = _Listener(progress, stopping) if callable(progress) else None
     unread: list[Path] = []
@@ -139,15 +144,26 @@ def run(
         found = inputs_of(inputs, unread=unread.append, prefix=prefix, select=select)
         for path in unread:
             display.say(f"note: {why_not_read(path)}")
-        sae = loaded(sae)  # not before all that costs nothing to refuse: SAELens takes seconds
-        weights = sae.identity["weights_sha256"]
+        wanted = Wanted(sae, display.say)  # not before all that costs nothing to refuse
         impossible = {item.job: reason for item in found if (reason := item.why_no_job) is not None}
         exclude = options.exclude.document()
-        tickets = tickets_of(found, out, name, select, weights_sha256=weights, exclude=exclude)
-        tickets = [ticket for ticket in tickets if ticket.job not in impossible]
-        settings = {"weights_sha256": weights, "values": options.values, "exclude": exclude, "select": select}
-        with signals(stopping.set, catching) as caught:
-            work = Work(tickets, out, sae, options, settings, display, stopping)
+
+        def work_for(weights: str) -> Work:
+            tickets = tickets_of(found, out, name, select, weights_sha256=weights, exclude=exclude)
+            tickets = [ticket for ticket in tickets if ticket.job not in impossible]
+            settings = {"weights_sha256": weights, "values": options.values, "exclude": exclude, "select": select}
+            return Work(tickets, out, wanted.load, options, settings, display, stopping)
+
+        known = wanted.weights_sha256
+        work = work_for(known)
+        if work.is_needed:
+            pick_device(options.device)
+            if options.workers == 1:
+                wanted.load()
+            if wanted.weights_sha256 != known:
+                display.say(f"note: {NEW_REVISION}")
+                work = work_for(wanted.weights_sha256)
+        with signals(stopping.set, catching) as caught:  # what comes before is left at once
             work.do()
     if listener is not None and listener.raised is not None:
         raise listener.raised

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from encoder.work.encode import Progress
+from encoder.work.progress import Progress
 
 
 @dataclass(slots=True)

@@ -25,7 +25,8 @@ from encoder.kernels.kernel import Kernel
 from encoder.sae.quality import Quality
 from encoder.sae.sae import LoadedSae
 from encoder.shard import Shard, Tokens
-from encoder.work.encode import Progress, encode_shard
+from encoder.work.encode import encode_shard
+from encoder.work.progress import Progress
 from saefetch.files.digest import Stopped
 
 CONTENT = b"the bytes that the rows were read from"

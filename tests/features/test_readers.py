@@ -369,7 +369,7 @@ def test_tokens_of_a_submodule_with_slashes_are_found_up_to_the_root(tmp_path: P
 
 
 PEAK = """
-import json, sys
+import json, sys, torch
 from pathlib import Path
 from encoder.readers import open_shards
 def peak(name):

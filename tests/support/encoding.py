@@ -28,7 +28,7 @@ from encoder.queue.ticket import Ticket
 from encoder.sae.load import load_sae
 from encoder.sae.sae import LoadedSae
 from encoder.work.display import Quiet
-from encoder.work.encode import Progress
+from encoder.work.progress import Progress
 from encoder.work.submit import inputs_of, tickets_of
 from encoder.work.worker import Worker
 
