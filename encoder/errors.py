@@ -3,6 +3,7 @@
 SaefetchError
 `-- EncoderError            a plain message for a person
     |-- InputError          exit 2: a flag, an SAE, a queue that cannot be used            -> stop before any work
+    |   `-- UnreachableError  an SAE could not be downloaded                              -> the one to try again
     |-- ShardError          one shard is no good: truncated, hostile, wrong width, NaN     -> fail this shard, go on
     |   |-- AmbiguousError  the file holds several tensors; the message names them for --select
     |   |-- OccupiedError   its result's name is taken by the result of another shard
@@ -25,6 +26,10 @@ class EncoderError(SaefetchError):
 
 class InputError(EncoderError):
     exit_status = 2
+
+
+class UnreachableError(InputError):
+    """An SAE could not be downloaded; another try may reach it."""
 
 
 class ShardError(EncoderError):

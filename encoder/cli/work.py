@@ -81,8 +81,9 @@ def finish(
     if as_json:
         print(json.dumps(summary), flush=True)
     else:
-        for job, error in summary["errors"].items():
-            complain(f"{job}: {error}", "sae-encode")
+        for error, jobs in _by_error(summary["errors"]).items():
+            more = f" and {len(jobs) - 1:,} more" if len(jobs) > 1 else ""
+            complain(f"{jobs[0]}{more}: {error}", "sae-encode")
         if unread := summary.get("not_read"):
             shown = ", ".join(Path(path).name for path in unread[:MAX_NAMED])
             more = f" and {len(unread) - MAX_NAMED:,} more" if len(unread) > MAX_NAMED else ""
@@ -96,6 +97,14 @@ def finish(
         print(f"Interrupted; finished shards are safe. To resume: {same}", file=sys.stderr)
         sys.exit(128 + stopped_by)
     sys.exit(1 if summary["errors"] or left else 0)
+
+
+def _by_error(errors: dict[str, str]) -> dict[str, list[str]]:
+    """Return the jobs of each error, as an SAE that cannot be loaded is the fault of every job."""
+    jobs: dict[str, list[str]] = {}
+    for job, error in errors.items():
+        jobs.setdefault(error, []).append(job)
+    return jobs
 
 
 def _advice(errors: Iterable[str], again: str, submitted: bool) -> str:

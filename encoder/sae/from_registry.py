@@ -22,7 +22,7 @@ from sae_lens.loading.pretrained_saes_directory import (
     get_repo_id_and_folder_name,
 )
 
-from encoder.errors import InputError
+from encoder.errors import InputError, UnreachableError
 from encoder.sae.known import Hub
 from encoder.sae.loaders import sae_lens_folder
 from encoder.sae.loaders.loaded import DAMAGED, Loaded, why
@@ -50,7 +50,7 @@ def from_registry(release: str, sae_id: str) -> tuple[Loaded, float | None, Hub 
             return _from_hub(release, sae_id, known), _expected_l0(known, sae_id), hub
         module = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
     except (FileNotFoundError, ConnectionError, HTTPError) as exc:  # no network, no such file or repository, no access
-        raise InputError(f"{release} {sae_id} could not be downloaded: {why(exc)}") from exc
+        raise UnreachableError(f"{release} {sae_id} could not be downloaded: {why(exc)}") from exc
     except DAMAGED as exc:
         raise InputError(f"{release} {sae_id} was downloaded, but SAELens cannot load it: {why(exc)}") from exc
     neuronpedia_id = known.neuronpedia_id.get(sae_id) if known else None

@@ -3,7 +3,7 @@
     claim -> encode, renewing the lease -> done
       `- stop: put back   `- fenced: drop it   `- anything else: fail, with the traceback in the ticket
 
-A shard that is at fault itself fails in its first attempt; disks and networks get `max_attempts`.
+A shard or an SAE that is at fault itself fails in its first attempt; disks and networks get `max_attempts`.
 
 What goes wrong with a shard fails its job and no other. The one broad `except` of the package stands here. A worker
 whose own settings do not fit the results that are there puts the job back and ends: it would fail them all.
@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable
 
-from encoder.errors import ChangingError, FencedError, MismatchError, ShardError
+from encoder.errors import ChangingError, FencedError, InputError, MismatchError, ShardError, UnreachableError
 from encoder.options import Options
 from encoder.queue.claim import Claim
 from encoder.queue.heartbeat import heartbeat
@@ -133,8 +133,10 @@ LASTING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETO
 
 
 def _is_for_good(exc: Exception) -> bool:
-    """Say whether another attempt would fail alike: the shard is at fault, not a disk or who still writes to it."""
-    if not isinstance(exc, ShardError) or isinstance(exc, ChangingError):
+    """Say whether another attempt would fail alike: the shard or the SAE is at fault, not a disk, a network or who
+    still writes to it.
+    """
+    if not isinstance(exc, ShardError | InputError) or isinstance(exc, ChangingError | UnreachableError):
         return False
     cause = exc.__cause__
     return cause.errno in LASTING if isinstance(cause, OSError) else not isinstance(cause, EOFError)

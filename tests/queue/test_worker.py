@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -476,6 +477,29 @@ def test_a_backend_that_cannot_do_the_sae_stops_the_worker_and_puts_the_job_back
     assert ticket is not None and ticket.attempts == 0
     _, heard = site.work()
     assert heard.said("note: gated", "sae.encode") and names(site.out) == ["a.npz"]
+
+
+def test_an_sae_that_another_try_cannot_mend_is_tried_once(site: Site) -> None:
+    site.shard("a")
+    folder = encoding.save(encoding.make_module("standard"), site.folder / "sae")
+    config = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(config | {"input_scale": 2}))
+    site.submit(sae={**site.sae, "sae_path": str(folder)})
+    worker, heard = site.work()
+    assert (site.failed("a").attempts, worker.totals.failed) == (1, 1)
+    assert "'input_scale'" in str(site.failed("a").error) and heard.said("a: failed in attempt 1")
+
+
+def test_an_sae_that_could_not_be_downloaded_is_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: object) -> None:
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr("encoder.sae.from_registry.hf_hub_download", no_network)
+    site.shard("a")
+    site.submit(sae={"sae_release": "someone/saes", "sae_id": "layer_1", "sae_path": None})
+    worker, heard = site.work()
+    assert (site.failed("a").attempts, worker.totals.failed) == (3, 3)
+    assert heard.said("a: failed in attempt 3") and "could not be downloaded" in str(site.failed("a").error)
 
 
 # Is it the right SAE?
