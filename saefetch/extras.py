@@ -11,6 +11,9 @@ LIBRARIES = {
     "encode": ("huggingface_hub", "llvmlite", "numba", "numpy", "pyarrow", "sae_lens", "safetensors", "scipy", "torch"),
     "dashboard": ("numpy", "scipy", "sentencepiece", "tokenizers"),
     "pandas": ("pandas",),
+    "hdf5": ("h5py",),
+    "zarr": ("zarr",),
+    "zstd": ("zstandard",),
 }
 
 

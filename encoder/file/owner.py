@@ -18,6 +18,7 @@ from typing import Any
 
 from encoder.errors import EncoderError
 from encoder.file.feature_file import open_file
+from saefetch.files.digest import status_of
 
 
 def why_kept(out: Path, shard: Path, sha256: Callable[[], str]) -> str | None:
@@ -43,7 +44,7 @@ def why_kept(out: Path, shard: Path, sha256: Callable[[], str]) -> str | None:
 
 def is_of(meta: dict[str, Any], shard: Path, sha256: Callable[[], str]) -> bool:
     """Say whether a result with this `meta`, which is the shard's own, is of the shard as it is now."""
-    status = shard.stat()
+    status = status_of(shard)
     if meta.get("shard_size") != status.st_size:
         return False
     is_as_it_was = meta.get("shard_path") == str(shard) and meta.get("shard_mtime_ns") == status.st_mtime_ns

@@ -15,7 +15,8 @@ from encoder.errors import ShardError
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import shard_of
 from encoder.readers.companions import mask_beside
-from encoder.readers.source import Source, count, read_json
+from encoder.readers.side_json import count, read_json
+from encoder.readers.source import Source
 from encoder.shard import Shard
 
 NAME = "activault"

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 MAX_DIMS = 8
 FLOATS = {"bfloat16": "<i2", "float16": "<f2", "float32": "<f4", "float64": "<f8"}
-INTEGERS = {"int64": "<i8", "int32": "<i4", "int16": "<i2", "int8": "i1", "uint8": "u1", "uint16": "<u2", "bool": "u1"}
+INTEGERS = {
+    "int64": "<i8", "int32": "<i4", "int16": "<i2", "int8": "i1", "uint8": "u1", "uint16": "<u2", "uint32": "<u4",
+    "bool": "u1",
+}  # fmt: skip
 ON_DISK = {name: np.dtype(code) for name, code in {**FLOATS, **INTEGERS}.items()}
 
 

@@ -23,7 +23,8 @@ from encoder.readers import torch_archive
 from encoder.readers.arrays import ON_DISK, Array, array_in_file
 from encoder.readers.assemble import finished
 from encoder.readers.axes import plain_rows
-from encoder.readers.source import HEAD_BYTES, Source, count, read_json
+from encoder.readers.side_json import count, read_json
+from encoder.readers.source import HEAD_BYTES, Source
 from encoder.shard import Shard, Tokens
 
 NAME = "dictionary_learning memmap stores"

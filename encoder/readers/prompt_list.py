@@ -74,7 +74,8 @@ def open_shard(source: Source) -> Shard:
         match(source.path, prompt.rows, prompt.ids, f"token ids of entry {i}")
         match(source.path, prompt.rows, prompt.mask, f"mask of entry {i}", may_be_float=True)
     n_rows = sum(prompt.rows.n_rows for prompt in prompts)
-    if n_rows * first.width * ON_DISK[first.dtype].itemsize > source.size:
+    lies_plain = all(type(prompt.rows) is Array for prompt in prompts)
+    if lies_plain and n_rows * first.width * ON_DISK[first.dtype].itemsize > source.size:
         raise ShardError(f"{source.path}: its {len(prompts):,} entries repeat the same rows; save each tensor once")
     read = joined([prompt.rows for prompt in prompts])
     return finished(source, n_rows, first.width, first.dtype, read, _tokens_of(source, prompts), hook_name, notes)

@@ -19,7 +19,8 @@ from encoder.readers.arrays import ON_DISK, array_in_file, c_strides
 from encoder.readers.assemble import shard_of
 from encoder.readers.declared import parse_dtype, parse_shape
 from encoder.readers.place import hook_of_place
-from encoder.readers.source import Source, printable, read_json
+from encoder.readers.side_json import read_json
+from encoder.readers.source import Source, printable
 from encoder.shard import Shard
 
 NAME = "headerless memmaps with a side file"

@@ -31,7 +31,8 @@ from encoder.readers.arrow_stream import (
     storage,
 )
 from encoder.readers.assemble import finished, joined
-from encoder.readers.source import Source, printable, read_json
+from encoder.readers.side_json import read_json
+from encoder.readers.source import Source, printable
 from encoder.shard import Shard, Tokens
 
 NAME = "SAELens / datasets Arrow"

@@ -15,7 +15,8 @@ from encoder.errors import ShardError
 from encoder.readers.arrays import array_in_file
 from encoder.readers.assemble import shard_of
 from encoder.readers.select import choose_label
-from encoder.readers.source import Source, count, printable, read_json, read_json_list
+from encoder.readers.side_json import count, read_json, read_json_list
+from encoder.readers.source import Source, printable
 from encoder.shard import Shard
 
 NAME = "saev"

@@ -19,6 +19,7 @@ MAX_HEADER_BYTES = 16 << 20  # the format allows 100 MB; parsed JSON takes some 
 DTYPES = {
     "BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64", "BOOL": "bool",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16",
+    "U32": "uint32",
 }  # fmt: skip
 
 

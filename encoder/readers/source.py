@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from encoder.errors import ShardError
-from encoder.readers import numpy_archive, safetensors_header, torch_archive, torch_legacy
+from encoder.readers import hdf5_file, numpy_archive, safetensors_header, torch_archive, torch_legacy, zarr_store
 from encoder.readers.arrays import Array
 from encoder.readers.listed import array_of
+from saefetch.files.digest import status_of
 
-MAX_JSON_BYTES = 4 << 20
 HEAD_BYTES = 512
 
 
@@ -34,6 +33,8 @@ class Source:
     def of(
         cls, path: Path, d_in: int | None, select: Mapping[str, str], root: Path | None, hook_name: str = ""
     ) -> Source:
+        if path.is_dir() and zarr_store.is_store(path):
+            return cls(path, status_of(path).st_size, b"", d_in, select, root, hook_name)
         if not path.is_file():
             raise ShardError(f"{path}: {_why_no_file(path)}")
         with path.open("rb") as file:
@@ -54,6 +55,10 @@ class Source:
     @property
     def _loader(self) -> Callable[[], Any] | None:
         path, head, size = self.path, self.head, self.size
+        if path.is_dir():
+            return lambda: zarr_store.load(path)
+        if hdf5_file.looks_like(head):
+            return lambda: hdf5_file.load(path)
         if torch_archive.looks_like(head):
             return lambda: torch_archive.load(path)
         if torch_legacy.looks_like(head):
@@ -143,40 +148,3 @@ def printable(name: object) -> str:
     """Give a name from a file as one that cannot break a line or drive a terminal."""
     text = str(name)[:80]
     return text if text.isprintable() else ascii(text)
-
-
-def read_json_list(path: Path) -> list[Any]:
-    """Read a small JSON array that lies beside a data file."""
-    loaded = _read_json(path)
-    if not isinstance(loaded, list):
-        raise ShardError(f"{path}: expected a JSON array, got {type(loaded).__name__}")
-    return loaded
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a small JSON object that lies beside a data file."""
-    loaded = _read_json(path)
-    if not isinstance(loaded, dict):
-        raise ShardError(f"{path}: expected a JSON object, got {type(loaded).__name__}")
-    return loaded
-
-
-def _read_json(path: Path) -> Any:
-    if path.exists() and not path.is_file():
-        raise ShardError(f"{path}: not a regular file; remove it")
-    try:
-        size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise ShardError(f"{path}: {size} bytes of JSON, expected at most {MAX_JSON_BYTES}: not this format's file")
-        return json.loads(path.read_bytes())
-    except OSError as exc:
-        raise ShardError(f"{path}: cannot be read: {exc.strerror}; copy the folder again, whole") from exc
-    except (ValueError, RecursionError) as exc:
-        raise ShardError(f"{path}: not valid JSON ({exc}); copy it again from where it was written") from exc
-
-
-def count(value: object, what: str, path: Path) -> int:
-    """Check that a JSON value is a whole number from 0 to 2^62."""
-    if type(value) is not int or not 0 <= value <= 1 << 62:
-        raise ShardError(f"{path}: {what} is {str(value)[:80]!r}, expected a whole number from 0")
-    return value

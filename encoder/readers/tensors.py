@@ -1,7 +1,9 @@
-"""safetensors, torch .pt, numpy .npz: one array, or names -> arrays (a TransformerLens cache, {hook_name: [b, s, d]}).
+"""Files of one array, or of names -> arrays, such as a TransformerLens cache {hook_name: [b, s, d]}.
 
-A torch .pt may be of before 1.6. Of several tensors the SAE's own hook is taken, else the only one whose rows fit the
-SAE, else --select names it; nested names join with dots. Token ids and a mask of the file come along: see `companions`.
+    safetensors, torch .pt (also of before 1.6), numpy .npz, HDF5, zarr
+
+Of several tensors the SAE's own hook is taken, else the only one whose rows fit the SAE, else --select names it; nested
+names join with dots. Token ids and a mask of the file come along: see `companions`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from encoder.readers.place import hook_of_place
 from encoder.readers.source import Source, printable
 from encoder.shard import Shard
 
-NAME = "safetensors, torch .pt, numpy .npz"
+NAME = "safetensors, torch .pt, numpy .npz, HDF5, zarr"
 
 
 def claims(source: Source) -> bool:

@@ -2,7 +2,7 @@
 
 In a folder that a format owns (an Arrow dataset, a memmap store, saev, Language-Model-SAEs chunks, activault) exactly
 its data files count. Hidden files and folders are passed over, and so are the formats' side files and what is written
-for people. All else that is not read is reported: compressed and wrapped files, folders such as zarr's, files that an
+for people. All else that is not read is reported: compressed and wrapped files, folders of other formats, files that an
 index does not name.
 
 One bad thing stops nothing else: a folder that cannot be listed, a missing file that an index names or the index itself
@@ -18,7 +18,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 from encoder.errors import InputError
-from encoder.readers import dictionary_learning, numpy_archive, numpy_header, raw_memmap, torch_archive, torch_legacy
+from encoder.readers import (
+    dictionary_learning,
+    hdf5_file,
+    numpy_archive,
+    numpy_header,
+    raw_memmap,
+    torch_archive,
+    torch_legacy,
+    zarr_store,
+)
 from encoder.readers.registry import FOLDER_READERS
 from encoder.readers.select import RAW
 from encoder.readers.source import HEAD_BYTES
@@ -40,7 +49,7 @@ KNOWN_TEXT = re.compile(
 """Names of text that holds no activations. A .json that is called after a data file beside it describes it."""
 SIDE_FILES = re.compile(r"(labels\.bin|(mean|std|tokens|sequence_ranges)\.pt|(cache-|indices).*\.arrow|.*\.meta)")
 """What the formats that own folders write beside their data files."""
-FOLDER_FORMATS = {".zarr": ("zarr.json", ".zarray", ".zgroup"), ".n5": ("attributes.json",), ".tdb": ("__schema",)}
+FOLDER_FORMATS = {".zarr": (), ".n5": ("attributes.json",), ".tdb": ("__schema",)}
 """Endings of folders that are one thing each and are not read, and the files by which such a folder is known."""
 MAX_DEPTH = 64  # folders within folders
 EMPTY: Mapping[str, object] = MappingProxyType({})
@@ -54,7 +63,7 @@ def find_inputs(
     Files without a header are data where `select` declares them, or a side file does. `unread` hears of each file or
     folder that is not read. Raises: InputError if there is nothing at `path`, or if it cannot be listed.
     """
-    if path.is_dir():
+    if path.is_dir() and not zarr_store.is_store(path):
         try:
             return _Walk(unread, not RAW.keys().isdisjoint(select)).files(path, 0)
         except OSError as exc:
@@ -106,9 +115,13 @@ class _Walk:
                 head = file.read(HEAD_BYTES)
         except OSError:
             return False
-        return torch_archive.looks_like(head) or torch_legacy.looks_like(head) or head.startswith(numpy_header.MAGIC)
+        return head.startswith(numpy_header.MAGIC) or any(
+            format_.looks_like(head) for format_ in (torch_archive, torch_legacy, hdf5_file)
+        )
 
     def _below(self, folder: Path, depth: int) -> list[Path]:
+        if zarr_store.is_store(folder):
+            return [folder]
         if any(
             folder.suffix == ending or any((folder / name).exists() for name in names)
             for ending, names in FOLDER_FORMATS.items()

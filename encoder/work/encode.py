@@ -9,7 +9,6 @@ Memory is bounded by a few batches, whatever the shard's size. The shard is hash
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,7 +35,7 @@ from encoder.work.counting import Counted
 from encoder.work.progress import Progress
 from encoder.work.remarks import Oddities
 from encoder.work.sound import unsound_rows
-from saefetch.files.digest import Stopped, sha256_of
+from saefetch.files.digest import Status, Stopped, sha256_of, status_of
 
 Staged = tuple[torch.Tensor, Callable[[], Csr]]
 """Rows as they were read, and what encodes them."""
@@ -73,7 +72,7 @@ def encode_shard(
     *,
     batch_tokens: int,
     settings: dict[str, Any],
-    status: os.stat_result,
+    status: Status,
     stopping: Callable[[], bool],
     watch: Callable[[Progress], None],
 ) -> Encoded:
@@ -188,8 +187,8 @@ def _set_at_the_end(event: threading.Event) -> Iterator[None]:
         event.set()
 
 
-def _identity_of_shard(path: Path, before: os.stat_result, sha256: str) -> dict[str, Any]:
-    after = path.stat()
+def _identity_of_shard(path: Path, before: Status, sha256: str) -> dict[str, Any]:
+    after = status_of(path)
     if any(getattr(after, name) != getattr(before, name) for name in ("st_size", "st_mtime_ns", "st_ino")):
         raise ChangingError(f"{path}: changed while it was read; submit it again when it is complete")
     return {

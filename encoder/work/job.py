@@ -28,6 +28,7 @@ from encoder.work.named import name_of
 from encoder.work.progress import Progress
 from encoder.work.resume import check_settings, finished, results_in
 from encoder.work.totals import Display, Totals
+from saefetch.files.digest import status_of
 
 
 class JobEncoder:
@@ -54,7 +55,7 @@ class JobEncoder:
         ticket = claim.ticket
         sae, kernel = self._sae_of(ticket)
         try:
-            status = claim.shard.stat()
+            status = status_of(claim.shard)
         except OSError as exc:
             raise ShardError(f"{claim.shard}: cannot be read: {exc.strerror}") from exc
         select = {str(key): str(value) for key, value in ticket.select.items()}

@@ -65,12 +65,12 @@ def inputs_of(
         check_prefix(prefix)
     found: dict[str, Input] = {}
     for path in paths:
-        root = below or (path if path.is_dir() else path.parent)
         files = find_inputs(path, unread=unread, select=select)
+        root = below or (path.parent if files == [path] else path)
         if not files:
             raise InputError(f"{path}: no activation files below it; formats are named in README.md")
         for file in files:
-            parts = file.relative_to(root).with_suffix("").parts
+            parts = without_ending(file.relative_to(root)).parts
             name = "__".join((prefix, *parts) if prefix is not None else parts)
             other = found.get(name)
             if other is not None and not _is_same(other.path, file):
@@ -80,6 +80,13 @@ def inputs_of(
                 )
             found[name] = Input(file, root, name)
     return list(found.values())
+
+
+def without_ending(path: Path) -> Path:
+    """Return a data file's path without its ending; of a folder, as zarr's are, only `.zarr` is one."""
+    if path.suffix != ".zarr" and (path.suffix == "" or path.is_dir()):
+        return path
+    return path.with_suffix("")
 
 
 def check_prefix(prefix: str) -> None:

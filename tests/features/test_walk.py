@@ -134,8 +134,8 @@ def test_whatever_is_not_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "plain" / "zarr.json").write_text("{}")
     (tmp_path / "old" / ".zarray").write_text("{}")
     unread: list[Path] = []
-    assert find_inputs(tmp_path, unread=unread.append) == [tmp_path / "0.npy"]
-    assert {path.relative_to(tmp_path).as_posix() for path in unread} == {*wrapped, "4.zarr", "plain", "old"}
+    assert find_inputs(tmp_path, unread=unread.append) == [tmp_path / name for name in ("0.npy", "old", "plain")]
+    assert {path.relative_to(tmp_path).as_posix() for path in unread} == {*wrapped, "4.zarr"}
 
 
 def test_data_beside_a_store_that_its_index_does_not_name_is_named(tmp_path: Path) -> None:
