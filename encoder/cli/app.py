@@ -31,6 +31,7 @@ from encoder.cli.flags import (
     SaePath,
     Select,
     Shape,
+    Strict,
     ValuesOption,
 )
 from encoder.stores.address import local_path
@@ -65,12 +66,7 @@ def run(
     sae_id: SaeId = None,
     sae_path: SaePath = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Worker processes.  [default: 1]")] = None,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict", help="Activations that do not look like the SAE's, and files that are not read, are an error."
-        ),
-    ] = False,
+    strict: Strict = False,
     device: Device = None,
     batch_tokens: BatchTokens = None,
     values: ValuesOption = None,
@@ -117,6 +113,7 @@ def submit(
     exclude_tokens: ExcludeTokens = None,
     exclude_first: ExcludeFirst = None,
     exclude_norm: ExcludeNorm = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Files that are not read are an error.")] = False,
     config: Config = None,
 ) -> None:
     """Put shards on a queue; the files themselves are never moved or changed."""
@@ -124,7 +121,7 @@ def submit(
 
     options = _options(context)
     sae, select = options.name_sae(sae_release, sae_id, sae_path), _with_raw(select, dtype, shape)
-    put(inputs, queue, out, sae, select, axes, prefix, options.exclude)
+    put(inputs, queue, out, sae, select, axes, prefix, options)
 
 
 @app.command(short_help="Work on a queue, one process.", epilog=WORK_EXAMPLES)
@@ -149,9 +146,7 @@ def work(
     sae_release: Release = None,
     sae_id: SaeId = None,
     sae_path: SaePath = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Activations that do not look like the SAE's are an error.")
-    ] = False,
+    strict: Strict = False,
     json: Json = False,
     quiet: Quiet = False,
     report: Annotated[str | None, typer.Option("--report", hidden=True)] = None,

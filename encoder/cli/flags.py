@@ -62,4 +62,10 @@ FoldDecoderNorm = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Activations that do not look like the SAE's, and files that are not read, are an error."
+    ),
+]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with defaults.")]

@@ -6,12 +6,14 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from encoder.errors import InputError
 from encoder.queue.queue import Queue
-from encoder.rows import Exclude
 from saefetch.terminal.output import complain, printable, remark
+
+if TYPE_CHECKING:
+    from encoder.options import Options
 
 
 def submit(
@@ -22,29 +24,33 @@ def submit(
     select: str | None,
     axes: str | None,
     prefix: str | None,
-    exclude: Exclude,
+    options: Options,
 ) -> NoReturn:
-    """Put a job for each input on the queue and exit: 0, or 1 if an input cannot be encoded."""
+    """Put a job for each input on the queue and exit: 0, or 1 if an input cannot be encoded.
+
+    With `strict`, a file or folder that is not read is an error too.
+    """
     from encoder.readers import parse_select  # takes torch along
     from encoder.work.enqueue import enqueue
-    from encoder.work.submit import inputs_of, why_not_read
+    from encoder.work.submit import inputs_of, strictly, why_not_read
 
     unread: list[Path] = []
     chosen = parse_select(select, axes)
     found = inputs_of(inputs, unread=unread.append, prefix=prefix, select=chosen)
-    for path in unread:
+    for path in unread if not options.strict else ():
         remark(f"note: {why_not_read(path)}")
     # Where nothing is said here, the ticket says nothing, and a worker may.
-    extra = {"exclude": exclude.document()} if exclude else {}
+    extra = {"exclude": options.exclude.document()} if options.exclude else {}
     n_new, refused = enqueue(Queue(root, create=True), found, out or root / "out", sae, chosen, again=False, **extra)
-    for job, reason in refused.items():
-        complain(f"{job}: {reason}", "sae-encode")
+    errors = refused | (strictly(unread) if options.strict else {})
+    for name, reason in errors.items():
+        complain(f"{name}: {reason}", "sae-encode")
     n_there = len(found) - len(refused) - n_new
     says = f", {n_there:,} were there already" if n_there else ""
     says += f", {len(refused):,} cannot be encoded" if refused else ""
     says += f", {len(unread):,} files or folders are not read" if unread else ""
     print(f"{n_new:,} shards submitted to {root}{says}. Work on them: sae-encode work --queue {root}")
-    sys.exit(1 if refused else 0)
+    sys.exit(1 if errors else 0)
 
 
 def status(root: Path, *, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from encoder.options import Options
 from encoder.queue.queue import Queue
 from encoder.readers import parse_select
 from encoder.work.display import open_display
+from encoder.work.submit import strictly
 from encoder.work.watch import Watch
 from saefetch.terminal.output import complain, remark, same_command
 
@@ -57,11 +58,14 @@ def work(
     if report:  # the process that started this one has the last word
         sys.exit(128 + stopped_by if stopped_by else 0)
     status = queue.status()
+    unread = watch.unread if watch is not None else []
+    errors = status.failed | (strictly(unread) if options.strict else {})
     summary = {
         **asdict(worker.totals),
         "ready": len(status.ready),
         "claimed": len(status.claimed),
-        "errors": status.failed,
+        "errors": errors,
+        "not_read": [str(path) for path in unread],
         "elapsed_s": round(time.monotonic() - began, 3),
         "out": str(root / "out"),
     }

@@ -68,6 +68,17 @@ def marked(tokens: Tokens, reasons: U8) -> Tokens:
     return replace(tokens, row_mask=reasons == 0, row_reason=reasons if (reasons > MASK).any() else None)
 
 
+def _notes(tokens: Tokens, exclude: Exclude) -> tuple[str, ...]:
+    """Say what the first rows of a document are where the shard does not say where its documents begin."""
+    if not exclude.first or tokens.row_document is not None:
+        return ()
+    rows = "row" if exclude.first == 1 else f"{exclude.first:,} rows"
+    return (
+        f"it does not say where its texts begin, so --exclude-first {exclude.first} left out the first {rows} of the"
+        " file alone; an array [document, token, d] says where they begin",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """What is known of a shard's rows before they are encoded: `tokens` as the file will have them, and which count.
@@ -77,6 +88,7 @@ class Counted:
 
     tokens: Tokens
     reasons: U8 | None = None
+    notes: tuple[str, ...] = ()
 
     def counts(self, start: int, stop: int) -> Bool:
         """Say which rows of [start, stop) count: bool [stop - start]."""
@@ -102,4 +114,4 @@ class Counted:
         reasons = reasons_of(tokens, shard.n_rows, exclude, str(shard.path))
         if exclude.norm is not None:
             exclude_by_norm(reasons, norms(), exclude.norm)
-        return cls(marked(tokens, reasons), reasons)
+        return cls(marked(tokens, reasons), reasons, _notes(tokens, exclude))

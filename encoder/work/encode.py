@@ -134,7 +134,7 @@ def encode_shard(
         if written is not None:
             written.result()
         quality = sample.score()
-        remarks = (*hook_notes, *oddities.remarks(), *filter(None, [quality.remark()]))
+        remarks = (*hook_notes, *counted.notes, *oddities.remarks(), *filter(None, [quality.remark()]))
         encoded = Encoded(shard.n_rows, counted.excluded, progress.nnz_counted, quality, remarks)
         identity = _identity_of_shard(shard.path, status, sha256.result())
         with progress.timed("write"):

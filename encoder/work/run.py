@@ -21,7 +21,7 @@ from encoder.stores.address import local_path
 from encoder.work.display import open_display
 from encoder.work.named import SaeLike, Wanted, folded, name_of
 from encoder.work.rounds import Work
-from encoder.work.submit import inputs_of, tickets_of, why_not_read
+from encoder.work.submit import inputs_of, strictly, tickets_of, why_not_read
 from saefetch.terminal.progress import Progress
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def run(
     status = work.status
     errors = {**work.failed, **impossible, **work.taken}
     if options.strict:
-        errors |= {str(path): f"{why_not_read(path)}; --strict makes that an error" for path in unread}
+        errors |= strictly(unread)
     outcome = {
         **asdict(work.totals),
         "shards": len(found),

@@ -65,10 +65,14 @@ def inputs_of(
         check_prefix(prefix)
     found: dict[str, Input] = {}
     for path in paths:
-        files = find_inputs(path, unread=unread, select=select)
+        passed_over: list[Path] = []
+        files = find_inputs(path, unread=passed_over.append, select=select)
         root = below or (path.parent if files == [path] else path)
         if not files:
-            raise InputError(f"{path}: no activation files below it; formats are named in README.md")
+            there = "".join(f"; {why_not_read(one)}" for one in passed_over[:1])
+            raise InputError(f"{path}: no activation files below it{there}; formats are named in README.md")
+        for one in passed_over:
+            unread(one)
         for file in files:
             parts = without_ending(file.relative_to(root)).parts
             name = "__".join((prefix, *parts) if prefix is not None else parts)
@@ -127,6 +131,11 @@ def why_not_read(path: Path) -> str:
     if path.suffix == ".npz":
         return f"{path} is not read: it is a sparse matrix, as features are"
     return f"{path} is not read: no format here has the ending {path.suffix or 'of ' + path.name}"
+
+
+def strictly(unread: Iterable[Path]) -> dict[str, str]:
+    """Return an error for each file or folder that is not read, as --strict has it."""
+    return {str(path): f"{why_not_read(path)}; --strict makes that an error" for path in unread}
 
 
 def _speakable(name: str) -> str:

@@ -111,6 +111,24 @@ def test_sinks_are_left_out_of_every_figure_where_the_user_says_so(
         assert {REASONS[why - 1] for why in features.reasons(0)[where]} == {reason}
 
 
+@pytest.mark.parametrize(("n", "words"), [(1, "the first row of the file"), (5, "the first 5 rows of the file")])
+def test_where_the_texts_begin_is_asked_for_if_the_first_rows_are_to_be_left_out(
+    site: Site, encode: Command, n: int, words: str
+) -> None:
+    site.keep("a", own_rows().flatten(0, 1))
+    ended = run(encode, site, "--exclude-first", n)
+    assert ended.status == 0 and "does not say where its texts begin" in ended.err and words in ended.err
+    assert encoding.meta(site.out / "a.npz")["excluded"]["first"] == n
+    sinks(site)
+    site.out = site.folder / "other"
+    assert (
+        "where its texts begin"
+        not in encode(
+            "run", site.acts / "a.npy", "--out", site.out, "--sae-path", site.params, "--exclude-first", n
+        ).err
+    )
+
+
 def test_token_ids_are_excluded_from_python_and_the_arrays_are_kept(site: Site) -> None:
     mask = padded(site)
     found = encoder.encode_files(

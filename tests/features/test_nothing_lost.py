@@ -21,6 +21,7 @@ from encoder.file.owner import why_kept
 from encoder.options import Options
 from encoder.queue.queue import Queue
 from encoder.work.submit import inputs_of, tickets_of
+from encoder.work.watch import Watch
 from encoder.work.worker import Worker
 
 
@@ -298,6 +299,35 @@ def test_what_is_not_read_is_named_at_the_start_and_in_the_summary_and_is_an_err
     assert "x.h5" in encode(*run, "--quiet").err
     strict = encode(*run, "--strict", "--json")
     assert strict.status == 1 and len(strict.document["errors"]) == 2 and names(site.out) == ["a.npz"]
+
+
+def test_what_is_not_read_is_named_by_submit_and_an_error_with_strict_but_the_rest_is_submitted(
+    site: Site, encode: Command
+) -> None:
+    site.shard("a")
+    (site.acts / "x.h5").write_bytes(b"1")
+    submit = ("submit", site.acts, "--queue", site.root, "--sae-path", site.params)
+    strict = encode(*submit, "--strict")
+    assert strict.status == 1 and strict.err.count("x.h5 is not read") == 1 and "--strict makes that" in strict.err
+    assert "1 shards submitted" in strict.out and encode("work", "--queue", site.root).status == 0
+    ended = encode(*submit)
+    assert ended.status == 0 and "note: " in ended.err and "x.h5 is not read" in ended.err
+
+
+def test_what_is_not_read_of_a_folder_in_the_inbox_is_named(site: Site) -> None:
+    (site.root / "inbox" / "part").mkdir(parents=True)
+    shutil.copy(site.shard("a"), site.root / "inbox" / "part")
+    (site.root / "inbox" / "part" / "x.h5").write_bytes(b"1")
+    queue = site.queue()
+    watch = Watch(queue, None, site.sae, {}, 0)
+    said = [line for _ in range(2) for line in watch.submit_what_came(queue)]  # the first look takes nothing
+    assert len(said) == 1 and said[0].startswith("note: inbox: ") and "x.h5 is not read" in said[0]
+    assert [path.name for path in watch.unread] == ["x.h5"] and set(queue.states()) == {"part__a"}
+
+
+def test_a_folder_of_nothing_but_files_that_are_not_read_says_so(site: Site, encode: Command) -> None:
+    (site.acts / "a.npy.gz").write_bytes(b"1")
+    encode("run", site.acts, "--out", site.out, "--sae-path", site.params).refused("a.npy.gz is not read: unpack it")
 
 
 def test_what_failed_of_other_inputs_before_is_a_note_and_no_failure_of_this_run(site: Site, encode: Command) -> None:
