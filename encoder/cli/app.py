@@ -182,12 +182,16 @@ def retry(
 
 @app.command(short_help="What a folder of features holds.")
 def stats(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of features.")], json: Json = False
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of features.")],
+    data_dir: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where saefetch puts labels: with the SAE's, densities are compared.")
+    ] = Path("sae"),
+    json: Json = False,
 ) -> None:
-    """Show rows, L0, density, dead features and the SAE, per shard and in all."""
+    """Show rows, L0, density, dead features and the SAE, per shard and in all; with labels, a hint on the layer."""
     from encoder.cli.stats import stats as show
 
-    show(folder, as_json=json)
+    show(folder, data_dir, as_json=json)
 
 
 @app.command(short_help="Make a folder of features readable by feature.", epilog=INDEX_EXAMPLES)

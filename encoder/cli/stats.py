@@ -10,15 +10,27 @@ import numpy as np
 
 from encoder.arrays import I64
 from encoder.file.folder import Features, open_features
+from encoder.labelled.density import density_match
+from encoder.labelled.density import in_words as in_words_of_match
+from encoder.labelled.found import labels_of
 from encoder.rows import in_words
 
 OF_SAE = ("sae_release", "sae_id", "sae_path", "weights_sha256", "values")
 
 
-def stats(folder: Path, *, as_json: bool) -> None:
-    """Print rows, L0, density, dead features and the SAE, per shard and in all."""
+def stats(folder: Path, data_dir: Path, *, as_json: bool) -> None:
+    """Print rows, L0, density, dead features and the SAE, per shard and in all.
+
+    Where labels of the SAE are below `data_dir`, the match of densities too.
+    """
     with open_features(folder) as features:
         total = describe(features)
+        match = None
+        if labels := labels_of(features, data_dir):
+            with labels:
+                match = density_match(features, labels)
+        total["density_match"] = match
+        total["density_match_says"] = in_words_of_match(match) if labels else None
     if as_json:
         print(json.dumps(total, indent=2))
         return
@@ -28,6 +40,8 @@ def stats(folder: Path, *, as_json: bool) -> None:
         f"{_rows(total)}, L0 {total['mean_l0']:.1f}, density {total['density']:.4%},"
         f" {total['dead_features']:,} features never fired"
     )
+    if total["density_match_says"]:
+        print(f"how alike the features' densities are to Neuronpedia's: {total['density_match_says']}")
     for shard in total["shards"]:
         explained = shard["explained_variance"]
         says = "" if explained is None else f", explains {explained:.1%} of the variance"

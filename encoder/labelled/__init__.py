@@ -3,6 +3,7 @@
 This room stands above `file/` and `index/`, as it reads both.
 
 joined.py     LabelledFeatures, which a program asks
+found.py      the labels of the features' SAE among all that were downloaded
 same.py       refused unless both are of one SAE
 density.py    do the features fire as often as on Neuronpedia? A figure that chooses among layers
 active.py     which features fire on a row, each with its label

@@ -25,15 +25,44 @@ from saefetch.labels import Labels
 
 ALIKE = 0.975
 """From here on the features fire as on Neuronpedia's texts; only the right layer does so, given rows enough."""
+UNLIKE = 0.9
+"""Below this even the right layer with texts of one kind was never found; layers that are far off are."""
 N_TELLING = 4000
 """Rows from which on the figure tells."""
 
 
 def density_match(features: Features, labels: Labels) -> float | None:
-    """Compare all rows that count with Neuronpedia's densities; None where there are too few rows, or no densities."""
-    published = np.array([label.frac_nonzero or 0.0 for label in labels], np.float64)
+    """Compare all rows that count with Neuronpedia's densities; None where there are too few of either.
+
+    Features whose density is not known are left out, as those that an interrupted download has not fetched yet.
+    """
+    published = np.array([np.nan if label.frac_nonzero is None else label.frac_nonzero for label in labels], np.float64)
+    is_known = np.isfinite(published)
+    if 2 * is_known.sum() < len(published):
+        return None
     halves, n_rows = count_halves(features)
-    return None if n_rows < N_TELLING else match_of(halves, published)
+    return None if n_rows < N_TELLING else match_of(halves[:, is_known], published[is_known])
+
+
+def in_words(match: float | None) -> str:
+    """Say what a match is a sign of, and how sure that is."""
+    if match is None:
+        return f"unknown: it takes {N_TELLING:,} rows that count, and densities from Neuronpedia"
+    if match >= ALIKE:
+        return (
+            f"{match:.3f} of 1: a sign of the right layer. On the model where this was measured no other layer reached"
+            f" {ALIKE}"
+        )
+    if match >= UNLIKE:
+        return (
+            f"{match:.3f} of 1: no sign of the right layer or of a wrong one. Neighbouring layers have as much, and so"
+            " has the right layer with texts of one kind. Encode the neighbouring layers of the same texts too: the"
+            " right layer has the largest"
+        )
+    return (
+        f"{match:.3f} of 1: a sign of another layer, hook or model. On the model where this was measured the right"
+        f" layer had more than {UNLIKE} with any texts"
+    )
 
 
 def count_halves(features: Features) -> tuple[I64, int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoder.arrays import I64
+from encoder.cli.stats import stats
 from encoder.file.csr import Csr, CsrWriter
 from encoder.file.folder import open_features
 from encoder.labelled.density import ALIKE, count_halves, match_of
 from encoder.shard import Tokens
+from saefetch.decode import Rows
+from saefetch.store.answers import Answers
+from saefetch.store.store import Store
 
 F = 400
+RELEASE = "made-up"
 RANDOM = np.random.default_rng(0)
 PUBLISHED = np.minimum(0.5, RANDOM.lognormal(-5, 1.5, F))
 OTHERS = np.minimum(0.5, PUBLISHED * RANDOM.lognormal(0, 0.8, F))
@@ -44,6 +52,68 @@ def test_without_features_or_densities_there_is_no_match() -> None:
     assert match_of(np.zeros((2, F), np.int64), PUBLISHED) is None
     assert match_of(halves, np.zeros(F)) is None
     assert match_of(halves * [[1], [0]], PUBLISHED) is None, "one half alone says nothing of the noise"
+
+
+def labelled(folder: Path, n_known: int) -> Path:
+    """Download made-up labels, of which `n_known` features are here."""
+    sae = folder / RELEASE / "layer_1"
+    sae.mkdir(parents=True)
+    store = Store.open(sae)
+    store.set_meta(release=RELEASE, sae_id="layer_1", neuronpedia_id="m/1-x", num_features=F)
+    rows = [(i, 1.0, float(PUBLISHED[i]), b"[]", b"[]") for i in range(n_known)]
+    store.commit(Answers(rows=Rows(features=rows, explanations=[])), "2026-11-25T00:00:00Z")
+    store.close()
+    return folder
+
+
+def encoded(folder: Path, density: np.ndarray, n_rows: int) -> Path:  # type: ignore[type-arg]
+    """Write features that fire so often, in documents of 100 rows."""
+    folder.mkdir()
+    fires = np.random.default_rng(5).random((n_rows, F)) < density
+    meta = {"sae_release": RELEASE, "sae_id": "layer_1", "neuronpedia_id": "m/1-x", "weights_sha256": "w"}
+    indptr = np.concatenate([[0], np.cumsum(fires.sum(axis=1))])
+    columns = np.nonzero(fires)[1].astype(np.int32)
+    with CsrWriter(folder / "a.npz", F) as writer:
+        writer.append(Csr(indptr, columns, np.ones(len(columns), np.float32), (n_rows, F)))
+        writer.finish(meta, Tokens(row_document=np.arange(n_rows) // 100))
+        writer.publish()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("density", "n_rows", "n_known", "words"),
+    [
+        (PUBLISHED, 8_000, F, "a sign of the right layer"),
+        (PUBLISHED, 8_000, F - 90, "a sign of the right layer"),
+        (PUBLISHED, 8_000, F // 3, "unknown: it takes"),
+        (PUBLISHED, 3_000, F, "unknown: it takes"),
+        (OTHERS, 8_000, F, "no sign of the right layer or of a wrong one"),
+        (PUBLISHED[::-1], 8_000, F, "a sign of another layer"),
+    ],
+)
+def test_stats_say_how_sure_the_layer_is_where_labels_are_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], density: Any, n_rows: int, n_known: int, words: str
+) -> None:
+    features, labels = encoded(tmp_path / "f", density, n_rows), labelled(tmp_path / "sae", n_known)
+    stats(features, labels, as_json=False)
+    said = capsys.readouterr().out
+    assert "densities are to Neuronpedia's: " in said and words in said
+    stats(features, labels, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert words in told["density_match_says"] and (told["density_match"] is None) == ("unknown" in words)
+    stats(features, tmp_path / "none", as_json=False)
+    assert "Neuronpedia" not in capsys.readouterr().out
+
+
+def test_labels_of_another_sae_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    features, labels = encoded(tmp_path / "f", PUBLISHED, 5_000), labelled(tmp_path / "sae", F)
+    (labels / RELEASE / "layer_1").rename(labels / RELEASE / "layer_2")
+    with closing(Store.open(labels / RELEASE / "layer_2")) as store:
+        store.set_meta(release=RELEASE, sae_id="layer_2", neuronpedia_id="m/2-x", num_features=F)
+    (labels / RELEASE / "broken").mkdir()
+    (labels / RELEASE / "broken" / "labels.sqlite").write_bytes(b"garbage")
+    stats(features, labels, as_json=True)
+    assert json.loads(capsys.readouterr().out)["density_match_says"] is None
 
 
 def test_documents_are_counted_by_turns_and_rows_that_do_not_count_are_not(tmp_path: Path) -> None:
