@@ -96,22 +96,23 @@ class Job:
         return Plan(target, d_sae, scope)
 
     def _begin(self, store: Store, plan: Plan) -> Tally:
-        display, name, n_open = self._crew.display, self._target.name, self._n_open(store, plan)
+        display, name, here = self._crew.display, self._target.name, self._here(store, plan)
         n_asked = len(plan.scope)
+        n_open = n_asked - len(here)
         line = begin_line(n_asked, n_asked - n_open)
         display.begin(name, n_asked, n_asked - n_open, line=line, short=self._target.sae_id)
-        return Tally(display, name, plan.d_sae, plan.scope, n_open)
+        return Tally(display, name, plan.d_sae, plan.scope, n_open, set() if self._crew.refresh else here)
 
-    def _n_open(self, store: Store, plan: Plan) -> int:
-        """Count the features in scope that are not accounted for yet."""
+    def _here(self, store: Store, plan: Plan) -> set[int]:
+        """Return the features in scope that are accounted for already."""
         export_open = bool(store.meta("export_open"))
         if self._alone and export_open:
-            return len(plan.scope)
+            return set()
         states = store.states(plan.d_sae, api_only=export_open)
         closed = {State.GOT, State.MISSING}
         if self._alone:
             closed |= {State.ORPHAN, State.NOT_EXPORTED, State.UNEXPLAINED}
-        return sum(states[index] not in closed for index in plan.scope)
+        return {index for index in plan.scope if states[index] in closed}
 
     async def _crawl(self, session: Session, plan: Plan, tally: Tally) -> None:
         """Get the features that are not here yet. An error ends the job only where there is nothing to publish."""

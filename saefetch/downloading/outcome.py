@@ -87,8 +87,8 @@ def count_features(
 ) -> None:
     """Fill in the counts from the store, for the features of the plan, earlier runs included.
 
-    `fetched` marks the features of which this run got something. `alone`: only the export was asked, so the features
-    that it lacks count as missing. `interrupted`: features that were not asked for yet have not failed.
+    `fetched` marks the features of which this run got something that was not here. `alone`: only the export was asked,
+    so the features that it lacks count as missing. `interrupted`: features that were not asked for yet have not failed.
     """
     scope = plan.scope
     every_state = store.states(plan.d_sae)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from saefetch.store.answers import Answers
 from saefetch.terminal.progress import Display
 
 
 class Tally:
-    """Counts answers about the features `scope` of `d_sae`, of which `n_open` are not accounted for yet."""
+    """Counts answers about the features `scope` of `d_sae`, of which `n_open` are not accounted for yet.
 
-    def __init__(self, display: Display, name: str, d_sae: int, scope: range, n_open: int) -> None:
+    Nothing has to be fetched of the features `here`, also where an object of the export brings them again.
+    """
+
+    def __init__(
+        self, display: Display, name: str, d_sae: int, scope: range, n_open: int, here: Set[int] = frozenset()
+    ) -> None:
         self._display, self._name = display, name
         self.n_open = n_open
         self._n_asked = len(scope)
@@ -19,7 +24,8 @@ class Tally:
         self._export_bytes = self._export_bytes_read = 0
         self._arrived = bytearray(d_sae)
         self.fetched = bytearray(d_sae)
-        """Marks the features of which this run committed something."""
+        """Marks the features of which this run committed something that was not here."""
+        self._was_here = here
         self.n_repaired = self.n_ignored = 0
 
     def expect_export(self, n_bytes: int) -> None:
@@ -41,14 +47,13 @@ class Tally:
     def committed(self, answers: Answers) -> None:
         """Count an answer that is in the store now."""
         self.mark(_closed(answers))
-        for explanation in answers.rows.explanations:
-            self.fetched[explanation[0]] = 1
+        self.mark(explanation[0] for explanation in answers.rows.explanations)
         self.n_repaired += answers.rows.repaired
         self.n_ignored += answers.rows.ignored
 
     def mark(self, indices: Iterable[int]) -> None:
         for index in indices:
-            self.fetched[index] = 1
+            self.fetched[index] = index not in self._was_here
 
     @property
     def notes(self) -> list[str]:

@@ -297,6 +297,16 @@ def test_the_api_fills_in_an_export_that_was_downloaded_alone(tmp_path: Path) ->
         assert (then.summary.resumed, then.summary.successful, then.status) == (297, 299, 0)
 
 
+def test_what_a_batch_brought_before_is_resumed_also_where_the_export_has_it_too(tmp_path: Path) -> None:
+    with Standin(make_world(300, absent_from_export={5, 200}, missing={7}, all_explained=True)) as standin:
+        first = download(standin, tmp_path, "batch", scope=range(100))
+        assert (first.status, first.summary.resumed) == (0, 0)
+        then = download(standin, tmp_path, "auto")
+        assert asked(standin)[1:] == [[200]]
+        assert (then.status, then.summary.resumed, then.summary.missing) == (0, 100, 1)
+        assert download(standin, tmp_path, "batch", refresh=True).summary.resumed == 0
+
+
 # -- batches that fail ------------------------------------------------------------------------------------------------
 
 
