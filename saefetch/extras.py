@@ -13,7 +13,6 @@ LIBRARIES = {
     "pandas": ("pandas",),
     "hdf5": ("h5py",),
     "zarr": ("zarr",),
-    "zstd": ("zstandard",),
 }
 
 

@@ -23,8 +23,9 @@ from encoder.readers import torch_archive
 from encoder.readers.arrays import ON_DISK, Array, array_in_file
 from encoder.readers.assemble import finished
 from encoder.readers.axes import plain_rows
+from encoder.readers.containers import HEAD_BYTES
 from encoder.readers.side_json import count, read_json
-from encoder.readers.source import HEAD_BYTES, Source
+from encoder.readers.source import Source
 from encoder.shard import Shard, Tokens
 
 NAME = "dictionary_learning memmap stores"
@@ -131,7 +132,7 @@ def _vector(path: Path) -> Array:
     with path.open("rb") as file:
         if not torch_archive.looks_like(file.read(HEAD_BYTES)):
             raise ShardError(f"{path}: not a torch file")
-    loaded = torch_archive.load(path)
+    loaded = torch_archive.load(path, path.stat().st_size)
     if not isinstance(loaded, Array) or loaded.is_float or len(loaded.shape) != 1:
         got = loaded.describe() if isinstance(loaded, Array) else type(loaded).__name__
         raise ShardError(f"{path}: expected one vector of integers, got {got}; move it away to encode without it")

@@ -13,13 +13,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from encoder.arrays import AnyArray
 from encoder.errors import ShardError
 from encoder.readers.arrays import MAX_DIMS, ON_DISK, Array, c_strides
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_CHUNK_BYTES = 1 << 29
 _BLOCK_BYTES = 1 << 27

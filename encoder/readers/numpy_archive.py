@@ -43,25 +43,26 @@ def is_sparse(path: Path) -> bool:
     """Whether the file is a sparse matrix, such as a features file of ours; a damaged file is none."""
     try:
         with path.open("rb") as file:
-            return _entries(path, file).keys() >= SPARSE_NAMES
+            return _entries(path, _reader(file), path.stat().st_size).keys() >= SPARSE_NAMES
     except (OSError, ShardError):
         return False
 
 
-def load(path: Path) -> dict[str, Array]:
-    """Give the file's arrays by their names; arrays of another dtype than those that can be read are left out.
+def load(path: Path, size: int, begin: int = 0) -> dict[str, Array]:
+    """Give the arrays by their names; arrays of another dtype than those that can be read are left out.
 
-    Raises: ShardError if the file is cut or lies about itself, or holds nothing that can be read.
+    What is read are the `size` bytes from `begin` on: the whole file, or a member of an archive. Raises: ShardError if
+    it is cut or lies about itself, or holds nothing that can be read.
     """
     with path.open("rb") as file:
-        entries = _entries(path, file)
+        entries = _entries(path, _reader(file, begin), size)
         if entries.keys() >= SPARSE_NAMES:
             raise ShardError(f"{path}: a sparse matrix, as sae-encode writes features, and not activations")
         arrays: dict[str, Array] = {}
         refused: ShardError | None = None
         for name, entry in entries.items():
             try:
-                arrays[name] = _array(path, file, name, entry)
+                arrays[name] = _array(path, file, begin, name, entry)
             except _UnreadError as exc:
                 refused = refused or exc
     if refused and not arrays:
@@ -73,10 +74,10 @@ class _UnreadError(ShardError):
     """This array cannot be read, and the others may be."""
 
 
-def _entries(path: Path, file: IO[bytes]) -> dict[str, Entry]:
+def _entries(path: Path, read: ReadAt, size: int) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     try:
-        for entry in read_directory(_reader(file), path.stat().st_size, max_bytes=_MAX_DIRECTORY_BYTES):
+        for entry in read_directory(read, size, max_bytes=_MAX_DIRECTORY_BYTES):
             name = entry.name.removesuffix(".npy")
             if name == entry.name:
                 continue  # no array
@@ -88,10 +89,10 @@ def _entries(path: Path, file: IO[bytes]) -> dict[str, Entry]:
     return found
 
 
-def _array(path: Path, file: IO[bytes], name: str, entry: Entry) -> Array:
+def _array(path: Path, file: IO[bytes], window: int, name: str, entry: Entry) -> Array:
     what = f"the array {name[:80]!r}"
     try:
-        begin = entry.payload(_reader(file)(entry.header, LOCAL_HEADER_BYTES))
+        begin = window + entry.payload(_reader(file, window)(entry.header, LOCAL_HEADER_BYTES))
     except ZipError as exc:
         raise ShardError(f"{path}: {exc}: truncated, or a false header; copy or write it again") from exc
     if entry.is_stored:
@@ -215,5 +216,5 @@ class _Stream:
         return _DamagedError(f"{self._path}: {self.what} is damaged: {why}; copy or write the file again")
 
 
-def _reader(file: IO[bytes]) -> ReadAt:
-    return lambda offset, n_bytes: os.pread(file.fileno(), n_bytes, offset)
+def _reader(file: IO[bytes], begin: int = 0) -> ReadAt:
+    return lambda offset, n_bytes: os.pread(file.fileno(), n_bytes, begin + offset)

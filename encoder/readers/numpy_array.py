@@ -5,9 +5,8 @@ bfloat16 is not a numpy dtype: `V2` is what ml_dtypes writes for it; int16 or ui
 
 from __future__ import annotations
 
-from encoder.readers.arrays import Array
 from encoder.readers.assemble import shard_of
-from encoder.readers.numpy_header import MAGIC, read_header, whole_array
+from encoder.readers.numpy_header import MAGIC, array_at
 from encoder.readers.place import hook_of_place
 from encoder.readers.source import Source
 from encoder.shard import Shard
@@ -21,10 +20,5 @@ def claims(source: Source) -> bool:
 
 def open_shard(source: Source) -> Shard:
     source.allow_select("axes")
-    return shard_of(source, _array(source), "the array", hook_name=hook_of_place(source.path))
-
-
-def _array(source: Source) -> Array:
-    with source.path.open("rb") as file:
-        header = read_header(source.path, file, source.size)
-    return whole_array(source.path, header, (header.n_bytes, source.size), "the array")
+    array = array_at(source.path, source.size)
+    return shard_of(source, array, "the array", hook_name=hook_of_place(source.path))

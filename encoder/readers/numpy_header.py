@@ -67,6 +67,14 @@ def read_header(path: Path, npy: Readable, size: int) -> Header:
     return Header(shape, strides, _dtype_name(path, dtype), data_start, dtype.byteorder == ">")
 
 
+def array_at(path: Path, size: int, begin: int = 0) -> Array:
+    """Read the header of an npy of `size` bytes from `begin` on, and make its array. Raises: ShardError."""
+    with path.open("rb") as file:
+        file.seek(begin)
+        header = read_header(path, file, size)
+    return whole_array(path, header, (begin + header.n_bytes, begin + size), "the array")
+
+
 def whole_array(path: Path, header: Header, space: tuple[int, int], what: str) -> Array:
     """Make the array of a header that fills the bytes [begin, end). Raises: ShardError if it does not."""
     array = array_in_file(path, space, header.shape, header.dtype, header.strides, what=what, swapped=header.swapped)

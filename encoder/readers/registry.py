@@ -14,6 +14,7 @@ from encoder.readers import (
     dictionary_learning,
     language_model_saes,
     numpy_array,
+    packed,
     prompt_capture,
     prompt_list,
     raw_memmap,
@@ -23,7 +24,7 @@ from encoder.readers import (
     tensors,
 )
 from encoder.readers.select import RAW
-from encoder.readers.source import Source
+from encoder.readers.source import Source, printable
 from encoder.readers.torch_archive import RESAVE
 from encoder.shard import Shard
 
@@ -76,8 +77,15 @@ def open_shards(
     `root` is the folder the user named; side files of a store are looked for in the parent and up to there. Raises
     ShardError, AmbiguousError where --select or --axes is needed.
     """
+
+    def unpacked(inner: Path, folder: Path) -> Shard:
+        (shard,) = open_shards(inner, d_in=d_in, select=select, root=folder, hook_name=hook_name)
+        return shard
+
     try:
         source = Source.of(path, d_in, select, root, hook_name)
+        if packed.claims(source):
+            return [packed.open_shard(source, unpacked)]
         for reader in READERS:
             if reader.claims(source):
                 return [_with_notes(reader.open_shard(source), reader, source)]
@@ -87,12 +95,15 @@ def open_shards(
 
 
 def _with_notes(shard: Shard, reader: Reader, source: Source) -> Shard:
-    """Say of a file with a header that what the caller declares for files without one was not needed."""
+    """Say what of the file is not read, and of a file with a header that flags for files without one were not used."""
+    notes = list(shard.notes)
+    if names := source.passed_over:
+        more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+        notes.append(f"{len(names):,} members are not read: {', '.join(map(printable, names[:5]))}{more}")
     flags = " and ".join(flag for key, flag in RAW.items() if key in source.select)
-    if not flags or reader is raw_memmap:
-        return shard
-    note = f"{flags} are for files without a header, and were not used for this one: {shard.dtype}, by its own header"
-    return replace(shard, notes=(*shard.notes, note))
+    if flags and reader is not raw_memmap:
+        notes.append(f"{flags} are for files without a header, and were not used: {shard.dtype}, by its own header")
+    return replace(shard, notes=tuple(notes))
 
 
 def _why_unknown(source: Source) -> str:

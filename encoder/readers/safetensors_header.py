@@ -27,9 +27,13 @@ def looks_like(head: bytes, size: int) -> bool:
     return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= MAX_HEADER_BYTES
 
 
-def load(path: Path, size: int) -> dict[str, Array]:
-    """Read the names and places of all arrays; those of a dtype that we do not know are left out."""
+def load(path: Path, size: int, begin: int = 0) -> dict[str, Array]:
+    """Read the names and places of all arrays; those of a dtype that we do not know are left out.
+
+    What is read are the `size` bytes from `begin` on: the whole file, or a member of an archive.
+    """
     with path.open("rb") as file:
+        file.seek(begin)
         n_header = int.from_bytes(file.read(8), "little")
         if n_header > size - 8:
             raise ShardError(f"{path}: the header claims {n_header} bytes, the file has {size - 8} after it: truncated")
@@ -44,16 +48,17 @@ def load(path: Path, size: int) -> dict[str, Array]:
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        begin, end, dtype = _entry(path, name, entry)
-        spans.append((begin, end))
+        first, end, dtype = _entry(path, name, entry)
+        spans.append((first, end))
         if data_start + end > size:
             raise ShardError(
                 f"{path}: {name!r} ends at byte {data_start + end}, but the file has {size}: truncated; copy it again"
             )
         if dtype in ON_DISK:
-            array = array_in_file(path, (data_start + begin, data_start + end), entry["shape"], dtype, what=repr(name))
-            if math.prod(array.shape) * ON_DISK[dtype].itemsize != end - begin:
-                raise ShardError(f"{path}: tensor {name!r} is {array.describe()} but has {end - begin} bytes")
+            space = (begin + data_start + first, begin + data_start + end)
+            array = array_in_file(path, space, entry["shape"], dtype, what=repr(name))
+            if math.prod(array.shape) * ON_DISK[dtype].itemsize != end - first:
+                raise ShardError(f"{path}: tensor {name!r} is {array.describe()} but has {end - first} bytes")
             arrays[name] = array
     spans.sort()
     holes = any(a[1] != b[0] for a, b in zip([(0, 0), *spans], [*spans, (size - data_start, 0)], strict=True))

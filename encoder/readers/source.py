@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from encoder.errors import ShardError
-from encoder.readers import hdf5_file, numpy_archive, safetensors_header, torch_archive, torch_legacy, zarr_store
+from encoder.readers import hdf5_file, tar_archive, zarr_store
 from encoder.readers.arrays import Array
+from encoder.readers.containers import HEAD_BYTES, loader_of
 from encoder.readers.listed import array_of
 from saefetch.files.digest import status_of
-
-HEAD_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -54,20 +53,23 @@ class Source:
 
     @property
     def _loader(self) -> Callable[[], Any] | None:
-        path, head, size = self.path, self.head, self.size
+        path, head = self.path, self.head
         if path.is_dir():
             return lambda: zarr_store.load(path)
         if hdf5_file.looks_like(head):
             return lambda: hdf5_file.load(path)
-        if torch_archive.looks_like(head):
-            return lambda: torch_archive.load(path)
-        if torch_legacy.looks_like(head):
-            return lambda: torch_legacy.load(path, size)
-        if safetensors_header.looks_like(head, size):
-            return lambda: safetensors_header.load(path, size)
-        if numpy_archive.looks_like(head):
-            return lambda: numpy_archive.load(path)
-        return None
+        if tar_archive.looks_like(head):
+            return lambda: self._tar[0]
+        return loader_of(path, head, self.size)
+
+    @cached_property
+    def _tar(self) -> tuple[Any, list[str]]:
+        return tar_archive.load(self.path, self.size)
+
+    @property
+    def passed_over(self) -> list[str]:
+        """The names of an archive's members that are not read."""
+        return self._tar[1] if tar_archive.looks_like(self.head) else []
 
     @cached_property
     def arrays(self) -> dict[str, Array]:

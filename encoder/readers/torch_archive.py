@@ -34,10 +34,13 @@ def looks_like(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04") and b"/data.pkl" in head
 
 
-def load(path: Path) -> Any:
-    """Give the file's object with every tensor as an `Array`; scalars, strings and plain lists stay as they are."""
+def load(path: Path, size: int, begin: int = 0) -> Any:
+    """Give the object with every tensor as an `Array`; scalars, strings and plain lists stay as they are.
+
+    What is read are the `size` bytes from `begin` on: the whole file, or a member of an archive.
+    """
     with path.open("rb") as file:
-        return _load(_Archive(path, file))
+        return _load(_Archive(path, file, size, begin))
 
 
 def _load(archive: _Archive) -> Any:
@@ -54,11 +57,11 @@ def _load(archive: _Archive) -> Any:
 class _Archive:
     """The entries of one torch file by their name below the archive's own folder: "data.pkl", "data/0"."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path, self.file = path, file
+    def __init__(self, path: Path, file: BinaryIO, size: int, begin: int) -> None:
+        self.path, self.file, self.begin = path, file, begin
         self.entries: dict[str, Entry] = {}
         try:
-            for entry in read_directory(self.read, path.stat().st_size, max_bytes=MAX_DIRECTORY_BYTES):
+            for entry in read_directory(self.read, size, max_bytes=MAX_DIRECTORY_BYTES):
                 name = entry.name.partition("/")[2]
                 if not entry.is_stored:
                     raise ShardError(
@@ -76,7 +79,7 @@ class _Archive:
         self.is_swapped = byteorder == b"big"
 
     def read(self, offset: int, n_bytes: int) -> bytes:
-        return os.pread(self.file.fileno(), n_bytes, offset)
+        return os.pread(self.file.fileno(), n_bytes, self.begin + offset)
 
     def space(self, name: str) -> tuple[int, int] | None:
         """Return the entry's bytes [begin, end) in the file; None if there is no such entry."""
@@ -87,14 +90,14 @@ class _Archive:
             begin = entry.payload(self.read(entry.header, LOCAL_HEADER_BYTES))
         except ZipError as exc:
             raise ShardError(f"{self.path}: {exc}: truncated, or a false header; copy or write it again") from exc
-        return begin, begin + entry.n_bytes
+        return self.begin + begin, self.begin + begin + entry.n_bytes
 
     def content(self, name: str, missing: bytes = b"") -> bytes:
         """Read a small entry whole."""
         begin, end = self.space(name) or (0, -1)
         if end - begin > MAX_PICKLE_BYTES:
             raise ShardError(f"{self.path}: {name} has {end - begin} bytes, the limit is {MAX_PICKLE_BYTES}")
-        return missing if end < 0 else self.read(begin, end - begin)
+        return missing if end < 0 else self.read(begin - self.begin, end - begin)
 
 
 class Converter:

@@ -28,9 +28,13 @@ def looks_like(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def load(path: Path, size: int) -> Any:
-    """Give the file's object with every tensor as an `Array`; scalars, strings and plain lists stay as they are."""
+def load(path: Path, size: int, begin: int = 0) -> Any:
+    """Give the object with every tensor as an `Array`; scalars, strings and plain lists stay as they are.
+
+    What is read are the `size` bytes from `begin` on: the whole file, or a member of an archive.
+    """
     with path.open("rb") as file:
+        file.seek(begin)
         stream = _Limited(file)
         try:
             stream.read(len(MAGIC))
@@ -48,12 +52,12 @@ def load(path: Path, size: int) -> Any:
             raise ShardError(
                 f"{path}: a torch file of before 1.6 that is damaged ({exc}); copy it again, or {RESAVE}"
             ) from exc
-        spaces = _spaces(path, file, size, keys, types)
+        spaces = _spaces(path, file, begin + size, keys, types)
     return Converter(path, spaces.get, machine.get("little_endian") is False).convert(loaded, "", 0)
 
 
-def _spaces(path: Path, file: BinaryIO, size: int, keys: Any, types: dict[str, str]) -> dict[str, tuple[int, int]]:
-    """Return the bytes [begin, end) of each storage. Raises: ShardError if they are not the rest of the file."""
+def _spaces(path: Path, file: BinaryIO, stop: int, keys: Any, types: dict[str, str]) -> dict[str, tuple[int, int]]:
+    """Return the bytes [begin, end) of each storage. Raises: ShardError if they do not end at `stop`."""
     if not isinstance(keys, list) or set(map(str, keys)) != types.keys() or len(keys) != len(types):
         raise ShardError(f"{path}: its list of storages is not that of its tensors; copy or write the file again")
     spaces, at = {}, file.tell()
@@ -61,11 +65,11 @@ def _spaces(path: Path, file: BinaryIO, size: int, keys: Any, types: dict[str, s
         file.seek(at)
         n_items, item_bytes = int.from_bytes(file.read(8), "little"), _item_bytes(path, types[key])
         begin, at = at + 8, at + 8 + n_items * item_bytes
-        if at > size:
-            raise ShardError(f"{path}: a storage ends at byte {at}, but the file has {size}: truncated; copy it again")
+        if at > stop:
+            raise ShardError(f"{path}: a storage ends at byte {at}, but the file has {stop}: truncated; copy it again")
         spaces[key] = (begin, at)
-    if at != size:
-        raise ShardError(f"{path}: its storages end at byte {at}, but the file has {size}: two files in one?")
+    if at != stop:
+        raise ShardError(f"{path}: its storages end at byte {at}, but the file has {stop}: two files in one?")
     return spaces
 
 

@@ -23,14 +23,16 @@ from encoder.readers import (
     hdf5_file,
     numpy_archive,
     numpy_header,
+    packed,
     raw_memmap,
+    tar_archive,
     torch_archive,
     torch_legacy,
     zarr_store,
 )
+from encoder.readers.containers import HEAD_BYTES
 from encoder.readers.registry import FOLDER_READERS
 from encoder.readers.select import RAW
-from encoder.readers.source import HEAD_BYTES
 
 SUFFIXES = {".npy", ".npz", ".parquet", ".feather", ".safetensors", ".pt", ".pth", ".arrow", ".memmap"}
 FOR_PEOPLE = {
@@ -93,6 +95,8 @@ class _Walk:
         for entry in entries:
             if entry in below:
                 found += below[entry]
+            elif packed.is_beside_its_unpacked(entry):
+                self.unread(entry)
             elif owned is None and self._is_data(entry) and not (has_store and SIDE_FILES.fullmatch(entry.name)):
                 found.append(entry)
             elif entry not in found and not SIDE_FILES.fullmatch(entry.name) and not is_for_people(entry):
@@ -115,9 +119,17 @@ class _Walk:
                 head = file.read(HEAD_BYTES)
         except OSError:
             return False
+        if head.startswith((packed.GZIP, packed.ZSTD)):
+            return entry.suffix.lower() in packed.SUFFIXES and self._is_named_as_data(entry)
         return head.startswith(numpy_header.MAGIC) or any(
-            format_.looks_like(head) for format_ in (torch_archive, torch_legacy, hdf5_file)
+            format_.looks_like(head) for format_ in (torch_archive, torch_legacy, hdf5_file, tar_archive)
         )
+
+    def _is_named_as_data(self, entry: Path) -> bool:
+        """Say whether what is packed in a file is data, by its name."""
+        inner = entry.with_name(packed.unpacked_name(entry))
+        is_raw = inner.suffix in raw_memmap.SUFFIXES and (self.takes_raw or raw_memmap.has_side_file(inner))
+        return is_raw or inner.suffix in SUFFIXES | {".h5", ".hdf5", ".tar"}
 
     def _below(self, folder: Path, depth: int) -> list[Path]:
         if zarr_store.is_store(folder):

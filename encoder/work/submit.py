@@ -11,11 +11,11 @@ from typing import Any
 
 from encoder.errors import InputError
 from encoder.queue.ticket import MAX_JOB_BYTES, Ticket, check_job
-from encoder.readers import EMPTY, RAW_SUFFIXES, find_inputs
+from encoder.readers import EMPTY, RAW_SUFFIXES, find_inputs, packed
 from saefetch.terminal.output import printable
 
-COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".lz4", ".br", ".z")
-ARCHIVES = (".tar", ".tgz", ".zip", ".7z", ".rar")
+COMPRESSED = (".bz2", ".xz", ".lz4", ".br", ".z")
+ARCHIVES = (".tar", ".zip", ".7z", ".rar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,9 @@ def inputs_of(
 
 
 def without_ending(path: Path) -> Path:
-    """Return a data file's path without its ending; of a folder, as zarr's are, only `.zarr` is one."""
+    """Return a data file's path without its ending: x of x.npy and of x.npy.gz; of a folder, only `.zarr` is one."""
+    if path.suffix.lower() in packed.SUFFIXES and not path.is_dir():
+        path = path.with_name(packed.unpacked_name(path))
     if path.suffix != ".zarr" and (path.suffix == "" or path.is_dir()):
         return path
     return path.with_suffix("")
@@ -123,9 +125,13 @@ def why_not_read(path: Path) -> str:
     if path.is_dir():
         return f"{path} is not read: no format here reads folders of this kind"
     if path.suffix.lower() in COMPRESSED:
-        return f"{path} is not read: unpack it first, as compressed files are not read"
+        return f"{path} is not read: unpack it first, as only gzip and zstd are unpacked here"
+    if packed.is_beside_its_unpacked(path):
+        return f"{path} is not read: what is in it lies beside it, unpacked"
+    if path.suffix.lower() in packed.SUFFIXES:
+        return f"{path} is not read: unpack it, or name it by the data in it, as .npy.gz is"
     if path.suffix.lower() in ARCHIVES:
-        return f"{path} is not read: unpack it first, as archives are not read"
+        return f"{path} is not read: unpack it first, as of archives only a whole tar is read"
     if path.suffix.lower() in RAW_SUFFIXES:
         return f"{path} is not read: numbers without a header: say --dtype and --shape, or name its file for more"
     if path.suffix == ".npz":

@@ -1,0 +1,162 @@
+"""gzip and zstd around any other file: .npy.gz, .safetensors.zst, .tar.gz. It is unpacked to a scratch file first.
+
+    acts.npy.gz -> <TMPDIR>/saefetch-scratch-.../<folder>/acts.npy -> the reader of .npy
+
+Rows are read at any place, so they are not taken from the stream. The scratch file is bounded: by MAX_RATIO times what
+is packed, and by the room of the disk. It goes when the shard does; what a killed process left, the next one removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from encoder.errors import ShardError
+from encoder.readers import raw_memmap
+from encoder.readers.side_json import MAX_JSON_BYTES
+from encoder.readers.source import Source
+from encoder.shard import Shard, Tokens
+
+if TYPE_CHECKING:
+    import torch
+
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+SUFFIXES = {".gz": "", ".gzip": "", ".zst": "", ".zstd": "", ".tgz": ".tar", ".tzst": ".tar"}
+"""The endings of packed files, and what each stands for without its packing."""
+MAX_RATIO = 200  # real activations pack to half; padding of zeros is what packs better
+_FREE_BYTES = 1 << 29  # left on the disk
+_PIECE_BYTES = 1 << 20
+_PREFIX = "saefetch-scratch-"
+
+
+def claims(source: Source) -> bool:
+    return source.path.suffix.lower() in SUFFIXES and source.head.startswith((GZIP, ZSTD))
+
+
+def unpacked_name(path: Path) -> str:
+    """Return the name without its packing: acts.npy of acts.npy.gz."""
+    return path.name.removesuffix(path.suffix) + SUFFIXES[path.suffix.lower()]
+
+
+def is_beside_its_unpacked(path: Path) -> bool:
+    """Say whether what is in the file lies beside it, unpacked."""
+    return path.suffix.lower() in SUFFIXES and (path.parent / unpacked_name(path)).is_file()
+
+
+def open_shard(source: Source, open_inner: Callable[[Path, Path], Shard]) -> Shard:
+    """Unpack the file and open what was in it; `open_inner` gets its path and the scratch folder."""
+    scratch = _Scratch()
+    try:
+        folder = scratch.folder / (source.path.absolute().parent.name or "root")
+        folder.mkdir(exist_ok=True)
+        inner = folder / unpacked_name(source.path)
+        with inner.open("wb") as out:
+            for piece in _pieces(source, scratch.folder):
+                out.write(piece)
+        for name in raw_memmap.side_names(inner):
+            side = source.path.parent / name
+            if side.is_file() and side.stat().st_size <= MAX_JSON_BYTES:
+                shutil.copyfile(side, folder / name)
+        with _told_as(source.path, inner):
+            shard = open_inner(inner, scratch.folder)
+    except BaseException:
+        scratch.remove()
+        raise
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        with _told_as(source.path, inner):
+            return shard.read(start, stop)
+
+    def tokens() -> Tokens:
+        with _told_as(source.path, inner):
+            return shard.tokens()
+
+    weakref.finalize(read, scratch.remove)
+    return replace(shard, path=source.path, read=read, tokens=tokens)
+
+
+def _pieces(source: Source, folder: Path) -> Iterator[bytes]:
+    """Yield what is packed. Raises: ShardError if it is damaged, too much, or packed once more."""
+    limit, n_bytes = MAX_RATIO * source.size + (1 << 26), 0
+    try:
+        with _stream(source) as stream:
+            while piece := stream.read(_PIECE_BYTES):
+                if n_bytes == 0 and piece.startswith((GZIP, ZSTD)):
+                    raise ShardError(f"{source.path}: packed twice; unpack it once: what is in it is packed again")
+                n_bytes += len(piece)
+                if n_bytes > limit:
+                    raise ShardError(
+                        f"{source.path}: unpacks from {source.size:,} bytes to over {limit:,}, which activations do"
+                        f" not; unpack it by hand if you trust it"
+                    )
+                if n_bytes % (1 << 26) < _PIECE_BYTES and shutil.disk_usage(folder).free < _FREE_BYTES:
+                    raise ShardError(
+                        f"{source.path}: no room to unpack it in {folder.parent}, after {n_bytes:,} bytes: set TMPDIR"
+                        f" to a larger disk, or unpack it by hand"
+                    )
+                yield piece
+    except (OSError, EOFError, ValueError) as exc:
+        why = (str(exc).splitlines() or [type(exc).__name__])[0][:160]
+        raise ShardError(f"{source.path}: cannot be unpacked ({why}): truncated, or damaged; copy it again") from exc
+
+
+@contextmanager
+def _stream(source: Source) -> Iterator[IO[bytes] | Any]:
+    if source.head.startswith(GZIP):
+        from isal import igzip
+
+        stream: Any = igzip.IGzipFile(source.path, "rb")  # type: ignore[no-untyped-call]
+        with stream:
+            yield stream
+        return
+    try:
+        import pyarrow
+    except ImportError as exc:
+        raise ShardError(f"{source.path}: needs pyarrow: pip install 'saefetch[encode]'") from exc
+    with pyarrow.CompressedInputStream(pyarrow.OSFile(str(source.path)), "zstd") as stream:
+        yield stream
+
+
+@contextmanager
+def _told_as(path: Path, inner: Path) -> Iterator[None]:
+    """Name the user's file in what goes wrong with the scratch file."""
+    try:
+        yield
+    except ShardError as exc:
+        told = type(exc)(str(exc).replace(str(inner), str(path)))
+        raise told from exc
+
+
+class _Scratch:
+    """A folder for one shard, held by a lock: without one, its process is dead, and the next one removes it."""
+
+    def __init__(self) -> None:
+        parent = Path(tempfile.gettempdir())
+        _remove_left(parent)
+        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        self._lock = os.open(self.folder / ".new", os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        (self.folder / ".new").rename(self.folder / ".lock")  # from here on others may look, and find it held
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _remove_left(parent: Path) -> None:
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            lock = os.open(folder / ".lock", os.O_RDWR)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
