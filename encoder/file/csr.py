@@ -82,6 +82,15 @@ class Csr:
         at = np.repeat(starts - indptr[:-1], stops - starts) + np.arange(indptr[-1])
         return Csr(indptr, self.indices[at], self.data[at], (len(starts), self.shape[1]))
 
+    def emptied(self, rows: I64) -> Csr:
+        """Return all rows, `rows` without their entries."""
+        lengths = np.diff(self.indptr)
+        is_kept = np.ones(len(lengths), np.bool_)
+        is_kept[rows] = False
+        keep = np.repeat(is_kept, lengths)
+        indptr = np.concatenate([[0], np.cumsum(np.where(is_kept, lengths, 0))])
+        return Csr(indptr, self.indices[keep], self.data[keep], self.shape)
+
     @classmethod
     def concatenate(cls, parts: Sequence[Csr], d_sae: int) -> Csr:
         """Put the rows of `parts` one below the other; no parts make no rows."""

@@ -55,8 +55,11 @@ def _first_of_documents(tokens: Tokens, is_real: Bool, n: int) -> Bool:
 
 
 def exclude_by_norm(reasons: U8, norms: F64, times: float) -> None:
-    """Mark those of the rows that count whose norm is over `times` the median; changes `reasons`."""
-    telling = norms[(reasons == 0) & (norms > 0)]
+    """Mark those of the rows that count whose norm is over `times` the median; changes `reasons`.
+
+    Infinity is over every median; a row that holds NaN is not marked.
+    """
+    telling = norms[(reasons == 0) & (norms > 0) & (norms < np.inf)]
     if len(telling):
         reasons[(reasons == 0) & (norms > times * np.median(telling))] = NORM
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 import saefetch
-from encoder.arrays import F64, Bool
+from encoder.arrays import F64, I64, Bool
 from encoder.errors import ChangingError, ShardError
 from encoder.file.csr import Csr, CsrWriter
 from encoder.kernels import Kernel
@@ -37,8 +37,23 @@ from encoder.work.remarks import Oddities
 from encoder.work.sound import unsound_rows
 from saefetch.files.digest import Status, Stopped, sha256_of, status_of
 
-Staged = tuple[torch.Tensor, Callable[[], Csr]]
-"""Rows as they were read, and what encodes them."""
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows [start, start + T): `x` [T, D] as they were read, `counts` bool [T], and what encodes them.
+
+    `unsound` are rows that do not count and hold NaN or infinity. They are zeros in `x`, and have no features.
+    """
+
+    start: int
+    x: torch.Tensor
+    counts: Bool
+    unsound: I64
+    encode: Callable[[], Csr]
+
+    def features(self) -> Csr:
+        found = self.encode()
+        return found.emptied(self.unsound) if len(self.unsound) else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +110,15 @@ def encode_shard(
 
     def read(start: int) -> torch.Tensor:
         with progress.timed("read"):
-            return _read(shard, start, min(start + batch_tokens, shard.n_rows))
+            return shard.read(start, min(start + batch_tokens, shard.n_rows))
 
-    def stage(start: int) -> Staged:
+    def stage(start: int) -> Batch:
         x = read(start)
+        counts = counted.counts(start, start + len(x))
+        with progress.timed("read"):
+            x, unsound = _made_sound(shard, x, start, counts)
         with progress.timed("copy"):
-            return x, kernel.stage(x)
+            return Batch(start, x, counts, unsound, kernel.stage(x))
 
     def write(x: torch.Tensor, features: Csr, counts: Bool) -> None:
         with progress.timed("write"):
@@ -117,24 +135,26 @@ def encode_shard(
         norms = partial(_norms, read, starts, stopping)
         counted = reading.submit(lambda: Counted.of(shard.tokens(), shard, exclude, norms)).result()
         written: Future[None] | None = None
-        for start, x, encode in _ahead(reading, stage, starts):
+        n_unsound = 0
+        for batch in _ahead(reading, stage, starts):
             with progress.timed("kernel"):
-                features = encode()
-            counts = counted.counts(start, start + len(x))
-            sample.add(x, features, counts)
+                features = batch.features()
+            sample.add(batch.x, features, batch.counts)
             if written is not None:
                 written.result()
-            written = writing.submit(write, x, features, counts)
-            progress.done = start + len(x)
-            progress.n_counted += int(counts.sum())
-            progress.nnz_counted += int(np.diff(features.indptr)[counts].sum())
+            written = writing.submit(write, batch.x, features, batch.counts)
+            n_unsound += len(batch.unsound)
+            progress.done = batch.start + len(batch.x)
+            progress.n_counted += int(batch.counts.sum())
+            progress.nnz_counted += int(np.diff(features.indptr)[batch.counts].sum())
             watch(progress)
             if stopping():
                 raise Stopped
         if written is not None:
             written.result()
         quality = sample.score()
-        remarks = (*hook_notes, *counted.notes, *oddities.remarks(), *filter(None, [quality.remark()]))
+        odd = [*_of_unsound(n_unsound), *oddities.remarks()]
+        remarks = (*hook_notes, *counted.notes, *odd, *filter(None, [quality.remark()]))
         encoded = Encoded(shard.n_rows, counted.excluded, progress.nnz_counted, quality, remarks)
         identity = _identity_of_shard(shard.path, status, sha256.result())
         with progress.timed("write"):
@@ -142,20 +162,21 @@ def encode_shard(
     return encoded
 
 
-def _ahead(
-    reading: ThreadPoolExecutor, stage: Callable[[int], Staged], starts: range
-) -> Iterator[tuple[int, torch.Tensor, Callable[[], Csr]]]:
-    """Yield each batch's first row, its rows and what encodes them, while the next batch is read."""
+def _ahead(reading: ThreadPoolExecutor, stage: Callable[[int], Batch], starts: range) -> Iterator[Batch]:
+    """Yield each batch, while the next one is read."""
     ahead = [reading.submit(stage, start) for start in starts[:1]]
-    for number, start in enumerate(starts):
-        x, encode = ahead.pop().result()
+    for number in range(len(starts)):
+        batch = ahead.pop().result()
         if number + 1 < len(starts):
             ahead.append(reading.submit(stage, starts[number + 1]))
-        yield start, x, encode
+        yield batch
 
 
 def _norms(read: Callable[[int], torch.Tensor], starts: range, stopping: Callable[[], bool]) -> F64:
-    """Return the norm of every row, in a pass of its own over the shard. Raises: ShardError, Stopped."""
+    """Return the norm of every row, in a pass of its own over the shard, also of rows that hold NaN or infinity.
+
+    Raises: ShardError, Stopped.
+    """
     found = [np.zeros(0)]
     for start in starts:
         found.append(torch.linalg.vector_norm(read(start), dim=1, dtype=torch.float64).numpy())
@@ -199,12 +220,28 @@ def _identity_of_shard(path: Path, before: Status, sha256: str) -> dict[str, Any
     }
 
 
-def _read(shard: Shard, start: int, stop: int) -> torch.Tensor:
-    x = shard.read(start, stop)
-    bad = start + unsound_rows(x)
+def _made_sound(shard: Shard, x: torch.Tensor, start: int, counts: Bool) -> tuple[torch.Tensor, I64]:
+    """Return the rows, those with NaN or infinity as zeros if they do not count, and the numbers of these.
+
+    Raises: ShardError if a row that counts holds NaN or infinity.
+    """
+    unsound = unsound_rows(x).numpy()
+    if not len(unsound):
+        return x, unsound
+    bad = start + unsound[counts[unsound]]
     if len(bad):
         raise ShardError(
             f"{shard.path}: row {int(bad[0]):,} holds NaN or infinity ({len(bad):,} of the rows {start:,} to"
-            f" {stop - 1:,} do); nothing of this shard is written"
+            f" {start + len(x) - 1:,} do); nothing of this shard is written. Only rows that do not count may, such as"
+            f" those of an attention_mask or of --exclude-first"
         )
-    return x
+    x = x.clone()
+    x[torch.from_numpy(unsound)] = 0
+    return x, unsound
+
+
+def _of_unsound(n_rows: int) -> list[str]:
+    if not n_rows:
+        return []
+    do = "row that does not count holds" if n_rows == 1 else "rows that do not count hold"
+    return [f"{n_rows:,} {do} NaN or infinity: stored without features"]

@@ -129,6 +129,55 @@ def test_where_the_texts_begin_is_asked_for_if_the_first_rows_are_to_be_left_out
     )
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("batch", [7, 4096])
+def test_rows_that_do_not_count_may_hold_nan_and_are_stored_without_features(
+    site: Site, encode: Command, value: float, batch: int
+) -> None:
+    """As padded rows do in half precision, where attention has nothing to look at."""
+    mask = padded(site).bool()
+    assert run(encode, site).status == 0
+    sound = encoding.read(site.out / "batch.npz").toarray()
+    contents = torch.load(site.acts / "batch.pt")
+    contents["hidden_states"].flatten(0, 1)[~mask, 5] = value
+    torch.save(contents, site.acts / "batch.pt")
+    site.out = site.folder / "with nan"
+    ended = run(encode, site, "--batch-tokens", batch)
+    assert ended.status == 0 and "96 rows that do not count hold NaN or infinity: stored without features" in ended.err
+    found, meta = encoding.read(site.out / "batch.npz").toarray(), encoding.meta(site.out / "batch.npz")
+    assert (found[mask] == sound[mask]).all() and not found[~mask].any()
+    assert meta["excluded"]["mask"] == 96 and any("NaN or infinity" in note for note in meta["notes"])
+    assert meta["quality"]["explained_variance"] > 0.99 and meta["quality"]["n_sampled"] == 160
+    contents["hidden_states"][0, 3, 0] = value  # this one counts
+    torch.save(contents, site.acts / "batch.pt")
+    refused = run(encode, site, "--batch-tokens", batch)
+    assert refused.status == 1 and "row 3 holds NaN or infinity (1 of the rows 0 to" in refused.err
+    assert "Only rows that do not count may" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "value", "status"),
+    [
+        (["--exclude-first", 1], np.inf, 0),
+        (["--exclude-norm", 10], np.inf, 0),
+        (["--exclude-norm", 10], np.nan, 1),
+        ([], np.inf, 1),
+    ],
+)
+def test_a_sink_that_overflowed_half_precision_can_be_left_out(
+    site: Site, encode: Command, flags: list[object], value: float, status: int
+) -> None:
+    x = own_rows()
+    x[:, 0, 7] = value
+    np.save(site.acts / "a.npy", x.numpy())
+    ended = run(encode, site, *flags)
+    assert ended.status == status, ended
+    if status == 0:
+        found = encoding.read(site.out / "a.npz")
+        assert sum(encoding.meta(site.out / "a.npz")["excluded"].values()) == N_DOCUMENTS
+        assert (np.diff(found.indptr)[::LENGTH] == 0).all() and np.diff(found.indptr).sum() == found.shape[0] - 8
+
+
 def test_token_ids_are_excluded_from_python_and_the_arrays_are_kept(site: Site) -> None:
     mask = padded(site)
     found = encoder.encode_files(
