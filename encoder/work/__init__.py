@@ -19,4 +19,5 @@ totals.py      the sums of what a worker did, and who hears of it
 display.py     what a worker tells, as progress or as JSON lines
 memory.py      encode: rows in memory, without files and queue
 named.py       the SAE that a caller means
+warm.py        imports beside the reading of weights
 """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 from encoder.errors import InputError
 from encoder.options import Options
 from encoder.sae.known import recall
+from encoder.work.warm import warming
 
 if TYPE_CHECKING:
     from encoder.sae.sae import LoadedSae
@@ -87,5 +88,8 @@ class Wanted:
     def load(self) -> LoadedSae:
         """Return the SAE with its weights. Raises: InputError."""
         if self._loaded is None:
-            self._loaded = loaded(self._sae)
+            import encoder.sae.load  # noqa: F401 - takes torch along, before two threads do
+
+            with warming():
+                self._loaded = loaded(self._sae)
         return self._loaded
