@@ -80,7 +80,9 @@ def open_shard(source: Source, open_inner: Callable[[Path, Path], Shard]) -> Sha
             return shard.tokens()
 
     weakref.finalize(read, scratch.remove)
-    return replace(shard, path=source.path, read=read, tokens=tokens)
+    packing = "gzip" if source.head.startswith(GZIP) else "zstd"
+    notes = (*shard.notes, f"packed with {packing}, and read from a scratch file")
+    return replace(shard, path=source.path, read=read, tokens=tokens, notes=notes)
 
 
 def _pieces(source: Source, folder: Path) -> Iterator[bytes]:
