@@ -1,7 +1,8 @@
 """vLLM's extract_hidden_states: <request>.safetensors = {"hidden_states": [token, layer, d], "token_ids": [token]}.
 
 The layers are those that the run was asked for (`eagle_aux_hidden_state_layer_ids`), in that order; the file does not
-say which. Layer id N is the input of block N, the output of block N - 1; the last one is before the final norm. prefix caching the rows of cached tokens are missing, so a file with fewer rows than tokens is refused. The .lock beside
+say which. Layer id N is the input of block N, the output of block N - 1; the last one is before the final norm. With
+prefix caching the rows of cached tokens are missing, so a file with other rows than tokens is refused. The .lock beside
 a file is vLLM's own. With compression the file is a .safetensors.zst, which `packed` unpacks.
 """
 
