@@ -6,6 +6,7 @@ SaefetchError
     |   `-- UnreachableError  an SAE could not be downloaded                              -> the one to try again
     |-- ShardError          one shard is no good: truncated, hostile, wrong width, NaN     -> fail this shard, go on
     |   |-- AmbiguousError  the file holds several tensors; the message names them for --select
+    |   |-- NotHereError    the file says that it holds other places of the model only; `places` names them
     |   |-- OccupiedError   its result's name is taken by the result of another shard
     |   `-- ChangingError   it was written to while it was read                            -> the one to try again
     |-- FencedError         the lease ran out and another worker has the job               -> drop the work, go on
@@ -15,6 +16,7 @@ SaefetchError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from saefetch.errors import SaefetchError
@@ -38,6 +40,14 @@ class ShardError(EncoderError):
 
 class AmbiguousError(ShardError):
     """The file holds several things that could be meant; the message lists them and how to choose with --select."""
+
+
+class NotHereError(ShardError):
+    """The file holds activations, of other places of the model than the SAE's; `places` are those that it has."""
+
+    def __init__(self, message: str, places: Iterable[str]) -> None:
+        super().__init__(message)
+        self.places = tuple(places)
 
 
 class OccupiedError(ShardError):

@@ -18,7 +18,7 @@ last where the name tells how many there are ("hidden_states[26] of 27") or the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Match = Literal["same", "other", "unknown"]
@@ -74,12 +74,14 @@ _LETTERS = {"R": "resid_post", "M": "mlp_out", "A": "attn_out", "TC": "mlp_in"}
 class Place:
     """Where activations were taken; None for what a name does not tell.
 
-    `sites` are those that the name may mean: mostly one. "final_norm" is the model's last hidden state.
+    `sites` are those that the name may mean: mostly one. "final_norm" is the model's last hidden state. `is_input`: the
+    name is that of the next block's input.
     """
 
     layer: int | None = None
     sites: frozenset[str] = frozenset()
     hidden_state: int | None = None
+    is_input: bool = field(default=False, compare=False)
 
     @property
     def is_known(self) -> bool:
@@ -142,6 +144,23 @@ def compare(data: str, sae: str, model: str = "") -> Match:
     return "unknown"
 
 
+def is_input(name: str) -> bool:
+    """Say whether a name tells a block's input, which is the output of the block before."""
+    return parse(name).is_input
+
+
+def why_final_norm(data: str, sae: str, model: str = "") -> str:
+    """Say why the last hidden state is not taken for the output of the model's last block, if this is what one might
+    expect; "" else.
+    """
+    ours, theirs = _settled(parse(data), model), parse(sae)
+    if "final_norm" not in ours.sites or theirs.sites != {"resid_post"} or ours.hidden_state is None:
+        return ""
+    if theirs.layer != ours.hidden_state - 1:
+        return ""
+    return f", of which {data} is what the final norm makes of the output of block {theirs.layer}, the last one"
+
+
 def _settled(place: Place, model: str) -> Place:
     """Say "final_norm" of the last hidden state of a model whose number of blocks is known."""
     n_layers = N_LAYERS.get(model.lower().rpartition("/")[2])
@@ -177,5 +196,5 @@ def _place(layer: int | None, after: str | None) -> Place:
             return Place(layer, frozenset(sites))
     site = _SITES.get(after)
     if site == "resid_pre":
-        return Place(None if layer is None else layer - 1, frozenset({"resid_post"}))
+        return Place(None if layer is None else layer - 1, frozenset({"resid_post"}), is_input=True)
     return Place(layer, frozenset({site if site is not None else after}))

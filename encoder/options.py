@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +36,7 @@ class Options(Declared):
     fold_decoder_norm: bool = False  # values in Neuronpedia's scale: times the norms of the decoder's rows
     workers: int = Field(default=1, ge=1, le=4096)
     lease_s: Seconds = 60.0  # a job whose worker has not been heard of for so long goes to another
+    saes_at_once: int | None = Field(default=None, ge=1, le=4096)  # of several SAEs; None: as many as fit into memory
     max_attempts: int = Field(default=3, ge=1, le=1000)
     stable_s: Seconds = 5.0  # how long a file in the inbox must not have changed
     strict: bool = False  # activations that do not look like the SAE's are an error, not a warning
@@ -71,6 +73,12 @@ class Options(Declared):
             )
         names = {"sae_release": release or self.sae_release, "sae_id": sae_id or self.sae_id, "sae_path": None}
         return {**names, **self._scale}
+
+    def name_saes(self, release: str | None, sae_id: str | None, paths: Sequence[Path] | None) -> Any:
+        """Return a ticket's `sae` as `name_sae` does, or a list of them for several paths. Raises: InputError."""
+        if not paths or len(paths) == 1:
+            return self.name_sae(release, sae_id, paths[0] if paths else None)
+        return [self.name_sae(release, sae_id, path) for path in paths]
 
     @property
     def _scale(self) -> dict[str, bool]:

@@ -42,7 +42,9 @@ class Shard:
 
     `read(start, stop)` returns [stop - start, D] in the dtype on disk: bfloat16, float16 or float32 (float64 is rounded
     to float32, which `notes` then says). `dtype` is the dtype on disk, such as "bfloat16". `tokens` is called at most
-    once. `hook_name` is what the file says it was captured from, "" if it does not.
+    once. `hook_name` is what the file says it was captured from, "" if it does not. `places` are all hooks of which the
+    file says that it holds activations, this one's among them. `is_interleaved`: between these rows lie rows of other
+    places of the model, so a reading of several places goes through them side by side.
     """
 
     path: Path
@@ -53,3 +55,5 @@ class Shard:
     tokens: Callable[[], Tokens] = Tokens
     hook_name: str = ""
     notes: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    is_interleaved: bool = False

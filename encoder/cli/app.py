@@ -28,7 +28,8 @@ from encoder.cli.flags import (
     Quiet,
     Release,
     SaeId,
-    SaePath,
+    SaePaths,
+    SaesAtOnce,
     Select,
     Shape,
     Strict,
@@ -64,11 +65,12 @@ def run(
     out: OutDir,
     sae_release: Release = None,
     sae_id: SaeId = None,
-    sae_path: SaePath = None,
+    sae_path: SaePaths = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Worker processes.  [default: 1]")] = None,
     strict: Strict = False,
     device: Device = None,
     batch_tokens: BatchTokens = None,
+    saes_at_once: SaesAtOnce = None,
     values: ValuesOption = None,
     fold_decoder_norm: FoldDecoderNorm = False,
     select: Select = None,
@@ -86,7 +88,7 @@ def run(
 ) -> None:
     """Encode shards: submit them, work until all are done, say how it went. Run it again to resume."""
     options = _options(context)
-    sae = options.name_sae(sae_release, sae_id, sae_path)
+    sae = options.name_saes(sae_release, sae_id, sae_path)
     from encoder.cli.run import encode
 
     encode(inputs, out, sae, options, _with_raw(select, dtype, shape), axes, prefix, as_json=json, quiet=quiet)
@@ -103,7 +105,7 @@ def submit(
     ] = None,
     sae_release: Release = None,
     sae_id: SaeId = None,
-    sae_path: SaePath = None,
+    sae_path: SaePaths = None,
     fold_decoder_norm: FoldDecoderNorm = False,
     select: Select = None,
     axes: Axes = None,
@@ -120,7 +122,7 @@ def submit(
     from encoder.cli.queue import submit as put
 
     options = _options(context)
-    sae, select = options.name_sae(sae_release, sae_id, sae_path), _with_raw(select, dtype, shape)
+    sae, select = options.name_saes(sae_release, sae_id, sae_path), _with_raw(select, dtype, shape)
     put(inputs, queue, out, sae, select, axes, prefix, options)
 
 
@@ -133,6 +135,7 @@ def work(
     ] = False,
     device: Device = None,
     batch_tokens: BatchTokens = None,
+    saes_at_once: SaesAtOnce = None,
     values: ValuesOption = None,
     fold_decoder_norm: FoldDecoderNorm = False,
     select: Select = None,
@@ -145,7 +148,7 @@ def work(
     backend: Backend = None,
     sae_release: Release = None,
     sae_id: SaeId = None,
-    sae_path: SaePath = None,
+    sae_path: SaePaths = None,
     strict: Strict = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -154,7 +157,7 @@ def work(
 ) -> None:
     """Work on a queue, one process. Start as many as you like, here or on machines that share the folder."""
     options = _options(context) if report is None else _options_of(report)
-    named = options.name_sae(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
+    named = options.name_saes(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
     from encoder.cli.work import work as work_on
 
     select = _with_raw(select, dtype, shape)

@@ -20,10 +20,15 @@ OutDir = Annotated[
     Path, typer.Option("--out", parser=local_path, metavar="DIR", help="Where the features go, one .npz a shard.")
 ]
 Release = Annotated[str | None, typer.Option("--sae-release", metavar="R", help="SAELens release.")]
-SaeId = Annotated[str | None, typer.Option("--sae-id", metavar="ID", help="SAELens id within the release.")]
-SaePath = Annotated[
-    Path | None,
+SaeId = Annotated[
+    str | None, typer.Option("--sae-id", metavar="ID", help="SAELens id within the release; 'layer_*/...' for several.")
+]
+SaePaths = Annotated[
+    list[Path] | None,
     typer.Option("--sae-path", parser=local_path, metavar="DIR_OR_NPZ", help="SAELens folder, or params.npz."),
+]
+SaesAtOnce = Annotated[
+    int | None, typer.Option(metavar="N", help="Of several SAEs, so many are loaded at a time.  [default: by memory]")
 ]
 Device = Annotated[
     str | None, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where to compute.  [default: auto]")

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from encoder.errors import InputError
 from encoder.queue.queue import Queue
@@ -14,13 +14,14 @@ from saefetch.terminal.output import complain, printable, remark
 
 if TYPE_CHECKING:
     from encoder.options import Options
+    from encoder.work.named import SaesLike
 
 
 def submit(
     inputs: list[Path],
     root: Path,
     out: Path | None,
-    sae: dict[str, Any],
+    sae: SaesLike,
     select: str | None,
     axes: str | None,
     prefix: str | None,
@@ -32,16 +33,17 @@ def submit(
     """
     from encoder.readers import parse_select  # takes torch along
     from encoder.work.enqueue import enqueue
+    from encoder.work.named import names_of
     from encoder.work.submit import inputs_of, strictly, why_not_read
 
     unread: list[Path] = []
-    chosen = parse_select(select, axes)
+    chosen, names = parse_select(select, axes), names_of(sae)
     found = inputs_of(inputs, unread=unread.append, prefix=prefix, select=chosen)
     for path in unread if not options.strict else ():
         remark(f"note: {why_not_read(path)}")
     # Where nothing is said here, the ticket says nothing, and a worker may.
     extra = {"exclude": options.exclude.document()} if options.exclude else {}
-    n_new, refused = enqueue(Queue(root, create=True), found, out or root / "out", sae, chosen, again=False, **extra)
+    n_new, refused = enqueue(Queue(root, create=True), found, out or root / "out", names, chosen, again=False, **extra)
     errors = refused | (strictly(unread) if options.strict else {})
     for name, reason in errors.items():
         complain(f"{name}: {reason}", "sae-encode")

@@ -8,7 +8,7 @@ from typing import NoReturn
 from encoder.cli.work import finish
 from encoder.options import Options
 from encoder.readers import parse_select
-from encoder.work.named import SaeLike
+from encoder.work.named import SaesLike
 from encoder.work.run import run
 from saefetch.terminal.output import same_command
 
@@ -16,7 +16,7 @@ from saefetch.terminal.output import same_command
 def encode(
     inputs: list[Path],
     out: Path,
-    sae: SaeLike,
+    sae: SaesLike,
     options: Options,
     select: str | None,
     axes: str | None,

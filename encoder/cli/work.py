@@ -17,6 +17,7 @@ from encoder.options import Options
 from encoder.queue.queue import Queue
 from encoder.readers import parse_select
 from encoder.work.display import open_display
+from encoder.work.named import SaesLike, names_of
 from encoder.work.submit import strictly
 from encoder.work.watch import Watch
 from saefetch.terminal.output import complain, remark, same_command
@@ -30,7 +31,7 @@ MAX_NAMED = 50
 def work(
     root: Path,
     options: Options,
-    named: dict[str, Any] | None,
+    named: SaesLike | None,
     select: str | None,
     axes: str | None,
     *,
@@ -49,7 +50,8 @@ def work(
     if watching:
         default = options.name_sae(None, None, None)
         extra = {"exclude": options.exclude.document()} if options.exclude else {}
-        watch = Watch(queue, named, default, parse_select(select, axes), options.stable_s, **extra)
+        names = None if named is None else names_of(named)
+        watch = Watch(queue, names, default, parse_select(select, axes), options.stable_s, **extra)
     with open_display(not quiet, report=report) as display:
         worker = Worker(queue, options, display, tells_errors=watching)
         with signals(worker.stop) as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 from encoder.errors import FencedError, InputError
 from encoder.queue.publish import Unpublished, mark_of, publish
 from encoder.queue.spool import CLAIM, Name, Spool, new_token, read
-from encoder.queue.ticket import Ticket, tombstone
+from encoder.queue.ticket import Target, Ticket, tombstone
 from saefetch.files.atomic import fsync_folder
 
 MAX_ERROR = 20_000  # characters that a ticket keeps of an error, and of the end of a traceback
@@ -40,10 +41,15 @@ class Verdicts:
         self, source: Path, ticket: Ticket, error: str, traceback: str | None = None, *, for_good: bool = False
     ) -> bool:
         """Take a job whose attempt failed to ready/; to failed/ after the last attempt, or `for_good`."""
+        ticket, to = self.after_failure(ticket.without_outputs(), error, traceback, for_good=for_good)
+        return self.move(source, to, ticket.job, ticket.to_json())
+
+    def after_failure(self, ticket: Ticket, error: str, traceback: str | None, *, for_good: bool) -> tuple[Ticket, str]:
+        """Return the ticket with the error, and the state that the job goes to."""
         ticket = replace(ticket, error=error[:MAX_ERROR], traceback=traceback and traceback[-MAX_ERROR:])
         if for_good or ticket.attempts >= self.max_attempts:
-            return self.move(source, "failed", ticket.job, ticket.to_json())
-        return self.move(source, "ready", ticket.job, replace(ticket, worker=None).to_json())
+            return ticket, "failed"
+        return replace(ticket, worker=None), "ready"
 
     def reclaim(self, name: Name) -> bool:
         """Take a job away from the owner of an abandoned claim; return False if another process took it first."""
@@ -75,54 +81,89 @@ class Verdicts:
                 self.move(path, "failed", name.job, tombstone(name.job, data, str(exc)))
                 return str(exc)
         else:
-            if name.to == "done":
-                fsync_folder(self.spool.root / "claimed")
-                try:
-                    publish(self.spool.root, ticket, temporary_of(self.spool.root / ticket.out, name))
-                except Unpublished as exc:
-                    self._withdraw(name, ticket, exc)
-                    return str(exc)
+            if error := self._publish(name, ticket):
+                return error
             if name.to != "done" or name.attempt > 1:
-                self.sweep_temporaries(name.job, self.spool.root / ticket.out)
+                self.sweep_temporaries(ticket, over=name.claim)
         self.spool.settle(name)
         return None
 
-    def _withdraw(self, name: Name, ticket: Ticket, error: Unpublished) -> None:
-        """Give back a job whose output cannot be published, although the verdict was done."""
+    def _publish(self, name: Name, ticket: Ticket) -> str | None:
+        """Publish the outputs that the verdict names; return the reason if one cannot be."""
+        outputs, root = _outputs_of(ticket), self.spool.root
+        if outputs:
+            fsync_folder(root / "claimed")
+        unpublished: dict[Path, Unpublished] = {}
+        for path, mark in outputs.items():
+            try:
+                publish(root / path, root / ticket.shard, temporary_of(root / path, name), mark)
+            except Unpublished as exc:
+                unpublished[temporary_of(root / path, name)] = exc
+        if not unpublished:
+            return None
+        self._withdraw(name, ticket, unpublished)
+        return "; ".join(map(str, unpublished.values()))
+
+    def _withdraw(self, name: Name, ticket: Ticket, unpublished: Mapping[Path, Unpublished]) -> None:
+        """Give back a job of which an output cannot be published, whatever the verdict was."""
         # The temporary output goes first: its worker, waking up late, could publish it otherwise. If it cannot be
         # removed, the job stays where it is.
         with suppress(OSError):
-            temporary_of(self.spool.root / ticket.out, name).unlink(missing_ok=True)
-            self.give_up(self.spool.claimed(name), ticket, str(error), for_good=error.for_good)
+            for temporary in unpublished:
+                temporary.unlink(missing_ok=True)
+            ticket = replace(ticket, attempts=name.attempt)  # who puts a job back has taken its attempt off
+            for_good = any(exc.for_good for exc in unpublished.values())
+            error = "; ".join(map(str, unpublished.values()))
+            self.give_up(self.spool.claimed(name), ticket, error, for_good=for_good)
 
-    def sweep_temporaries(self, job: str, out: Path) -> None:
-        """Remove the half-written files beside `out` of claims that are over, also names made from `temporary`."""
-        pattern = re.compile(rf"{re.escape(out.name)}\.({CLAIM})\.(?:.*\.)?tmp", re.DOTALL)
-        with suppress(OSError):  # left-over files do no harm
-            for path in out.parent.iterdir():
-                found = pattern.fullmatch(path.name)
-                # A claim's file exists before its output does, first as .json and then as .to-done.json.
-                if found and not any(self.spool.claimed(Name.of(job, found[1], to)).exists() for to in ("", "done")):
-                    path.unlink(missing_ok=True)
+    def sweep_temporaries(self, ticket: Ticket, over: str = "") -> None:
+        """Remove the half-written files beside the outputs of claims that are over, also names made from theirs.
+
+        `over` is a claim whose verdict stands, and whose outputs are published.
+        """
+        for target in ticket.targets:
+            out = self.spool.root / target.out
+            pattern = re.compile(rf"{re.escape(out.name)}\.({CLAIM})\.(?:.*\.)?tmp", re.DOTALL)
+            with suppress(OSError):  # left-over files do no harm
+                for path in out.parent.iterdir():
+                    found = pattern.fullmatch(path.name)
+                    if found and (found[1] == over or not self._is_claimed(ticket.job, found[1])):
+                        path.unlink(missing_ok=True)
+
+    def _is_claimed(self, job: str, claim: str) -> bool:
+        """Say whether a claim stands. Its file exists before its outputs do, first as .json and then as .to-*.json."""
+        return any(self.spool.claimed(Name.of(job, claim, to)).exists() for to in ("", "done", "ready", "failed"))
 
 
 class Claim:
-    """A job that this worker has. The worker writes the output to `temporary`, which is in the folder of `out`.
+    """A job that this worker has. The worker writes an output to `temporary_for` it, which is in the same folder.
 
-    `done`, `fail` and `put_back` end the claim. FencedError says that the claim had ended before, and that the job is
-    another worker's: drop the work and go on. After any other exception from these three, the claim stands.
+    `done`, `fail` and `put_back` end the claim, and publish the outputs that they are given; after these calls the
+    temporary files belong to the queue, whatever happened. FencedError says that the claim had ended before, and that
+    the job is another worker's: drop the work and go on. After any other exception the claim stands.
+    `out` is where the result goes of a ticket of one SAE, and `temporary` where the worker writes it.
     """
 
     def __init__(self, verdicts: Verdicts, name: Name, ticket: Ticket, grip: BinaryIO) -> None:
         self.ticket = ticket
         self.shard = verdicts.spool.root / ticket.shard
         self.out = verdicts.spool.root / ticket.out
-        self.temporary = temporary_of(self.out, name)
         self._verdicts = verdicts
         self._spool = verdicts.spool
         self._name = name
         self._path = self._spool.claimed(name)
         self._grip = grip
+
+    @property
+    def temporary(self) -> Path:
+        return self.temporary_for(self.out)
+
+    def place_of(self, target: Target) -> Path:
+        """Return where the result of one of the ticket's SAEs goes."""
+        return self._spool.root / target.out
+
+    def temporary_for(self, out: Path) -> Path:
+        return temporary_of(out, self._name)
 
     def renew(self) -> None:
         """Renew the lease: call this several times in `lease_s`, from any thread. Raises: FencedError if it ended."""
@@ -136,33 +177,50 @@ class Claim:
         if not self._path.exists():
             raise self._fenced()
 
-    def done(self, result: dict[str, Any] | None = None, *, is_published: bool = False) -> None:
-        """Publish `temporary` as `out` and end the job. `is_published` says that `out` is there already, and right.
+    def done(self, result: Mapping[str, Any] | None = None, outputs: Iterable[Path] | None = None) -> None:
+        """Publish the outputs, just `out` if none are named, and end the job.
 
-        After this call `temporary` belongs to the queue, whatever happened: do not touch that file.
-        Raises: FencedError; FileNotFoundError if the file to publish does not exist.
+        Raises: FencedError; FileNotFoundError if an output to publish does not exist.
         """
-        output = self._make_durable(self.out if is_published else self.temporary)
-        extra = {**self.ticket.extra, "output": output}
-        ticket = replace(self.ticket, error=None, traceback=None, result=result or {}, extra=extra)
-        decided = replace(self._name, to="done")
+        ticket = replace(self.ticket, error=None, traceback=None, result=dict(result or {}))
+        self._decide("done", ticket, (self.out,) if outputs is None else outputs)
+
+    def fail(
+        self,
+        error: str,
+        traceback: str | None = None,
+        *,
+        for_good: bool = False,
+        result: Mapping[str, Any] | None = None,
+        outputs: Iterable[Path] = (),
+    ) -> None:
+        """Give the job back to ready/; to failed/ after `max_attempts`, or `for_good`. Raises: FencedError."""
+        ticket, to = self._verdicts.after_failure(self._with(result), error, traceback, for_good=for_good)
+        self._decide(to, ticket, outputs)
+
+    def put_back(self, result: Mapping[str, Any] | None = None, outputs: Iterable[Path] = ()) -> None:
+        """Give the job back to ready/ with this attempt not counted. Raises: FencedError."""
+        ticket = replace(self._with(result), attempts=self.ticket.attempts - 1, worker=None)
+        self._decide("ready", ticket, outputs)
+
+    def _with(self, result: Mapping[str, Any] | None) -> Ticket:
+        return self.ticket if result is None else replace(self.ticket, result=dict(result))
+
+    def _decide(self, to: str, ticket: Ticket, outputs: Iterable[Path]) -> None:
+        marks = {str(out): self._make_durable(self.temporary_for(out)) for out in outputs}
+        for folder in {Path(out).parent for out in marks}:
+            fsync_folder(folder)
+        if marks:
+            ticket = replace(ticket, extra={**ticket.extra, "outputs": marks})
+        decided = replace(self._name, to=to)
         grip = self._spool.enter(decided, self._path, ticket.to_json())
-        if grip is None:
-            self._leave(was_ours=False)
-            return
         self._grip.close()
+        if grip is None:
+            self._verdicts.sweep_temporaries(self.ticket)
+            raise self._fenced()
         with grip:
             if error := self._verdicts.roll_forward(decided):
                 raise FencedError(f"{self.ticket.job}: {error}; the job is not ours any more")
-
-    def fail(self, error: str, traceback: str | None = None, *, for_good: bool = False) -> None:
-        """Give the job back to ready/; to failed/ after `max_attempts`, or `for_good`. Raises: FencedError."""
-        self._leave(self._verdicts.give_up(self._path, self.ticket, error, traceback, for_good=for_good))
-
-    def put_back(self) -> None:
-        """Give the job back to ready/ as if nobody had claimed it. Raises: FencedError."""
-        ticket = replace(self.ticket, attempts=self.ticket.attempts - 1, worker=None)
-        self._leave(self._verdicts.move(self._path, "ready", ticket.job, ticket.to_json()))
 
     def _make_durable(self, path: Path) -> dict[str, int]:
         try:
@@ -172,23 +230,20 @@ class Claim:
             raise
         try:
             os.fsync(descriptor)
-            mark = mark_of(os.fstat(descriptor))
+            return mark_of(os.fstat(descriptor))
         finally:
             os.close(descriptor)
-        fsync_folder(path.parent)
-        return mark
-
-    def _leave(self, was_ours: bool) -> None:
-        self._grip.close()
-        if not was_ours:
-            self._verdicts.sweep_temporaries(self.ticket.job, self.out)
-            raise self._fenced()
 
     def _fenced(self) -> FencedError:
         return FencedError(
             f"{self.ticket.job}: attempt {self._name.attempt} of worker {self._name.owner} is over: its lease was not "
             "renewed in time, and the job was taken away; its output is dropped"
         )
+
+
+def _outputs_of(ticket: Ticket) -> Mapping[str, Any]:
+    outputs = ticket.extra.get("outputs")
+    return outputs if isinstance(outputs, dict) else {}
 
 
 def temporary_of(out: Path, name: Name) -> Path:

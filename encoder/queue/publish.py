@@ -16,7 +16,6 @@ from pathlib import Path
 
 from encoder.errors import EncoderError
 from encoder.queue.spool import locked
-from encoder.queue.ticket import Ticket
 from saefetch.files.atomic import fsync_folder
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
@@ -31,9 +30,11 @@ class Unpublished(Exception):
         self.for_good = for_good
 
 
-def publish(root: Path, ticket: Ticket, temporary: Path) -> None:
-    """Give the output of a job in the queue `root` its name, unless it has that name. Raises: Unpublished."""
-    out, shard = root / ticket.out, root / ticket.shard
+def publish(out: Path, shard: Path, temporary: Path, mark: object) -> None:
+    """Give an output of the job of `shard` its name, unless it has that name. Raises: Unpublished.
+
+    `mark` is what `mark_of` said of the output when the job was decided.
+    """
     try:
         try:
             if not _link(temporary, out):
@@ -43,7 +44,7 @@ def publish(root: Path, ticket: Ticket, temporary: Path) -> None:
             fsync_folder(out.parent)
             temporary.unlink(missing_ok=True)
         except FileNotFoundError:
-            if mark_of(out.stat()) != ticket.extra.get("output"):
+            if mark_of(out.stat()) != mark:
                 message = f"{temporary.name} is gone, and {out} is another file"
                 raise Unpublished(f"the output could not be published: {message}") from None
             fsync_folder(out.parent)

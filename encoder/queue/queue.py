@@ -141,7 +141,7 @@ class Queue:
                 error = ticket.error or f"{ticket.attempts} attempts were made, of {self.max_attempts}"
                 self._verdicts.give_up(path, ticket, error, ticket.traceback)
                 return None
-            ticket = replace(ticket, attempts=ticket.attempts + 1, worker=self.worker)
+            ticket = replace(ticket.without_outputs(), attempts=ticket.attempts + 1, worker=self.worker)
             content = ticket.to_json()
         except (InputError, PermissionError) as exc:
             self._verdicts.move(path, "failed", job, tombstone(job, data or b"", str(exc)), expected=data)
@@ -223,7 +223,7 @@ class Queue:
     def _fresh(self, ticket: Ticket) -> bytes:
         submitted_at = datetime.fromtimestamp(self._spool.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return replace(
-            ticket,
+            ticket.without_outputs(),
             attempts=0,
             worker=None,
             submitted_at=ticket.submitted_at or submitted_at,

@@ -4,16 +4,22 @@
 
 `shard` and `out` are paths, absolute or relative to the queue's folder. `attempts` counts the attempts that were
 started, the running one included. `worker` is who has it, or had it last; null in ready/. `error` and `traceback` are
-the last attempt's; `result` is what the worker says of a finished job. Other keys are kept as they are; a finished job
-has "output", size and mtime of its output, so that those who finish it know whether it is in its place.
+the last attempt's; `result` is what the worker says of the job, finished or not. Other keys are kept as they are; a job
+with results has "outputs", size and mtime of each, so that those who finish it know whether these are in their places.
+
+`sae` names one SAE, or several, each with the folder of its results:
+
+    "out": "features/a.npz"   "sae": {"saes": [{"sae_release", "sae_id", "sae_path", "folder": "release/layer_3"}, ...]}
+    targets                   features/release/layer_3/a.npz, ...
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, NoReturn
 
@@ -23,6 +29,27 @@ MAX_TICKET_BYTES = 1 << 20
 MAX_JOB_BYTES = 180  # leaves room below NAME_MAX (255) for what a claim appends, see `encoder.queue.spool.Name`
 MAX_ATTEMPTS = 999_999
 REQUIRED = ("job", "shard", "out", "sae")
+FOLDER = re.compile(r"[^/\x00-\x1f.][^/\x00-\x1f]*/[^/\x00-\x1f.][^/\x00-\x1f]*")
+"""Of the results of one of several SAEs: a folder in a folder, of which neither is hidden."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One SAE of a ticket. `folder` is that of its results below the folder of all, "" where there is one SAE only.
+
+    `out` is where the features of the shard go. `weights_sha256` is that of the SAE when the job was submitted, None
+    where nobody had loaded the SAE then.
+    """
+
+    sae: Mapping[str, Any]
+    folder: str
+    out: str
+    weights_sha256: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Return what is equal for equal SAEs."""
+        return json.dumps([self.sae, self.weights_sha256], sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +78,27 @@ class Ticket:
         for name in ("sae", "select", "result"):
             if not isinstance(getattr(self, name), dict):
                 _refuse(self.job, name, "an object", getattr(self, name))
+        if self.is_of_several:
+            _check_saes(self.job, self.sae["saes"])
         if type(self.attempts) is not int or not 0 <= self.attempts <= MAX_ATTEMPTS:
             _refuse(self.job, "attempts", f"a whole number from 0 to {MAX_ATTEMPTS}", self.attempts)
         for name in ("worker", "submitted_at", "error", "traceback"):
             if not isinstance(getattr(self, name), str | None):
                 _refuse(self.job, name, "a string or null", getattr(self, name))
+
+    @property
+    def is_of_several(self) -> bool:
+        """Say whether the ticket is of a list of SAEs, which may be of one."""
+        return "saes" in self.sae
+
+    @property
+    def targets(self) -> list[Target]:
+        """Return the SAEs, each with where its result goes."""
+        return targets_of(self.sae, self.out, self.extra.get("weights_sha256"))
+
+    def without_outputs(self) -> Ticket:
+        """Return the ticket of a job that has no results to be published."""
+        return replace(self, extra={key: value for key, value in self.extra.items() if key != "outputs"})
 
     @classmethod
     def from_json(cls, data: bytes, job: str) -> Ticket:
@@ -79,6 +122,29 @@ class Ticket:
         if len(data) > MAX_TICKET_BYTES:
             raise InputError(f"ticket of {self.job!r}: larger than {MAX_TICKET_BYTES} bytes")
         return data
+
+
+def targets_of(sae: Mapping[str, Any], out: str, weights: object = None) -> list[Target]:
+    """Return the SAEs of a ticket's `sae`, each with where its result goes; `weights` are the ticket's."""
+    if "saes" not in sae:
+        return [Target(sae, "", out, weights if isinstance(weights, str) else None)]
+    path, known = PurePath(out), weights if isinstance(weights, dict) else {}
+    targets = []
+    for one in sae["saes"]:
+        own, folder = {key: value for key, value in one.items() if key != "folder"}, one["folder"]
+        targets.append(Target(own, folder, str(path.parent / folder / path.name), known.get(folder)))
+    return targets
+
+
+def _check_saes(job: str, saes: object) -> None:
+    if not isinstance(saes, list) or not saes or not all(isinstance(one, dict) for one in saes):
+        _refuse(job, "sae.saes", "a list of SAEs", saes)
+    folders = [one.get("folder") for one in saes]
+    for folder in folders:
+        if not isinstance(folder, str) or FOLDER.fullmatch(folder) is None:
+            _refuse(job, "folder", "the name of a folder in a folder, such as release/layer_3", folder)
+    if len(set(folders)) < len(folders):
+        _refuse(job, "sae.saes", "SAEs with folders of their own", folders)
 
 
 def check_job(job: object) -> None:

@@ -1,7 +1,7 @@
 """Readers of activation files: whatever people have on disk becomes rows, without converting it first.
 
     find_inputs(path)     -> the data files below a folder, in the format's own order            walk.py
-    open_shards(file)     -> Shard: n_rows, d_in, read(start, stop), tokens()                    registry.py
+    DataFile(file).shard_for(d_in, hook)   -> Shard: n_rows, d_in, read(start, stop), tokens()   registry.py
     parse_select, select_of   --select and --axes, as one mapping that a ticket carries          select.py
 
 A format is one module with `NAME`, `claims`, `open_shard` and, if it is a folder format, `data_files`; `registry` lists
@@ -13,14 +13,13 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
     choose.py             which of several arrays, if neither --select nor the SAE's hook says it
     axes.py, layers.py    which axis is which; a stack of layers is not taken for texts
     companions.py         token ids and masks beside the activations
-    sidecars.py           the same in files of their own
     place.py              the hook that the file's or folder's name says
     assemble.py           from checked arrays to a Shard
 """
 
 from encoder.readers.raw_memmap import SUFFIXES as RAW_SUFFIXES
-from encoder.readers.registry import open_shards
+from encoder.readers.registry import DataFile
 from encoder.readers.select import parse_select, select_of
 from encoder.readers.walk import EMPTY, find_inputs
 
-__all__ = ["EMPTY", "RAW_SUFFIXES", "find_inputs", "open_shards", "parse_select", "select_of"]
+__all__ = ["EMPTY", "RAW_SUFFIXES", "DataFile", "find_inputs", "parse_select", "select_of"]

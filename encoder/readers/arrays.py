@@ -98,7 +98,7 @@ class Array:
         try:
             if rows.size == 0:
                 return
-            if self._is_contiguous():
+            if self.is_contiguous():
                 self._fill(memoryview(rows.data).cast("B"), self.offset + start * self.width * rows.itemsize)
             else:
                 self._gather(rows, start)
@@ -119,7 +119,7 @@ class Array:
         items = replace(self, shape=(*self.shape, 1), strides=(*self.strides, 1), row_dims=1)
         return items.read(start, items.n_rows if stop is None else stop)[:, 0]
 
-    def _is_contiguous(self) -> bool:
+    def is_contiguous(self) -> bool:
         wanted = c_strides(self.shape)
         return all(n == 1 or got == want for n, got, want in zip(self.shape, self.strides, wanted, strict=True))
 

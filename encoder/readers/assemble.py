@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def shard_of(
     hook_name: str = "",
     notes: tuple[str, ...] = (),
     is_plain: bool = False,
+    places: tuple[str, ...] = (),
 ) -> Shard:
     """Make a Shard of one array of the file, as it lies there.
 
@@ -62,7 +64,8 @@ def shard_of(
         layer = source.select.get("layer", "0")
         notes = (*notes, layer_note(layer, n_layers))
         hook_name = f"{hook_name}[{layer}] of {n_layers}" if hook_name else hook_name
-    return finished(source, rows.n_rows, rows.width, rows.dtype, rows.read, tokens, hook_name, notes)
+    made = finished(source, rows.n_rows, rows.width, rows.dtype, rows.read, tokens, hook_name, notes)
+    return replace(made, places=places, is_interleaved="layer" in source.axes and not rows.is_contiguous())
 
 
 def finished(

@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 
 from encoder.errors import AmbiguousError, ShardError
-from encoder.hooks import compare, parse
 from encoder.readers.arrays import Array
 from encoder.readers.axes import SIXTEEN_BIT, declared, tells_layer, width_of
 from encoder.readers.companions import is_companion
+from encoder.readers.resolve import Offer, places_of, resolve
 from encoder.readers.source import Source, printable
 
 _HIDDEN_STATE = re.compile(r"(.*hidden_states)\.(\d+)")
@@ -24,13 +24,8 @@ def place_of(name: str, names: Collection[str]) -> str:
     return f"{of_list[1]}[{of_list[2]}] of {n}"
 
 
-def _tells_layer(name: str) -> bool:
-    """Say whether the name tells a layer, other than by a bare number, which may be a prompt's."""
-    return parse(name).layer is not None and not name.isdecimal()
-
-
-def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array]:
-    """Return the name and the array, as it lies in the file.
+def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array, tuple[str, ...]]:
+    """Return the name and the array, as it lies in the file, and the places in the model that the file's arrays are of.
 
     Of those that fit, arrays of two and three dimensions come first, as larger ones may be attention patterns. A mask
     comes last. Raises: AmbiguousError if several fit, ShardError if none does.
@@ -39,30 +34,27 @@ def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array]:
     if wanted is not None:
         if wanted not in named:
             raise ShardError(f"{source.path}: has no tensor {wanted!r}; it has {_listed(named)}")
-        return wanted, named[wanted]
+        return wanted, named[wanted], ()
     ready = {name: declared(array, source) for name, array in named.items()}
     fitting = [name for name, array in ready.items() if array.is_float and len(array.shape) > 1]
     fitting = [name for name in fitting if (width := width_of(ready[name], name, source)) and source.takes(width)]
     fitting = [name for name in fitting if not is_companion(name)] or fitting
     if "layer" in source.select and not source.axes:
         fitting = [name for name in fitting if tells_layer(name, source.select["layer"])] or fitting
-    same = [name for name in fitting if compare(place_of(name, named), source.hook_name) == "same"]
-    if source.hook_name in fitting or len(same) == 1:
-        name = source.hook_name if source.hook_name in fitting else same[0]
-        return name, named[name]
-    at_layer = [name for name in fitting if compare(place_of(name, named), source.hook_name) != "other"]
-    if len(fitting) > len(at_layer) == 1 and _tells_layer(at_layer[0]):
-        return at_layer[0], named[at_layer[0]]
-    fitting = [name for name in fitting if len(ready[name].shape) < 4 or source.axes] or fitting
-    if len(fitting) > 1:
-        shown = _listed({name: ready[name] for name in fitting})
-        raise AmbiguousError(
-            f"{source.path}: choose with --select {printable(fitting[0])}, as several tensors fit: {shown}"
-        )
-    if fitting:
-        return fitting[0], named[fitting[0]]
+    offers = [Offer(name, place_of(name, named)) for name in fitting]
+    chosen = resolve(offers, source)
+    if chosen is None and offers:
+        fitting = [name for name in fitting if len(ready[name].shape) < 4 or source.axes] or fitting
+        chosen = resolve([offer for offer in offers if offer.name in fitting], source)
+        if chosen is None:
+            shown = _listed({name: ready[name] for name in fitting})
+            raise AmbiguousError(
+                f"{source.path}: choose with --select {printable(fitting[0])}, as several tensors fit: {shown}"
+            )
+    if chosen is not None:
+        return chosen.name, named[chosen.name], places_of(offers)
     if len(named) == 1:
-        return next(iter(named.items()))  # what it lacks is said where its axes are looked at
+        return *next(iter(named.items())), ()  # what it lacks is said where its axes are looked at
     hint = ""
     if any(array.dtype in SIXTEEN_BIT for array in named.values()):
         hint = "; bfloat16 bits kept as integers need --select dtype=bfloat16"

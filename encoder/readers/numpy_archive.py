@@ -138,7 +138,7 @@ class _PackedArray(Array):
         """Fill `rows`, C-contiguous and of the dtype on disk, with the rows from `start` on."""
         if rows.size == 0:
             return
-        if not self._is_contiguous():
+        if not self.is_contiguous():
             raise ShardError(f"{self.path}: {self.stream.what}: {_SAVE_STORED}")
         try:
             self.stream.read_at(self.offset + start * self.width * rows.itemsize, memoryview(rows.data).cast("B"))

@@ -51,38 +51,51 @@ def is_beside_its_unpacked(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and (path.parent / unpacked_name(path)).is_file()
 
 
-def open_shard(source: Source, open_inner: Callable[[Path, Path], Shard]) -> Shard:
-    """Unpack the file and open what was in it; `open_inner` gets its path and the scratch folder."""
-    scratch = _Scratch()
-    try:
-        folder = scratch.folder / (source.path.absolute().parent.name or "root")
-        folder.mkdir(exist_ok=True)
-        inner = folder / unpacked_name(source.path)
-        with inner.open("wb") as out:
-            for piece in _pieces(source, scratch.folder):
-                out.write(piece)
-        for name in raw_memmap.side_names(inner):
-            side = source.path.parent / name
-            if side.is_file() and side.stat().st_size <= MAX_JSON_BYTES:
-                shutil.copyfile(side, folder / name)
-        with _told_as(source.path, inner):
-            shard = open_inner(inner, scratch.folder)
-    except BaseException:
-        scratch.remove()
-        raise
+class Unpacked:
+    """A packed file, unpacked once for all that is read of it. The scratch file goes with this and all its shards."""
 
-    def read(start: int, stop: int) -> torch.Tensor:
-        with _told_as(source.path, inner):
-            return shard.read(start, stop)
+    def __init__(self, source: Source) -> None:
+        self.path, scratch = source.path, _Scratch()
+        self.folder = scratch.folder
+        try:
+            folder = scratch.folder / (source.path.absolute().parent.name or "root")
+            folder.mkdir(exist_ok=True)
+            self.inner = folder / unpacked_name(source.path)
+            with self.inner.open("wb") as out:
+                for piece in _pieces(source, scratch.folder):
+                    out.write(piece)
+            for name in raw_memmap.side_names(self.inner):
+                side = source.path.parent / name
+                if side.is_file() and side.stat().st_size <= MAX_JSON_BYTES:
+                    shutil.copyfile(side, folder / name)
+        except BaseException:
+            scratch.remove()
+            raise
+        weakref.finalize(self, scratch.remove)
 
-    def tokens() -> Tokens:
-        with _told_as(source.path, inner):
-            return shard.tokens()
+    def outside(self, open_inner: Callable[[], Shard]) -> Shard:
+        """Open a shard of the scratch file, and return it as one of the user's file."""
+        with self.told():
+            shard = open_inner()
 
-    weakref.finalize(read, scratch.remove)
-    packing = "gzip" if source.head.startswith(GZIP) else "zstd"
-    notes = (*shard.notes, f"packed with {packing}, and read from a scratch file")
-    return replace(shard, path=source.path, read=read, tokens=tokens, notes=notes)
+        def read(start: int, stop: int) -> torch.Tensor:
+            with self.told():
+                return shard.read(start, stop)
+
+        def tokens() -> Tokens:
+            with self.told():
+                return shard.tokens()
+
+        return replace(shard, path=self.path, read=read, tokens=tokens)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Name the user's file in what goes wrong with the scratch file."""
+        try:
+            yield
+        except ShardError as exc:
+            exc.args = (str(exc).replace(str(self.inner), str(self.path)),)
+            raise
 
 
 def _pieces(source: Source, folder: Path) -> Iterator[bytes]:
@@ -125,16 +138,6 @@ def _stream(source: Source) -> Iterator[IO[bytes] | Any]:
         raise ShardError(f"{source.path}: needs pyarrow: pip install 'saefetch[encode]'") from exc
     with pyarrow.CompressedInputStream(pyarrow.OSFile(str(source.path)), "zstd") as stream:
         yield stream
-
-
-@contextmanager
-def _told_as(path: Path, inner: Path) -> Iterator[None]:
-    """Name the user's file in what goes wrong with the scratch file."""
-    try:
-        yield
-    except ShardError as exc:
-        told = type(exc)(str(exc).replace(str(inner), str(path)))
-        raise told from exc
 
 
 class _Scratch:

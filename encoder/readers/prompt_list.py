@@ -24,7 +24,7 @@ from encoder.hooks import parse
 from encoder.readers.arrays import ON_DISK, Array
 from encoder.readers.assemble import finished, joined, structure
 from encoder.readers.axes import plain_rows
-from encoder.readers.choose import choose
+from encoder.readers.choose import choose, place_of
 from encoder.readers.companions import ids_of, mask_beside, mask_of, match
 from encoder.readers.place import hook_of_place
 from encoder.readers.source import Source, arrays_in, printable
@@ -97,28 +97,26 @@ def _are_numbered_prompts(entries: Mapping[Any, Any]) -> bool:
 
 
 def _rows(array: Array, what: str, source: Source) -> Array:
-    rows = plain_rows(array, what, source)
-    if len(rows.lead) > 2:
+    if len(array.shape) > 3:
         raise ShardError(f"{source.path}: {what} is {array.describe()}, expected [token, d] or [document, token, d]")
-    return rows
+    return plain_rows(array, what, source)
 
 
 def _check_are_documents(prompts: list[_Prompt], source: Source) -> None:
     """Refuse tensors of one shape, which may be layers, unless --axes says that they are documents."""
-    rows = prompts[0].rows
-    ways = {1: ("document", "token", "d"), 2: ("document", "document", "token", "d")}
-    way = ways[len(rows.lead)] if rows.row_dims == 1 else (*ways[len(rows.lead)][:-1], "head", "d")
+    shape = prompts[0].rows.shape
+    ways = {2: ("document", "token", "d"), 3: ("document", "document", "token", "d")}
     if source.axes:
-        if source.axes != way:
+        if source.axes != ways[len(shape)]:
             raise ShardError(
                 f"{source.path}: a list of {len(prompts):,} tensors such as {prompts[0].rows.describe()} takes --axes"
-                f" {','.join(way)}, or --select N for one of them"
+                f" {','.join(ways[len(shape)])}, or --select N for one of them"
             )
         return
     if len({prompt.rows.lead[-1] for prompt in prompts}) == 1 and len({prompt.rows.shape for prompt in prompts}) == 1:
         raise AmbiguousError(
             f"{source.path}: say what its {len(prompts):,} tensors {prompts[0].rows.describe()} are: --axes"
-            f" {','.join(way)} (documents); or --select N (layers, of which one is taken)"
+            f" {','.join(ways[len(shape)])} (documents); or --select N (layers, of which one is taken)"
         )
 
 
@@ -126,7 +124,7 @@ def _with_companions(entries: list[dict[Any, Any]], source: Source) -> tuple[str
     """Choose the same array of each entry, and find its token ids and mask."""
     prompts, notes = [], dict[str, None]()
     named = [arrays_in(source.path, one) for one in entries]
-    name, _ = choose(named[0], source)
+    name, _, _ = choose(named[0], source)
     for i, arrays in enumerate(named):
         if name not in arrays:
             raise ShardError(f"{source.path}: entry {i} has no {printable(name)}, which entry 0 has")
@@ -134,7 +132,7 @@ def _with_companions(entries: list[dict[Any, Any]], source: Source) -> tuple[str
         mask, passed_over = mask_beside(arrays, name, rows.lead)
         notes |= dict.fromkeys(passed_over)
         prompts.append(_Prompt(rows, ids_of(arrays, name, rows.lead), mask))
-    return name, prompts, tuple(notes)
+    return place_of(name, named[0]), prompts, tuple(notes)
 
 
 def _tokens_of(source: Source, prompts: list[_Prompt]) -> Callable[[], Tokens]:

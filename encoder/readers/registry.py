@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +23,6 @@ from encoder.readers import (
     sae_lens_dataset,
     saev,
     tensors,
-    vllm,
 )
 from encoder.readers.select import RAW
 from encoder.readers.source import Source, printable
@@ -60,7 +60,6 @@ FOLDER_READERS: tuple[FolderReader, ...] = (
 READERS: tuple[Reader, ...] = (
     *FOLDER_READERS,
     sae_bench,
-    vllm,
     prompt_capture,
     prompt_list,
     numpy_array,
@@ -70,37 +69,55 @@ READERS: tuple[Reader, ...] = (
 )
 
 
-def open_shards(
-    path: Path, *, d_in: int | None, select: Mapping[str, str], root: Path | None = None, hook_name: str = ""
-) -> list[Shard]:
-    """Open one data file: one Shard, in a list.
+class DataFile:
+    """One data file, open for one SAE or several: its headers are read once.
 
-    `d_in` is the width that the SAE takes, None if any will do; `hook_name` is the SAE's hook, where it is known.
-    `root` is the folder the user named; side files of a store are looked for in the parent and up to there. Raises
-    ShardError, AmbiguousError where --select or --axes is needed.
+    `root` is the folder the user named; side files of a store are looked for in the parent and up to there. Raises:
+    ShardError if there is no such file.
     """
 
-    def unpacked(inner: Path, folder: Path) -> Shard:
-        (shard,) = open_shards(inner, d_in=d_in, select=select, root=folder, hook_name=hook_name)
-        return shard
+    def __init__(self, path: Path, select: Mapping[str, str], root: Path | None = None) -> None:
+        self.path, self._select = path, select
+        with _reading(path):
+            self._source = Source.of(path, select, root)
+        self._unpacked: tuple[packed.Unpacked, DataFile] | None = None
 
+    def shard_for(self, d_in: int | None, hook_name: str = "", model_name: str = "") -> Shard:
+        """Find the rows for an SAE: `d_in` is the width that it takes, None if any will do; hook and model are its own,
+        "" where they are not known.
+
+        Raises: ShardError; NotHereError where the file has other places of the model; AmbiguousError where --select or
+        --axes is needed.
+        """
+        with _reading(self.path):
+            source = self._source.wanting(d_in, hook_name, model_name)
+            if packed.claims(source):
+                unpacked, inner = self._unpack()
+                return unpacked.outside(lambda: inner.shard_for(d_in, hook_name, model_name))
+            for reader in READERS:
+                if reader.claims(source):
+                    return _with_notes(reader.open_shard(source), reader, source)
+        raise ShardError(f"{self.path}: {_why_unknown(source)}")
+
+    def _unpack(self) -> tuple[packed.Unpacked, DataFile]:
+        if self._unpacked is None:
+            unpacked = packed.Unpacked(self._source)
+            with unpacked.told():
+                self._unpacked = unpacked, DataFile(unpacked.inner, self._select, unpacked.folder)
+        return self._unpacked
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        source = Source.of(path, d_in, select, root, hook_name)
-        if packed.claims(source):
-            return [packed.open_shard(source, unpacked)]
-        for reader in READERS:
-            if reader.claims(source):
-                return [_with_notes(reader.open_shard(source), reader, source)]
+        yield
     except OSError as exc:
         raise ShardError(f"{path}: cannot be read: {exc}") from exc
-    raise ShardError(f"{path}: {_why_unknown(source)}")
 
 
 def _with_notes(shard: Shard, reader: Reader, source: Source) -> Shard:
     """Say what of the file is not read, and of a file with a header that flags for files without one were not used."""
     notes = list(shard.notes)
-    if source.is_tar:
-        notes.append("a tar, of which each sample is a document" if isinstance(source.contents, list) else "a tar")
     if names := source.passed_over:
         more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
         notes.append(f"{len(names):,} members are not read: {', '.join(map(printable, names[:5]))}{more}")

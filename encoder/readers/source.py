@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +26,30 @@ class Source:
     select: Mapping[str, str]  # as `select.parse_select` makes it
     root: Path | None
     hook_name: str = ""  # the SAE's own, "" if it does not say
+    model_name: str = ""  # the SAE's own, "" if it does not say
+    _parsed: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)  # for all that `wanting` returns
 
     @classmethod
-    def of(
-        cls, path: Path, d_in: int | None, select: Mapping[str, str], root: Path | None, hook_name: str = ""
-    ) -> Source:
+    def of(cls, path: Path, select: Mapping[str, str], root: Path | None) -> Source:
         if path.is_dir() and zarr_store.is_store(path):
-            return cls(path, status_of(path).st_size, b"", d_in, select, root, hook_name)
+            return cls(path, status_of(path).st_size, b"", None, select, root)
         if not path.is_file():
             raise ShardError(f"{path}: {_why_no_file(path)}")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-        return cls(path, path.stat().st_size, head, d_in, select, root, hook_name)
+        return cls(path, path.stat().st_size, head, None, select, root)
 
-    @cached_property
+    def wanting(self, d_in: int | None, hook_name: str, model_name: str) -> Source:
+        """Return the same file, asked about for an SAE. What was parsed of it is parsed for all SAEs."""
+        return replace(self, d_in=d_in, hook_name=hook_name, model_name=model_name)
+
+    @property
     def contents(self) -> Any:
         """What a file of named arrays holds: an `Array`, or dicts and lists of them; None for other files."""
-        load = self._loader
-        return None if load is None else load()
+        if "contents" not in self._parsed:
+            load = self._loader
+            self._parsed["contents"] = None if load is None else load()
+        return self._parsed["contents"]
 
     @property
     def holds_arrays(self) -> bool:
@@ -58,27 +63,30 @@ class Source:
             return lambda: zarr_store.load(path)
         if hdf5_file.looks_like(head):
             return lambda: hdf5_file.load(path)
-        if self.is_tar:
+        if tar_archive.looks_like(head):
             return lambda: self._tar[0]
         return loader_of(path, head, self.size)
 
     @property
-    def is_tar(self) -> bool:
-        return tar_archive.looks_like(self.head)
-
-    @cached_property
     def _tar(self) -> tuple[Any, list[str]]:
-        return tar_archive.load(self.path, self.size)
+        if "tar" not in self._parsed:
+            self._parsed["tar"] = tar_archive.load(self.path, self.size)
+        found: tuple[Any, list[str]] = self._parsed["tar"]
+        return found
 
     @property
     def passed_over(self) -> list[str]:
         """The names of an archive's members that are not read."""
-        return self._tar[1] if self.is_tar else []
+        return self._tar[1] if tar_archive.looks_like(self.head) else []
 
-    @cached_property
+    @property
     def arrays(self) -> dict[str, Array]:
         """The arrays of `contents` by name; nested names join with dots. A file of one array has none."""
-        return {} if isinstance(self.contents, Array) else arrays_in(self.path, self.contents)
+        if "arrays" not in self._parsed:
+            is_one = isinstance(self.contents, Array)
+            self._parsed["arrays"] = {} if is_one else arrays_in(self.path, self.contents)
+        found: dict[str, Array] = self._parsed["arrays"]
+        return found
 
     def has_arrays(self, *names: str) -> bool:
         """Whether the file is a mapping with an array under each of these names."""

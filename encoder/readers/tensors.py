@@ -14,7 +14,7 @@ from encoder.readers.assemble import shard_of
 from encoder.readers.axes import lead_of
 from encoder.readers.choose import choose, place_of
 from encoder.readers.companions import ids_of, mask_beside
-from encoder.readers.sidecars import one_array
+from encoder.readers.place import hook_of_place
 from encoder.readers.source import Source, printable
 from encoder.shard import Shard
 
@@ -28,15 +28,15 @@ def claims(source: Source) -> bool:
 def open_shard(source: Source) -> Shard:
     if isinstance(source.contents, Array):
         source.allow_select("axes")
-        return one_array(source, source.contents, "the tensor")
+        return shard_of(source, source.contents, "the tensor", hook_name=hook_of_place(source.path))
     source.allow_select("key", "axes")
     if not source.arrays:
         raise ShardError(f"{source.path}: holds no dense tensors of a dtype that can be read")
-    name, array = choose(source.arrays, source)
+    name, array, places = choose(source.arrays, source)
     lead = lead_of(array, name, source)
     mask, notes = mask_beside(source.arrays, name, lead)
     ids = ids_of(source.arrays, name, lead)
     what = repr(printable(name))
     # A place in a list counts anything: layers, prompts, batches.
     hook_name = "" if isinstance(source.contents, list) else place_of(name, source.arrays)
-    return shard_of(source, array, what, name=name, ids=ids, mask=mask, hook_name=hook_name, notes=notes)
+    return shard_of(source, array, what, name=name, ids=ids, mask=mask, hook_name=hook_name, notes=notes, places=places)

@@ -1,4 +1,4 @@
-"""Are the activations from the place in the model that the SAE is for? The names of both are compared."""
+"""Are the activations what the SAE is for: of its width, and from its place in the model, as the names of both say?"""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ from collections.abc import Mapping
 
 from encoder.errors import ShardError
 from encoder.hooks import compare
-from encoder.sae.sae import LoadedSae
 from encoder.shard import Shard
 
 BY_HAND = ("key", "layer", "component")
 """Keys of --select by which a user has chosen the activations; `dtype` chooses nothing."""
 
 
-def check_hook(shard: Shard, sae: LoadedSae, select: Mapping[str, object]) -> tuple[str, ...]:
-    """Return a note where the user chose activations of another place by hand.
+def check_width(shard: Shard, d_in: int) -> None:
+    """Raises: ShardError where the shard has rows of another width than the SAE takes."""
+    if shard.d_in != d_in:
+        raise ShardError(
+            f"{shard.path}: give the SAE of these activations: rows of {shard.d_in} numbers, but the SAE takes {d_in}"
+        )
+
+
+def check_hook(shard: Shard, hook_name: str, model_name: str, select: Mapping[str, object]) -> tuple[str, ...]:
+    """Return a note where the user chose activations of another place by hand; the names are those of the SAE.
 
     Raises: ShardError where the shard names another layer or site than the SAE, and nobody chose it by hand.
     """
-    if compare(shard.hook_name, sae.hook_name, sae.model_name) != "other":
+    if compare(shard.hook_name, hook_name, model_name) != "other":
         return ()
-    both = f"the activations are from {shard.hook_name}, but the SAE is for {sae.hook_name}"
+    both = f"the activations are from {shard.hook_name}, but the SAE is for {hook_name}"
     if any(key in select for key in BY_HAND):
         return (f"{both}; they were chosen with --select",)
     raise ShardError(
-        f"{shard.path}: {both}: give the SAE of {shard.hook_name}, or the activations of {sae.hook_name}. If the name"
+        f"{shard.path}: {both}: give the SAE of {shard.hook_name}, or the activations of {hook_name}. If the name"
         f" is wrong or you mean it, choose the activations with --select, or rename the folder that the name is from"
     )

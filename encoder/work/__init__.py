@@ -1,7 +1,10 @@
 """From what the user names to features on disk, and from an array to features in memory.
 
-    inputs -> submit.py -> jobs of a queue -> worker.py -> job.py -> encode.py -> one .npz a shard
+    inputs -> submit.py -> jobs of a queue -> worker.py -> job.py -> encode.py -> one .npz a shard and SAE
     array  -> memory.py -> CSR
+
+One SAE is the usual case of many. A job is one shard with all SAEs that it is for; its rows are read once for as many
+SAEs as are loaded at a time.
 
 run.py         encode_files, and `sae-encode run`
 rounds.py      the jobs of one run, worked on until nothing is left to do
@@ -9,15 +12,19 @@ submit.py      the data files below the inputs, the name of each result, a ticke
 enqueue.py     jobs for a queue that others work on
 resume.py      is a shard finished already; what may not be mixed in one folder
 worker.py      the loop: claim, have the job encoded, end the claim
-job.py         one job: its SAE and kernel, finished before?, encode, publish
+job.py         one job: its SAEs, finished before?, encode
+matching.py    which rows of a file are for which SAE
+saes.py        the SAEs that are loaded at a time, with their kernels
+stream.py      the rows of one place in a shard, and the SAEs that share their reading
+encode.py      one shard: read, check, kernels, write, all at the same time
 progress.py    how far a shard is
-encode.py      one shard: read, check, kernel, write, all at the same time
+made.py        what an attempt made of a job, SAE by SAE
 sound.py       NaN and infinity, found in one pass
 watch.py       `--watch`: jobs for what is dropped into a folder
 processes.py   several workers for one run
 totals.py      the sums of what a worker did, and who hears of it
 display.py     what a worker tells, as progress or as JSON lines
 memory.py      encode: rows in memory, without files and queue
-named.py       the SAE that a caller means
-warm.py        imports beside the reading of weights
+named.py       the SAEs that a caller means, and the folders of their results
+wanted.py      the SAEs of a run: known at once, loaded when they are needed
 """

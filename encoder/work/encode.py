@@ -1,16 +1,20 @@
-"""One shard: read -> check -> copy -> kernel -> write, a batch at a time, all at the same time.
+"""One shard: read -> check -> copy -> kernel -> write, a batch at a time, all at the same time, for one SAE or many.
 
-    reader thread    rows [start, stop) of batch n+1, checked for NaN and infinity, on their way to the device
-    this thread      kernel on batch n
-    writer thread    CSR of batch n-1
+    reader thread    rows [start, stop) of the next batch, checked for NaN and infinity, on their way to the device
+    this thread      the kernel of each SAE that takes this batch
+    writer thread    CSR of the batch before
 
-Memory is bounded by a few batches, whatever the shard's size. The shard is hashed meanwhile, in a thread of its own.
+One stream is read after the other, as the tensors of a file lie one after the other. Where the layers lie row by row
+beside each other, all streams go side by side: the first batch of each, then the second of each. So each byte comes
+from the disk once, also of a file that is larger than memory. Memory is bounded by a few batches and the SAEs. The
+shard is hashed meanwhile, in a thread of its own.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,106 +28,88 @@ import torch
 import saefetch
 from encoder.arrays import F64, I64, Bool
 from encoder.errors import ChangingError, ShardError
-from encoder.file.csr import Csr, CsrWriter
-from encoder.kernels import Kernel
+from encoder.file.csr import Csr
 from encoder.rows import Exclude
-from encoder.sae.quality import Quality, Sample
-from encoder.sae.right_hook import check_hook
 from encoder.sae.sae import LoadedSae
 from encoder.shard import Shard
 from encoder.work.counting import Counted
 from encoder.work.progress import Progress
-from encoder.work.remarks import Oddities
 from encoder.work.sound import unsound_rows
+from encoder.work.stream import Encoded, Stream, Task
 from saefetch.files.digest import Status, Stopped, sha256_of, status_of
+
+Place = tuple[Stream, int]
+"""Rows to be read: of which stream, and the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows [start, start + T): `x` [T, D] as they were read, `counts` bool [T], and what encodes them.
+    """Rows of a stream: `x` [T, D] as they were read, `counts` bool [T], and what encodes them for each task.
 
     `unsound` are rows that do not count and hold NaN or infinity. They are zeros in `x`, and have no features.
     """
 
-    start: int
     x: torch.Tensor
     counts: Bool
     unsound: I64
-    encode: Callable[[], Csr]
+    encoders: list[tuple[Task, Callable[[], Csr]]]
 
-    def features(self) -> Csr:
-        found = self.encode()
+    def features(self, encode: Callable[[], Csr]) -> Csr:
+        found = encode()
         return found.emptied(self.unsound) if len(self.unsound) else found
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """What was found out of a shard: rows that do not count by reason, and the number of values of those that do.
-
-    `remarks` are sentences for the user, on what is odd about the rows.
-    """
-
-    n_rows: int
-    excluded: dict[str, int]
-    nnz_counted: int
-    quality: Quality
-    remarks: tuple[str, ...]
-
-    @property
-    def n_counted(self) -> int:
-        return self.n_rows - sum(self.excluded.values())
-
-    @property
-    def mean_l0(self) -> float:
-        """Active features a row, of the rows that count."""
-        return self.nnz_counted / max(1, self.n_counted)
-
-
 def encode_shard(
-    shard: Shard,
-    sae: LoadedSae,
-    kernel: Kernel,
-    writer: CsrWriter,
+    streams: Sequence[Stream],
     *,
     batch_tokens: int,
     settings: dict[str, Any],
     status: Status,
     stopping: Callable[[], bool],
     watch: Callable[[Progress], None],
-) -> Encoded:
-    """Encode all rows and finish the file under its temporary name; after each batch ask `stopping`, tell `watch`.
+) -> None:
+    """Encode all rows and finish each task's file under its temporary name; after each batch ask `stopping`, tell
+    `watch`.
 
-    `settings` are members of `meta`; `exclude` among them says which rows do not count, and a norm in it costs a second
-    reading of the shard. `status` is the data file's from before it was opened: it must be the same file at the end.
-    Raises: ShardError if the shard is no good; Stopped.
+    `streams` are of one file. `settings` are members of `meta`; `exclude` among them says which rows do not count, and
+    a norm in it costs a second reading of the shard. `status` is the data file's from before it was opened: it must be
+    the same file at the end. What is wrong with a stream or a task becomes the task's `error`.
+    Raises: ChangingError if the file was written to meanwhile; Stopped.
     """
-    if shard.d_in != sae.d_in:
-        raise ShardError(
-            f"{shard.path}: give the SAE of these activations: rows of {shard.d_in} numbers, but the SAE takes"
-            f" {sae.d_in}"
-        )
-    hook_notes = check_hook(shard, sae, settings.get("select", {}))
-    progress, sample, oddities = Progress(shard.n_rows), Sample(sae), Oddities()
+    progress = Progress(sum(stream.shard.n_rows * len(stream.tasks) for stream in streams))
     exclude = Exclude.of_document(settings.get("exclude"))
-    ended = threading.Event()
-    starts = range(0, shard.n_rows, batch_tokens)
+    path, ended = streams[0].shard.path, threading.Event()
 
-    def read(start: int) -> torch.Tensor:
+    def read(stream: Stream, start: int) -> torch.Tensor:
         with progress.timed("read"):
-            return shard.read(start, min(start + batch_tokens, shard.n_rows))
+            return stream.shard.read(start, min(start + batch_tokens, stream.shard.n_rows))
 
-    def stage(start: int) -> Batch:
-        x = read(start)
-        counts = counted.counts(start, start + len(x))
+    def stage(place: Place) -> Batch:
+        stream, start = place
+        x = read(stream, start)
+        counts = stream.counted.counts(start, start + len(x))
         with progress.timed("read"):
-            x, unsound = _made_sound(shard, x, start, counts)
+            x, unsound = _made_sound(stream.shard, x, start, counts)
         with progress.timed("copy"):
-            return Batch(start, x, counts, unsound, kernel.stage(x))
+            return Batch(x, counts, unsound, [(task, task.kernel.stage(x)) for task in stream.live])
 
-    def write(x: torch.Tensor, features: Csr, counts: Bool) -> None:
+    def count(stream: Stream) -> Counted:
+        starts = range(0, stream.shard.n_rows, batch_tokens)
+        norms = partial(_norms, partial(read, stream), starts, stopping)
+        return Counted.of(stream.shard.tokens(), stream.shard, exclude, norms)
+
+    def look(stream: Stream, x: torch.Tensor, counts: Bool) -> None:
         with progress.timed("write"):
-            oddities.add(x, counts)
-            writer.append(features)
+            stream.oddities.add(x, counts)
+
+    def write(task: Task, features: Csr) -> None:
+        with progress.timed("write"):
+            task.writer.append(features)
+
+    def finish(stream: Stream, task: Task) -> None:
+        identity = _identity_of_shard(path, status, sha256.result())
+        with progress.timed("write"):
+            _finish(stream, task, settings | identity)
 
     with (
         ThreadPoolExecutor(1, "read") as reading,
@@ -131,49 +117,80 @@ def encode_shard(
         ThreadPoolExecutor(1, "hash") as hashing,
         _set_at_the_end(ended),  # when a batch fails or the worker stops, nobody waits for the hash
     ):
-        sha256 = hashing.submit(sha256_of, shard.path, ended.is_set)
-        norms = partial(_norms, read, starts, stopping)
-        counted = reading.submit(lambda: Counted.of(shard.tokens(), shard, exclude, norms)).result()
-        written: Future[None] | None = None
-        n_unsound = 0
-        for batch in _ahead(reading, stage, starts):
-            with progress.timed("kernel"):
-                features = batch.features()
-            sample.add(batch.x, features, batch.counts)
-            if written is not None:
-                written.result()
-            written = writing.submit(write, batch.x, features, batch.counts)
-            n_unsound += len(batch.unsound)
-            progress.done = batch.start + len(batch.x)
-            progress.n_counted += int(batch.counts.sum())
-            progress.nnz_counted += int(np.diff(features.indptr)[batch.counts].sum())
-            watch(progress)
+        sha256 = hashing.submit(sha256_of, path, ended.is_set)
+        for stream in streams:
+            with _failing(stream.tasks):
+                stream.counted = reading.submit(count, stream).result()
+        looked: Future[None] | None = None
+        for (stream, start), staged in _ahead(reading, stage, _places(streams, batch_tokens)):
+            with _failing(stream.tasks):
+                batch = staged.result()
+                stream.n_unsound += len(batch.unsound)
+                _wait_for(looked)
+                looked = writing.submit(look, stream, batch.x, batch.counts)
+                is_last = start + len(batch.x) == stream.shard.n_rows
+                for task, encode in batch.encoders:
+                    with _failing([task]):
+                        with progress.timed("kernel"):
+                            features = batch.features(encode)
+                        task.add(batch.x, features, batch.counts)
+                        _wait_for(task.written)
+                        task.written = writing.submit(write, task, features)
+                        progress.add(features, batch.counts)
+                        if is_last:
+                            _wait_for(task.written)
+                            task.written = writing.submit(finish, stream, task)
+                watch(progress)
             if stopping():
                 raise Stopped
-        if written is not None:
-            written.result()
-        quality = sample.score()
-        odd = [*_of_unsound(n_unsound), *oddities.remarks()]
-        remarks = (*hook_notes, *counted.notes, *odd, *filter(None, [quality.remark()]))
-        encoded = Encoded(shard.n_rows, counted.excluded, progress.nnz_counted, quality, remarks)
-        identity = _identity_of_shard(shard.path, status, sha256.result())
-        with progress.timed("write"):
-            writer.finish(_meta(shard, sae, settings | identity, encoded), counted.tokens)
-    return encoded
+        _wait_for(looked)
+        for stream in streams:
+            for task in stream.live:
+                with _failing([task]):
+                    _wait_for(task.written)
+                    if stream.shard.n_rows == 0:
+                        finish(stream, task)
 
 
-def _ahead(reading: ThreadPoolExecutor, stage: Callable[[int], Batch], starts: range) -> Iterator[Batch]:
-    """Yield each batch, while the next one is read."""
-    ahead = [reading.submit(stage, start) for start in starts[:1]]
-    for number in range(len(starts)):
-        batch = ahead.pop().result()
-        if number + 1 < len(starts):
-            ahead.append(reading.submit(stage, starts[number + 1]))
-        yield batch
+def _places(streams: Sequence[Stream], batch_tokens: int) -> Iterator[Place]:
+    """Yield the batches of one stream after the other, or of all side by side; none of a stream that was given up."""
+    is_interleaved = all(stream.shard.is_interleaved for stream in streams)
+    for group in [streams] if is_interleaved else [[stream] for stream in streams]:
+        for start in range(0, max(stream.shard.n_rows for stream in group), batch_tokens):
+            yield from ((stream, start) for stream in group if start < stream.shard.n_rows and stream.live)
+
+
+def _ahead(
+    reading: ThreadPoolExecutor, stage: Callable[[Place], Batch], places: Iterator[Place]
+) -> Iterator[tuple[Place, Future[Batch]]]:
+    """Yield each batch with its place, while the next batch is read."""
+    ahead: deque[tuple[Place, Future[Batch]]] = deque()
+    for place in places:
+        ahead.append((place, reading.submit(stage, place)))
+        if len(ahead) > 1:
+            yield ahead.popleft()
+    yield from ahead
+
+
+@contextmanager
+def _failing(tasks: Sequence[Task]) -> Iterator[None]:
+    """Make what is wrong with a shard the error of these tasks. A file that changes is wrong for all tasks."""
+    try:
+        yield
+    except ChangingError:
+        raise
+    except ShardError as exc:
+        for task in tasks:
+            task.error = task.error or exc
+
+
+def _wait_for(written: Future[None] | None) -> None:
+    if written is not None:
+        written.result()
 
 
 def _norms(read: Callable[[int], torch.Tensor], starts: range, stopping: Callable[[], bool]) -> F64:
-    """Return the norm of every row, in a pass of its own over the shard, also of rows that hold NaN or infinity.
+    """Return the norm of every row, in a pass of its own over the rows, also of rows that hold NaN or infinity.
 
     Raises: ShardError, Stopped.
     """
@@ -183,6 +200,16 @@ def _norms(read: Callable[[int], torch.Tensor], starts: range, stopping: Callabl
         if stopping():
             raise Stopped
     return np.concatenate(found)
+
+
+def _finish(stream: Stream, task: Task, settings: dict[str, Any]) -> None:
+    """Complete the task's file, and say how it went."""
+    shard, quality = stream.shard, task.sample.score()
+    odd = [*_of_unsound(stream.n_unsound), *stream.remarks]
+    remarks = (*task.notes, *stream.counted.notes, *odd, *filter(None, [quality.remark()]))
+    excluded = stream.counted.excluded
+    task.encoded = Encoded(shard.n_rows, task.writer.nnz, excluded, task.nnz_counted, quality, remarks)
+    task.writer.finish(_meta(shard, task.sae, settings, task.encoded), stream.counted.tokens)
 
 
 def _meta(shard: Shard, sae: LoadedSae, settings: dict[str, Any], encoded: Encoded) -> dict[str, Any]:

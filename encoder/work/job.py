@@ -1,72 +1,167 @@
-"""One job: its SAE and kernel, whether its result is there already, its shard's encoding, and what that looks like.
+"""One job: its SAEs, whether their results are there already, the encoding of its shard, and what that looks like.
 
-    SAE of the ticket -> kernel -> finished before? -> open the shard -> encode -> quality, notes -> publish
+    ticket -> which results are finished -> rows for each SAE (matching.py) -> as many SAEs as are loaded at a time
+           (saes.py) -> encode (encode.py) -> quality, notes -> Made (made.py)
 
-What goes wrong is raised; what becomes of the job then is the worker's affair.
+What an attempt made is handed over while its files have temporary names; what becomes of the job is the worker's
+affair. Where a job has more SAEs than are loaded at a time, an attempt makes a part of it, with one reading of the
+shard, and the job comes again for the next part, after the jobs that wait: so an SAE that is loaded is used for all
+shards before the next one is.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from encoder.errors import InputError, MismatchError, ShardError
+from encoder.errors import MismatchError, ShardError
 from encoder.file.csr import CsrWriter
-from encoder.kernels import Kernel, make_kernel
 from encoder.machine.devices import pick_device
 from encoder.options import Options
 from encoder.queue.claim import Claim
-from encoder.queue.ticket import Ticket
-from encoder.readers import open_shards
-from encoder.rows import Exclude, in_words
+from encoder.queue.ticket import Target, Ticket
+from encoder.rows import Exclude
+from encoder.sae.known import Known
 from encoder.sae.sae import LoadedSae
-from encoder.work.encode import Encoded, encode_shard
-from encoder.work.named import name_of
+from encoder.work.encode import encode_shard
+from encoder.work.made import Made
+from encoder.work.matching import Sought, match
 from encoder.work.progress import Progress
 from encoder.work.resume import check_settings, finished, results_in
-from encoder.work.totals import Display, Totals
-from saefetch.files.digest import status_of
+from encoder.work.saes import Saes
+from encoder.work.stream import Stream, Task
+from encoder.work.totals import Display
+from saefetch.files.digest import Status, sha256_of, status_of
+
+MAX_NAMED = 5
 
 
 class JobEncoder:
-    """Encodes job after job. The SAE of the last job stays loaded, with its kernel.
+    """Encodes job after job. The SAEs of the last jobs stay loaded, with their kernels.
 
-    `given` is an SAE that is loaded already. Raises: InputError if there is no such device.
+    `given` are SAEs that are loaded already. Raises: InputError if there is no such device.
     """
 
-    def __init__(self, options: Options, display: Display, given: LoadedSae | None = None) -> None:
-        self._options, self._display, self._given = options, display, given
-        self._device = pick_device(options.device)
-        self._loaded: dict[str, tuple[LoadedSae, Kernel]] = {}
-        self._n_noted = 0
+    def __init__(self, options: Options, display: Display, given: tuple[LoadedSae, ...] = ()) -> None:
+        self._options, self._display = options, display
+        self._saes = Saes(options, pick_device(options.device), display, given)
+        self._known: dict[str, Known] = {}
         self._noted: set[str] = set()
         self._checked: set[tuple[Path, str]] = set()
 
-    def encode(self, claim: Claim, stopping: Callable[[], bool]) -> tuple[str, Totals]:
-        """Encode and publish the shard of a claim, unless that is finished; return a line that says how, and the sums.
+    @contextmanager
+    def encoded(self, claim: Claim, stopping: Callable[[], bool]) -> Iterator[Made]:
+        """Encode the shard of a claim with as many SAEs as are loaded at a time, and give what was made of it.
 
-        Raises: ShardError; Stopped; FencedError; MismatchError if these options do not go with the SAE or with the
-        results that are there.
+        Raises: ShardError where the shard is no good for any SAE; Stopped; MismatchError if these options do not go
+        with an SAE or with the results that are there.
         """
-        began = time.perf_counter()
-        ticket = claim.ticket
-        sae, kernel = self._sae_of(ticket)
+        began, ticket = time.perf_counter(), claim.ticket
         try:
             status = status_of(claim.shard)
         except OSError as exc:
             raise ShardError(f"{claim.shard}: cannot be read: {exc.strerror}") from exc
         select = {str(key): str(value) for key, value in ticket.select.items()}
         settings = {"values": self._options.values, "select": select, "exclude": self._exclude_of(ticket).document()}
-        if self._is_finished(claim, sae, settings, stopping):
-            claim.done({"skipped": True}, is_published=True)
-            return "finished before", Totals(skipped=1)
+        made = Made.resumed(ticket)
+        known = self._look_at_saes(made)
+        self._skip_finished(claim, made, known, settings, stopping)
+        with ExitStack() as files:
+            if made.left:
+                streams, tasks = self._prepare(claim, made, known, select, files)
+                if tasks:
+                    last = self._encode(ticket, streams, settings, status, stopping)
+                    made.did.seconds = last.seconds
+                for target, task in tasks:
+                    self._take(claim, made, target, task)
+            made.sum_up(time.perf_counter() - began)
+            yield made
+
+    def _look_at_saes(self, made: Made) -> dict[str, Known]:
+        """Return what is known of each SAE that is left: which results are its own, and which rows are for it.
+
+        An SAE of which nothing is known yet is loaded for that.
+        """
+        for target in made.targets():
+            if target.key in self._known:
+                continue
+            with made.failing(target):
+                self._known[target.key] = self._saes.known(target)
+        return {target.folder: self._known[target.key] for target in made.targets()}
+
+    def _skip_finished(
+        self,
+        claim: Claim,
+        made: Made,
+        known: dict[str, Known],
+        settings: dict[str, Any],
+        stopping: Callable[[], bool],
+    ) -> None:
+        sha256 = cache(lambda: sha256_of(claim.shard, stopping))
+        for target in made.targets():
+            weights = known[target.folder].weights_sha256
+            with made.failing(target):
+                if self._is_finished(claim, target, {"weights_sha256": weights, **settings}, sha256):
+                    made.said[target.folder] = {"skipped": True}
+
+    def _is_finished(self, claim: Claim, target: Target, settings: dict[str, Any], sha256: Callable[[], str]) -> bool:
+        """Look at what is there already.
+
+        Raises: MismatchError if it was made with other options than this worker's, ShardError if with another SAE or
+        selection than the ticket's.
+        """
+        out = claim.place_of(target)
+        folder, weights = out.parent, settings["weights_sha256"]
+        there = []
+        if (folder, weights) not in self._checked:
+            there = list(results_in(folder, ("values", "weights_sha256", "exclude")))
+        for path, made_with in there:
+            check_settings(path, made_with, {"values": settings["values"]})
+        try:
+            for path, made_with in there:
+                check_settings(path, made_with, {name: settings[name] for name in ("weights_sha256", "exclude")})
+            self._checked.add((folder, weights))
+            return finished(out, claim.shard, settings, strict=self._options.strict, sha256=sha256)
+        except MismatchError as exc:
+            raise ShardError(str(exc)) from exc
+
+    def _prepare(
+        self, claim: Claim, made: Made, known: dict[str, Known], select: dict[str, str], files: ExitStack
+    ) -> tuple[list[Stream], list[tuple[Target, Task]]]:
+        """Find the rows for each SAE that is left, load some of the SAEs, and open the files of their features."""
+        ticket, sought = claim.ticket, {folder: Sought.of(known[folder]) for folder in made.left}
         root = Path(str(ticket.extra.get("root", claim.shard.parent)))
-        (shard,) = open_shards(claim.shard, d_in=sae.d_in, select=select, root=root, hook_name=sae.hook_name)
-        self._display.begin(ticket.job, shard.n_rows)
-        claim.out.parent.mkdir(parents=True, exist_ok=True)
+        matched = match(claim.shard, sought, select, root, several=ticket.is_of_several)
+        made.take(matched)
+        self._tell_what_is_missing(claim.shard, made)
+        tasks: list[tuple[Target, Task]] = []
+        of_rows: dict[int, list[Task]] = {}
+        for target in self._saes.pick(made.targets()):
+            with made.failing(target):
+                sae, kernel = self._saes.get(target)
+                out = claim.place_of(target)
+                out.parent.mkdir(parents=True, exist_ok=True)
+                temporary = claim.temporary_for(out)
+                writer = CsrWriter(out, sae.d_sae, values=self._options.values, temporary=temporary)
+                task = Task(sae, kernel, files.enter_context(writer), matched.notes[target.folder])
+                of_rows.setdefault(id(matched.shards[target.folder]), []).append(task)
+                tasks.append((target, task))
+        streams = [Stream(shard, of_rows[id(shard)]) for shard in matched.distinct() if id(shard) in of_rows]
+        return streams, tasks
+
+    def _encode(
+        self,
+        ticket: Ticket,
+        streams: list[Stream],
+        settings: dict[str, Any],
+        status: Status,
+        stopping: Callable[[], bool],
+    ) -> Progress:
+        self._display.begin(ticket.job, sum(stream.shard.n_rows * len(stream.tasks) for stream in streams))
         last = Progress()
 
         def watch(progress: Progress) -> None:
@@ -74,36 +169,56 @@ class JobEncoder:
             last = progress
             self._display.advance(ticket.job, progress)
 
-        with CsrWriter(claim.out, sae.d_sae, values=self._options.values, temporary=claim.temporary) as writer:
-            encoded = encode_shard(
-                shard,
-                sae,
-                kernel,
-                writer,
-                batch_tokens=self._options.batch_tokens,
-                settings=settings,
-                status=status,
-                stopping=stopping,
-                watch=watch,
-            )
-            self._say_new_notes(kernel)
-            did = Totals(done=1, rows=shard.n_rows, nnz=writer.nnz, seconds=last.seconds)
-            did.rows_counted, did.nnz_counted = encoded.n_counted, encoded.nnz_counted
-            for note in (*shard.notes, *encoded.remarks):
+        encode_shard(
+            streams,
+            batch_tokens=self._options.batch_tokens,
+            settings=settings,
+            status=status,
+            stopping=stopping,
+            watch=watch,
+        )
+        for kernel in {id(task.kernel): task.kernel for stream in streams for task in stream.tasks}.values():
+            for note in kernel.notes:
+                self._say_once(f"note: {note}")
+        for stream in streams:
+            for note in stream.shard.notes:
+                self._note(stream.shard.path, note)
+        return last
+
+    def _take(self, claim: Claim, made: Made, target: Target, task: Task) -> None:
+        """Note how an SAE's encoding went. Its file is one to be published, unless something is wrong with it."""
+        with made.failing(target):
+            if task.error is not None:
+                raise task.error
+            assert task.encoded is not None  # encode_shard leaves one or the other
+            encoded, who = task.encoded, f"{target.folder}: " if target.folder else ""
+            for note in encoded.remarks:
                 self._note(claim.shard, note)
-            warning = encoded.quality.warning(sae.expected_l0)
+            warning = encoded.quality.warning(task.sae.expected_l0)
             if warning is not None:
-                self._warn(claim.shard, warning)
-                did.warnings.append(f"{claim.shard}: {warning}")
-            seconds = time.perf_counter() - began
-            claim.done({"rows": shard.n_rows, "nnz": writer.nnz, "seconds": round(seconds, 3), "warning": warning})
-        return _in_words(encoded, seconds), did
+                if self._options.strict:
+                    raise ShardError(f"{claim.shard}: {warning}")
+                self._display.say(f"warning: {claim.shard.name}: {who}{warning}")
+                made.did.warnings.append(f"{claim.shard}: {who}{warning}")
+            made.add(target, encoded, claim.place_of(target), warning)
+
+    def _tell_what_is_missing(self, shard: Path, made: Made) -> None:
+        absent = [folder for folder, said in made.said.items() if "absent" in said]
+        if absent:
+            self._note(shard, f"has no activations for {_listed(absent)}")
+        if made.without_sae:
+            self._note(shard, f"has activations that no SAE is for: {_listed(made.without_sae)}")
 
     def _note(self, shard: Path, note: str) -> None:
         """Say what is odd about a shard; where it is the same of many shards, it is said of the first."""
         if note not in self._noted:
             self._noted.add(note)
             self._display.say(f"note: {shard.name}: {note}")
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._noted:
+            self._noted.add(line)
+            self._display.say(line)
 
     def _exclude_of(self, ticket: Ticket) -> Exclude:
         """Return which rows of the shard the user excludes: as the ticket says, or else as this worker's options do.
@@ -120,73 +235,7 @@ class JobEncoder:
             )
         return theirs
 
-    def _warn(self, shard: Path, warning: str) -> None:
-        """Say that a result looks wrong. Raises: ShardError instead, with `strict`."""
-        if self._options.strict:
-            raise ShardError(f"{shard}: {warning}")
-        self._display.say(f"warning: {shard.name}: {warning}")
 
-    def _say_new_notes(self, kernel: Kernel) -> None:
-        for note in kernel.notes[self._n_noted :]:
-            self._display.say(f"note: {note}")
-        self._n_noted = len(kernel.notes)
-
-    def _is_finished(
-        self, claim: Claim, sae: LoadedSae, settings: dict[str, Any], stopping: Callable[[], bool]
-    ) -> bool:
-        """Look at what is there already.
-
-        Raises: MismatchError if it was made with other options than this worker's, ShardError if with another SAE or
-        selection than the ticket's.
-        """
-        folder, weights = claim.out.parent, {"weights_sha256": sae.identity["weights_sha256"]}
-        is_new = (folder, str(weights)) not in self._checked
-        there = list(results_in(folder, ("values", "weights_sha256", "exclude"))) if is_new else []
-        for path, made_with in there:
-            check_settings(path, made_with, {"values": settings["values"]})
-        try:
-            for path, made_with in there:
-                check_settings(path, made_with, {**weights, "exclude": settings["exclude"]})
-            self._checked.add((folder, str(weights)))
-            everything, strict = {**weights, **settings}, self._options.strict
-            return finished(claim.out, claim.shard, everything, strict=strict, stopping=stopping)
-        except MismatchError as exc:
-            raise ShardError(str(exc)) from exc
-
-    def _sae_of(self, ticket: Ticket) -> tuple[LoadedSae, Kernel]:
-        key = json.dumps(dict(ticket.sae), sort_keys=True)
-        if key not in self._loaded:
-            sae = self._load(ticket)
-            try:
-                kernel = make_kernel(sae, self._device, self._options.backend)
-            except InputError as exc:  # not the shard's fault, and the same for the next one
-                raise MismatchError(str(exc)) from exc
-            for note in sae.notes:
-                self._display.say(f"note: {note}")
-            self._display.say(
-                f"{sae.architecture} SAE, {sae.d_in:,} -> {sae.d_sae:,}, kernel {kernel.name} on {kernel.device}:"
-                f" {kernel.reason}"
-            )
-            self._loaded, self._n_noted = {key: (sae, kernel)}, 0
-        return self._loaded[key]
-
-    def _load(self, ticket: Ticket) -> LoadedSae:
-        given = self._given
-        name, is_folded = dict(ticket.sae), bool(ticket.sae.get("fold_decoder_norm"))
-        if given is not None and name_of(given).items() <= name.items() and given.is_folded == is_folded:
-            return given
-        from encoder.sae.load import load_named  # takes SAELens along, in seconds
-
-        sae = load_named(ticket.sae)
-        weights = ticket.extra.get("weights_sha256", sae.identity["weights_sha256"])
-        if weights != sae.identity["weights_sha256"]:
-            raise ShardError(
-                f"the SAE {sae!r} has other weights now than when the job was submitted; submit the shard again"
-            )
-        return sae
-
-
-def _in_words(encoded: Encoded, seconds: float) -> str:
-    rate = f"{encoded.n_rows / max(seconds, 1e-9):,.0f} tokens/s"
-    parts = [f"{encoded.n_rows:,} tokens", in_words(encoded.excluded), f"L0 {encoded.mean_l0:.1f}"]
-    return ", ".join(filter(None, [*parts, encoded.quality.in_words(), rate]))
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:MAX_NAMED])
+    return f"{shown} and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else shown

@@ -6,6 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from encoder.arrays import Bool
+    from encoder.file.csr import Csr
 
 STAGES = ("read", "copy", "kernel", "write")
 
@@ -14,7 +19,7 @@ STAGES = ("read", "copy", "kernel", "write")
 class Progress:
     """How far a shard is, and the seconds spent in each stage so far; stages overlap.
 
-    `n_counted` of the rows that are done count, and have `nnz_counted` values.
+    Rows are counted once for each SAE. `n_counted` of the rows that are done count, and have `nnz_counted` values.
     """
 
     n_rows: int = 0
@@ -22,6 +27,12 @@ class Progress:
     n_counted: int = 0
     nnz_counted: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+
+    def add(self, features: Csr, counts: Bool) -> None:
+        """Take the features of a batch, and which of its rows count."""
+        self.done += len(counts)
+        self.n_counted += int(counts.sum())
+        self.nnz_counted += int((features.indptr[1:] - features.indptr[:-1])[counts].sum())
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -30,7 +30,7 @@ def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> di
     """
     taken: dict[str, str] = {}
     coming = {ticket.job: ticket for ticket in tickets}
-    folders = {PurePath(ticket.out).parent: ticket.sae for ticket in tickets}
+    folders = {PurePath(one.out).parent: one.sae for ticket in tickets for one in ticket.targets}
     for job, state in queue.states().items() if tickets else ():
         there = None
         with suppress(InputError):  # a malformed ticket is nobody's; it is replaced or shown by `status`
@@ -50,12 +50,13 @@ def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> di
                 f"{queue.root} has a job {job} already, with {name}{before}; now it is {now}; choose another queue or"
                 " output folder"
             )
-        folder = PurePath(there.out).parent
-        if folders.get(folder, there.sae) != there.sae:
-            raise MismatchError(
-                f"{queue.root} has a job {job}, the results of which go to {folder} too, with sae {there.sae}; now it"
-                f" is {folders[folder]}; choose another queue or output folder"
-            )
+        for target in there.targets:
+            folder = PurePath(target.out).parent
+            if folders.get(folder, target.sae) != target.sae:
+                raise MismatchError(
+                    f"{queue.root} has a job {job}, the results of which go to {folder} too, with sae {target.sae}; now"
+                    f" it is {folders[folder]}; choose another queue or output folder"
+                )
     return taken
 
 
@@ -113,19 +114,24 @@ def _flags(exclude: object) -> str:
 
 
 def finished(
-    out: Path, shard: Path, settings: dict[str, Any], *, strict: bool = False, stopping: Callable[[], bool] = bool
+    out: Path,
+    shard: Path,
+    settings: dict[str, Any],
+    *,
+    strict: bool = False,
+    sha256: Callable[[], str] | None = None,
 ) -> bool:
     """Say whether the result of `shard` is at `out` already, made with the same settings.
 
     The shard is the same if size and mtime are, or size and hash. `settings` are members of `meta` to be compared. With
-    `strict`, a result that was written with a warning does not count.
+    `strict`, a result that was written with a warning does not count. `sha256` hashes the shard, where it is needed.
 
     Raises: OccupiedError if the file there is of another shard; MismatchError if the result there was made with other
-    settings, with what differs; Stopped.
+    settings, with what differs.
     """
     if not os.path.lexists(out):
         return False
-    sha256 = cache(lambda: sha256_of(shard, stopping))
+    sha256 = sha256 or cache(lambda: sha256_of(shard))
     if reason := why_kept(out, shard, sha256):
         raise OccupiedError(reason)
     try:
@@ -137,19 +143,33 @@ def finished(
 
 
 def to_do_and_taken(
-    tickets: Sequence[Ticket], settings: dict[str, Any], *, strict: bool = False
+    tickets: Sequence[Ticket],
+    settings: dict[str, Any],
+    *,
+    strict: bool = False,
+    absent: Collection[tuple[str, str]] = (),
 ) -> tuple[list[Ticket], dict[str, str]]:
-    """Return the jobs whose shards are not finished, and with the reason those whose results' names are taken.
+    """Return the jobs of which a result is missing, and with the reason those whose results' names are taken.
 
-    Raises: MismatchError, as `finished` does.
+    A job is taken where its name is taken for all its SAEs that are not finished. `absent` are a job and the folder of
+    an SAE for which its shard has nothing. Raises: MismatchError, as `finished` does.
     """
     to_do, taken = [], {}
     for ticket in tickets:
-        try:
-            if not finished(Path(ticket.out), Path(ticket.shard), settings, strict=strict):
-                to_do.append(ticket)
-        except OccupiedError as exc:
-            taken[ticket.job] = str(exc)
-        except OSError:  # the shard is gone: its job will say so
+        is_missing, reasons = False, []
+        for target in ticket.targets:
+            if (ticket.job, target.folder) in absent:
+                continue
+            weights = {} if target.weights_sha256 is None else {"weights_sha256": target.weights_sha256}
+            try:
+                is_there = finished(Path(target.out), Path(ticket.shard), settings | weights, strict=strict)
+                is_missing = is_missing or not is_there
+            except OccupiedError as exc:
+                reasons.append(str(exc))
+            except OSError:  # the shard is gone: its job will say so
+                is_missing = True
+        if is_missing:
             to_do.append(ticket)
+        elif reasons:
+            taken[ticket.job] = "; ".join(reasons)
     return to_do, taken

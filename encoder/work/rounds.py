@@ -11,16 +11,17 @@ import secrets
 import shlex
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoder.errors import InputError
+from encoder.errors import InputError, MismatchError
 from encoder.options import Options
 from encoder.queue.queue import Queue, Status
 from encoder.queue.ticket import Ticket
 from encoder.work.processes import work_in_processes
-from encoder.work.resume import check_folder, check_resumes, to_do_and_taken
+from encoder.work.resume import check_folder, check_resumes, results_in, to_do_and_taken
 from encoder.work.totals import Display, Totals
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ FLOAT16 = (
 
 
 class Work:
-    """The jobs of a run and what became of them. `sae` loads the SAE, when it is called first.
+    """The jobs of a run and what became of them. `saes` returns those SAEs that are loaded already.
 
     `n_finished` were finished before. `failed` are jobs with their errors. `taken` are jobs whose result's name another
     shard has, with what to do. `status` says where the jobs of the queue are, if the queue is still there.
@@ -47,15 +48,17 @@ class Work:
         self,
         tickets: list[Ticket],
         out: Path,
-        sae: Callable[[], LoadedSae],
+        saes: Callable[[], Sequence[LoadedSae]],
         options: Options,
         settings: dict[str, Any],
         display: Display,
         stopping: threading.Event,
     ) -> None:
-        self._tickets, self._root, self._sae, self._options = tickets, out / QUEUE_NAME, sae, options
+        self._tickets, self._root, self._saes, self._options = tickets, out / QUEUE_NAME, saes, options
         self._settings, self._display, self._stopping = settings, display, stopping
-        check_folder(out, {name: settings[name] for name in ("weights_sha256", "values", "exclude")})
+        _check_folders(tickets, out, settings)
+        self._absent: set[tuple[str, str]] = set()
+        self.without_sae: dict[str, None] = {}
         self.totals = Totals()
         self.status: Status | None = None
         self.taken: dict[str, str] = {}
@@ -84,6 +87,7 @@ class Work:
             self.taken |= check_resumes(queue, self._tickets, again=True)
             queue.submit([ticket for ticket in to_do if ticket.job not in self.taken], again=True)
             self._work_on(queue)
+            self._hear_what_is_missing(queue)
             self.status = _end(queue)
             left = {*self.status.ready, *self.status.failed} if self.status else set()
             left |= {held.job for held in self.status.claimed} if self.status else set()
@@ -106,9 +110,36 @@ class Work:
             at = f"sae-encode status --queue {shlex.quote(str(self._root))}"
             self._display.say(f"note: of other inputs, encoded into this folder before, failed {shown}; see {at}")
 
+    def _hear_what_is_missing(self, queue: Queue) -> None:
+        """Note for which SAEs a shard has nothing, and which of its places have no SAE, as the tickets say."""
+        for ticket in (ticket for ticket in self._tickets if ticket.is_of_several):
+            said: Mapping[str, Any] = {}
+            for state in ("done", "failed"):
+                with suppress(InputError, OSError):
+                    ended = queue.ticket(state, ticket.job)
+                    said = said if ended is None else ended.result
+            saes, without = said.get("saes"), said.get("without_sae")
+            for folder, of_sae in saes.items() if isinstance(saes, dict) else ():
+                if "absent" in of_sae:
+                    self._absent.add((ticket.job, folder))
+            self.without_sae |= dict.fromkeys(without if isinstance(without, list) else ())
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return each SAE with how many shards have its result, and how many have nothing for it."""
+        found: dict[str, dict[str, Any]] = {}
+        for ticket in self._tickets:
+            for target in ticket.targets:
+                one = found.setdefault(
+                    target.folder, {"folder": target.folder, **target.sae, "results": 0, "absent": 0}
+                )
+                one["results"] += Path(target.out).exists()
+                one["absent"] += (ticket.job, target.folder) in self._absent
+        return list(found.values())
+
     def _to_do(self) -> list[Ticket]:
         coming = [ticket for ticket in self._tickets if ticket.job not in self.taken]
-        to_do, taken = to_do_and_taken(coming, self._settings, strict=self._options.strict)
+        strict, absent = self._options.strict, self._absent
+        to_do, taken = to_do_and_taken(coming, self._settings, strict=strict, absent=absent)
         self.taken |= taken
         return to_do
 
@@ -126,12 +157,25 @@ class Work:
             return
         from encoder.work.worker import Worker  # takes torch along, in a second
 
-        sae, stopping = self._sae(), self._stopping
-        worker = Worker(queue, self._options, self._display, sae=sae, stopping=stopping, tells_errors=False)
+        saes, stopping = self._saes(), self._stopping
+        worker = Worker(queue, self._options, self._display, saes=saes, stopping=stopping, tells_errors=False)
         try:
             worker.run()
         finally:
             self.totals.add(worker.totals)
+
+
+def _check_folders(tickets: Sequence[Ticket], out: Path, settings: dict[str, Any]) -> None:
+    """Refuse folders that hold results of other settings. Raises: MismatchError with what differs."""
+    both = {name: settings[name] for name in ("values", "exclude")}
+    weights = {Path(one.out).parent: one.weights_sha256 for ticket in tickets for one in ticket.targets}
+    for folder, own in weights.items():
+        check_folder(folder, both | {"weights_sha256": own})
+    if tickets and tickets[0].is_of_several and (alone := next(results_in(out, ()), None)):
+        raise MismatchError(
+            f"{alone[0]} is the result of one SAE, and several SAEs have folders of their own below --out: choose"
+            " another one, so that nobody takes these features for those of all"
+        )
 
 
 def _is_readable(queue: Queue, job: str) -> bool:

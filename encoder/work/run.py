@@ -19,14 +19,16 @@ from encoder.readers import select_of
 from encoder.rows import Exclude
 from encoder.stores.address import local_path
 from encoder.work.display import open_display
-from encoder.work.named import SaeLike, Wanted, folded, name_of
+from encoder.work.named import SaesLike, folded, loaded_in, names_of
 from encoder.work.rounds import Work
 from encoder.work.submit import inputs_of, strictly, tickets_of, why_not_read
+from encoder.work.wanted import Wanted
 from saefetch.terminal.progress import Progress
 
 if TYPE_CHECKING:
-    from encoder.file.folder import Features
+    pass
 
+NOTHING_FOR_ANY = "no shard has activations for any of the SAEs; are these the SAEs of the layers that were captured?"
 NEW_REVISION = "the SAE is another one now than when it was loaded last: its repository has a new revision"
 N_TOLD = 3
 """Failed shards that the message of an EncodeError names; all are in its outcome."""
@@ -35,7 +37,7 @@ N_TOLD = 3
 def encode_files(
     inputs: str | Path | Iterable[str | Path],
     out: str | Path,
-    sae: SaeLike,
+    sae: SaesLike,
     *,
     workers: int = 1,
     select: str | Mapping[str, object] | None = None,
@@ -47,6 +49,7 @@ def encode_files(
     exclude_first: int = 0,
     exclude_norm: float | None = None,
     strict: bool = False,
+    saes_at_once: int | None = None,
     progress: Progress = True,
     device: str = "auto",
     backend: Backend = "auto",
@@ -55,11 +58,13 @@ def encode_files(
     batch_tokens: int = 4096,
     max_attempts: int = 3,
     lease_s: float = 60.0,
-) -> Features:
+) -> Any:
     """Encode activation files, or folders of them, into `out`, one .npz a shard; what `sae-encode run` does.
 
-    `sae` is what `load_sae` returns, a path or (release, id). Each keyword is the flag of that name. What is finished
-    already is not done again, so the same call resumes. `progress` is shown, or not, or is called as
+    `sae` is what `load_sae` returns, a path or (release, id); the result is `Features`. An id that is a pattern, or a
+    list, means several SAEs, for which each shard is read once: the features of each go to a folder of its own below
+    `out`, and the result is a dict of them, by the name of the folder. Each keyword is the flag of that name. What is
+    finished already is not done again, so the same call resumes. `progress` is shown, or not, or is called as
     progress(done, total, text), in shards.
 
     Raises: InputError or MismatchError before any work; EncodeError when some shards failed and all others are done;
@@ -76,6 +81,7 @@ def encode_files(
         values=values,
         fold_decoder_norm=fold_decoder_norm,
         workers=workers,
+        saes_at_once=saes_at_once,
         lease_s=lease_s,
         max_attempts=max_attempts,
         strict=strict,
@@ -92,7 +98,10 @@ def encode_files(
         raise EncodeError(ended.complaint(), ended.outcome)
     from encoder.file.folder import open_features  # takes scipy along
 
-    return open_features(out)
+    saes = ended.outcome.get("saes")
+    if saes is None:
+        return open_features(out)
+    return {one["folder"]: open_features(out / one["folder"]) for one in saes if one["results"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +129,7 @@ class Ended:
 def run(
     inputs: Sequence[Path],
     out: Path,
-    sae: SaeLike,
+    sae: SaesLike,
     options: Options,
     *,
     select: dict[str, str],
@@ -135,7 +144,8 @@ def run(
     began = time.monotonic()
     if options.fold_decoder_norm:
         sae = folded(sae)
-    name = name_of(sae)
+    name = names_of(sae)
+    several = "saes" in name
     check_device(options.device)
     stopping = threading.Event()
     listener = _Listener(progress, stopping) if callable(progress) else None
@@ -144,31 +154,35 @@ def run(
         found = inputs_of(inputs, unread=unread.append, prefix=prefix, select=select)
         for path in unread:
             display.say(f"note: {why_not_read(path)}")
-        wanted = Wanted(sae, display.say)  # not before all that costs nothing to refuse
+        wanted = Wanted(name, loaded_in(sae), options, display.say)  # not before all that costs nothing to refuse
         impossible = {item.job: reason for item in found if (reason := item.why_no_job) is not None}
         exclude = options.exclude.document()
 
-        def work_for(weights: str) -> Work:
-            tickets = tickets_of(found, out, name, select, weights_sha256=weights, exclude=exclude)
+        def work_for(weights: dict[str, str]) -> Work:
+            weights_sha256 = weights if several else weights[""]
+            tickets = tickets_of(found, out, name, select, weights_sha256=weights_sha256, exclude=exclude)
             tickets = [ticket for ticket in tickets if ticket.job not in impossible]
-            settings = {"weights_sha256": weights, "values": options.values, "exclude": exclude, "select": select}
-            return Work(tickets, out, wanted.load, options, settings, display, stopping)
+            settings = {"values": options.values, "exclude": exclude, "select": select}
+            return Work(tickets, out, wanted.in_hand, options, settings, display, stopping)
 
-        known = wanted.weights_sha256
+        known = wanted.weights
         work = work_for(known)
         if work.is_needed:
             pick_device(options.device)
             if options.workers == 1:
-                wanted.load()
-            if wanted.weights_sha256 != known:
+                wanted.load_the_only_one()
+            if wanted.weights != known:
                 display.say(f"note: {NEW_REVISION}")
-                work = work_for(wanted.weights_sha256)
+                work = work_for(wanted.weights)
         with signals(stopping.set, catching) as caught:  # what comes before is left at once
             work.do()
     if listener is not None and listener.raised is not None:
         raise listener.raised
     status = work.status
     errors = {**work.failed, **impossible, **work.taken}
+    of_saes: dict[str, Any] = {"saes": work.summary(), "without_sae": list(work.without_sae)} if several else {}
+    if several and not errors and not caught and not any(one["results"] for one in of_saes["saes"]):
+        errors[str(out)] = NOTHING_FOR_ANY
     if options.strict:
         errors |= strictly(unread)
     outcome = {
@@ -179,6 +193,7 @@ def run(
         "claimed": len(status.claimed) if status else 0,
         "failed": len(errors),
         "errors": errors,
+        **of_saes,
         "not_read": [str(path) for path in unread],
         "elapsed_s": round(time.monotonic() - began, 3),
         "out": str(out),

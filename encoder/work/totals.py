@@ -12,12 +12,14 @@ from encoder.work.progress import Progress
 class Totals:
     """What this worker did. `skipped` were finished before, `failed` counts attempts; seconds are by stage.
 
-    `rows_counted` of the rows count, and have `nnz_counted` of the values.
+    `unmatched` are shards that none of several SAEs is for. Rows are counted once for each SAE that encoded them:
+    `rows_counted` of them count, and have `nnz_counted` of the values.
     """
 
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    unmatched: int = 0
     rows: int = 0
     nnz: int = 0
     rows_counted: int = 0
@@ -26,7 +28,7 @@ class Totals:
     warnings: list[str] = field(default_factory=list)
 
     def add(self, other: Totals) -> None:
-        for name in ("done", "skipped", "failed", "rows", "nnz", "rows_counted", "nnz_counted"):
+        for name in ("done", "skipped", "failed", "unmatched", "rows", "nnz", "rows_counted", "nnz_counted"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for stage, seconds in other.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds

@@ -1,6 +1,6 @@
 """The loop of one worker process: claim a job, have it encoded, end the claim; again until there is nothing left.
 
-    claim -> encode, renewing the lease -> done
+    claim -> encode, renewing the lease -> done; back to ready where SAEs of the job are left
       `- stop: put back   `- fenced: drop it   `- anything else: fail, with the traceback in the ticket
 
 A shard or an SAE that is at fault itself fails in its first attempt; disks and networks get `max_attempts`.
@@ -11,18 +11,19 @@ whose own settings do not fit the results that are there puts the job back and e
 
 from __future__ import annotations
 
-import errno
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from encoder.errors import ChangingError, FencedError, InputError, MismatchError, ShardError, UnreachableError
+from encoder.errors import FencedError, MismatchError
 from encoder.options import Options
 from encoder.queue.claim import Claim
 from encoder.queue.heartbeat import heartbeat
 from encoder.queue.queue import Queue
 from encoder.sae.sae import LoadedSae
 from encoder.work.job import JobEncoder
+from encoder.work.made import Made, is_for_good
 from encoder.work.totals import Display, Totals
 from encoder.work.watch import Watch
 from saefetch.files.digest import Stopped
@@ -33,7 +34,7 @@ POLL_S = 0.2
 class Worker:
     """Works on one queue until it is finished, or for ever with `watch`. `stop` may be called from a signal handler.
 
-    `sae` is one that is loaded already. `stopping` is an event that others set to stop this worker. The last error of a
+    `saes` are loaded already. `stopping` is an event that others set to stop this worker. The last error of a
     job is told by whoever sums up, or by this worker with `tells_errors`.
     Raises: InputError if there is no such device.
     """
@@ -44,14 +45,14 @@ class Worker:
         options: Options,
         display: Display,
         *,
-        sae: LoadedSae | None = None,
+        saes: Sequence[LoadedSae] = (),
         stopping: threading.Event | None = None,
         tells_errors: bool = True,
     ) -> None:
         self._tells_errors = tells_errors
         self._queue, self._lease_s, self._display = queue, options.lease_s, display
         self._stop = stopping or threading.Event()
-        self._jobs = JobEncoder(options, display, sae)
+        self._jobs = JobEncoder(options, display, tuple(saes))
         self.totals = Totals()
 
     def stop(self) -> None:
@@ -96,9 +97,11 @@ class Worker:
     def _work(self, claim: Claim) -> None:
         job = claim.ticket.job
         try:
-            with heartbeat(claim, self._lease_s) as lost:
-                line, did = self._jobs.encode(claim, lambda: self.stopped or lost.is_set())
-            self._end(job, line, did)
+            with (
+                heartbeat(claim, self._lease_s) as lost,
+                self._jobs.encoded(claim, lambda: self.stopped or lost.is_set()) as made,
+            ):
+                self._decide(claim, made)
         except (Stopped, MismatchError) as exc:
             is_back = self._give_up(claim, claim.put_back)
             self._end(job, "put back" if is_back else "dropped")
@@ -107,11 +110,31 @@ class Worker:
         except FencedError as exc:
             self._end(job, str(exc))
         except Exception as exc:
-            error, trace, for_good = str(exc) or type(exc).__name__, traceback.format_exc(), _is_for_good(exc)
-            is_last = for_good or claim.ticket.attempts >= self._queue.max_attempts
-            says = f": {error}" if self._tells_errors or not is_last else ""
-            self._end(job, f"failed in attempt {claim.ticket.attempts}{says}", Totals(failed=1))
+            error, trace, for_good = str(exc) or type(exc).__name__, traceback.format_exc(), is_for_good(exc)
+            self._say_failed(claim, error, for_good)
             self._give_up(claim, lambda: claim.fail(error, trace, for_good=for_good))
+
+    def _decide(self, claim: Claim, made: Made) -> None:
+        """End the claim by what was made of its job: done, failed, or back for the SAEs that are left."""
+        result, outputs = made.result(), made.outputs
+        if made.errors or (made.failed and not made.left):
+            for_good = not made.errors
+            self._say_failed(claim, made.error, for_good, made.did)
+            fail = partial(claim.fail, made.error, made.trace, for_good=for_good, result=result, outputs=outputs)
+            self._give_up(claim, fail)
+            return
+        if made.left:
+            claim.put_back(result, outputs)
+        else:
+            claim.done(result, outputs)
+        self._end(claim.ticket.job, made.line, made.did)
+
+    def _say_failed(self, claim: Claim, error: str, for_good: bool, did: Totals | None = None) -> None:
+        attempts, did = claim.ticket.attempts, did or Totals()
+        is_last = for_good or attempts >= self._queue.max_attempts
+        says = f": {error}" if self._tells_errors or not is_last else ""
+        did.failed = 1
+        self._end(claim.ticket.job, f"failed in attempt {attempts}{says}", did)
 
     def _end(self, job: str, line: str, did: Totals | None = None) -> None:
         did = did or Totals()
@@ -126,17 +149,3 @@ class Worker:
             self._display.say(str(exc) if isinstance(exc, FencedError) else f"{claim.ticket.job}: {exc}")
             return False
         return True
-
-
-LASTING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
-"""What a system answers about a path that leads to no file; it answers the same in the next attempt."""
-
-
-def _is_for_good(exc: Exception) -> bool:
-    """Say whether another attempt would fail alike: the shard or the SAE is at fault, not a disk, a network or who
-    still writes to it.
-    """
-    if not isinstance(exc, ShardError | InputError) or isinstance(exc, ChangingError | UnreachableError):
-        return False
-    cause = exc.__cause__
-    return cause.errno in LASTING if isinstance(cause, OSError) else not isinstance(cause, EOFError)

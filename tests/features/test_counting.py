@@ -24,8 +24,8 @@ from encoder.rows import REASONS, Exclude, reasons_in
 from encoder.sae.sae import LoadedSae
 from encoder.shard import Shard, Tokens
 from encoder.work.counting import exclude_by_norm, marked, reasons_of
-from encoder.work.encode import Encoded, encode_shard
 from encoder.work.remarks import LONG_RUN, Oddities
+from encoder.work.stream import Encoded
 
 MASK, TOKEN, FIRST, NORM = 1, 2, 3, 4
 
@@ -174,7 +174,7 @@ def write(folder: Path, sae: LoadedSae, kernel: Kernel, x: torch.Tensor, tokens:
     data.write_bytes(x.numpy().tobytes())
     shard = Shard(data, len(x), x.shape[1], "float32", lambda start, stop: x[start:stop].clone(), lambda: tokens)
     with CsrWriter(folder / "a.npz", sae.d_sae, temporary=folder / "a.tmp") as writer:
-        found = encode_shard(
+        found = encoding.encode_one(
             shard,
             sae,
             kernel,

@@ -25,7 +25,6 @@ from encoder.kernels.kernel import Kernel
 from encoder.sae.quality import Quality
 from encoder.sae.sae import LoadedSae
 from encoder.shard import Shard, Tokens
-from encoder.work.encode import encode_shard
 from encoder.work.progress import Progress
 from saefetch.files.digest import Stopped
 
@@ -63,7 +62,7 @@ def encode(
     """Encode into features.npz beside the shard."""
     out = shard.path.with_name("features.npz")
     with CsrWriter(out, sae.d_sae, values=values) as writer:
-        quality = encode_shard(
+        quality = encoding.encode_one(
             shard,
             sae,
             kernel,

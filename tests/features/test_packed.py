@@ -138,6 +138,8 @@ def test_what_is_wrong_inside_is_told_of_the_packed_file(tmp_path: Path, scratch
     np.save(tmp_path / "b.npy", ROWS.numpy())
     with pytest.raises(ShardError, match="packed twice"):
         open_one(pack(pack(tmp_path / "b.npy", "gz"), "gz"), 8)
+    del caught  # with the frames of its traceback
+    gc.collect()
     assert list(scratch.iterdir()) == []
 
 

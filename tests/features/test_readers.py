@@ -253,17 +253,6 @@ def test_tokens_of_a_shuffled_store_are_left_alone(tmp_path: Path) -> None:
     assert open_one(made.path, 4).tokens().token_ids is None
 
 
-def test_documents_of_a_store_are_found_also_where_its_tokens_are_not(tmp_path: Path) -> None:
-    made = shards.memmap(tmp_path, shards.random((2, 3, 4), torch.float32))
-    (made.path.parent.parent / "tokens.pt").unlink()
-    made.token_ids = None
-    check(made, [1])
-    ranges = made.path.parent.parent / "sequence_ranges.pt"
-    torch.save(torch.load(ranges) + 1, ranges)
-    with pytest.raises(ShardError, match="expected starts from 0 up to 11"):
-        open_one(made.path, 4).tokens()
-
-
 def test_a_store_of_the_original_is_float32_and_its_config_misses_the_last_shard(tmp_path: Path) -> None:
     made = shards.memmap(tmp_path, shards.random((2, 3, 4), torch.float32))
     for name in ("tokens.pt", "sequence_ranges.pt"):
@@ -382,13 +371,13 @@ def test_tokens_of_a_submodule_with_slashes_are_found_up_to_the_root(tmp_path: P
 PEAK = """
 import json, sys, torch
 from pathlib import Path
-from encoder.readers import open_shards
+from encoder.readers import DataFile
 def peak(name):
     return int(next(l for l in open('/proc/self/status') if l.startswith(name)).split()[1]) // 1024
 for path in map(Path, sys.argv[1:]):
     before = peak('VmRSS')
     open('/proc/self/clear_refs', 'w').write('5')
-    (shard,) = open_shards(path, d_in=2304, select={'layer': '23'} if path.suffix == '.bin' else {})
+    shard = DataFile(path, {'layer': '23'} if path.suffix == '.bin' else {}).shard_for(2304)
     n = shard.n_rows
     for start in [*range(0, 4 * 4096, 4096), *range(4096, n - 4096, n // 5), n - 4096]:
         shard.read(start, start + 4096)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import encoding
@@ -43,35 +42,35 @@ def shard_from(hook_name: str) -> Shard:
 @pytest.mark.parametrize("name", ["blocks.2.hook_resid_post", "model.layers.0", "layer=1,component=mlp", "layer_2"])
 def test_another_layer_or_site_is_refused_with_both_names(sae: LoadedSae, name: str) -> None:
     with pytest.raises(ShardError) as refused:
-        check_hook(shard_from(name), sae, {})
+        check_hook(shard_from(name), sae.hook_name, sae.model_name, {})
     assert name in str(refused.value) and HOOK in str(refused.value) and "--select" in str(refused.value)
     with pytest.raises(ShardError):
-        check_hook(shard_from(name), sae, {"dtype": "bfloat16"})
+        check_hook(shard_from(name), sae.hook_name, sae.model_name, {"dtype": "bfloat16"})
 
 
 @pytest.mark.parametrize("chosen", [{"key": "blocks.2.hook_resid_post"}, {"layer": "2", "component": "residual"}])
 def test_what_was_chosen_by_hand_is_taken_and_noted(sae: LoadedSae, chosen: dict[str, str]) -> None:
-    (note,) = check_hook(shard_from("blocks.2.hook_resid_post"), sae, chosen)
+    (note,) = check_hook(shard_from("blocks.2.hook_resid_post"), sae.hook_name, sae.model_name, chosen)
     assert "blocks.2.hook_resid_post" in note and HOOK in note and "--select" in note
-    assert check_hook(shard_from("model.layers.1"), sae, chosen) == ()
+    assert check_hook(shard_from("model.layers.1"), sae.hook_name, sae.model_name, chosen) == ()
 
 
 @pytest.mark.parametrize("name", [HOOK, "model.layers.1", "hidden_states[2]", "layer=1", "1", "", "acts"])
 def test_the_same_place_and_names_that_tell_none_are_taken_without_a_word(sae: LoadedSae, name: str) -> None:
-    assert check_hook(shard_from(name), sae, {}) == ()
+    assert check_hook(shard_from(name), sae.hook_name, sae.model_name, {}) == ()
 
 
 def test_an_sae_that_names_no_hook_is_compared_with_nothing(sae: LoadedSae) -> None:
     sae.source.cfg.metadata["hook_name"] = None
-    assert check_hook(shard_from("blocks.2.hook_resid_post"), sae, {}) == ()
+    assert check_hook(shard_from("blocks.2.hook_resid_post"), sae.hook_name, sae.model_name, {}) == ()
 
 
 def test_the_last_hidden_state_is_not_the_output_of_the_models_last_block(sae: LoadedSae) -> None:
     sae.source.cfg.metadata["hook_name"] = "blocks.11.hook_resid_post"
     with pytest.raises(ShardError, match=r"hidden_states\[12\]"):
-        check_hook(shard_from("hidden_states[12]"), sae, {})
+        check_hook(shard_from("hidden_states[12]"), sae.hook_name, sae.model_name, {})
     sae.source.cfg.metadata["hook_name"] = "blocks.10.hook_resid_post"
-    assert check_hook(shard_from("hidden_states[11]"), replace(sae), {}) == ()
+    assert check_hook(shard_from("hidden_states[11]"), sae.hook_name, sae.model_name, {}) == ()
 
 
 def test_a_cache_of_another_layer_fails_and_the_good_one_beside_it_is_encoded(

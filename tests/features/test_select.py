@@ -9,7 +9,7 @@ import shards
 import torch
 from shards import open_one
 
-from encoder.errors import AmbiguousError, InputError, ShardError
+from encoder.errors import AmbiguousError, InputError, NotHereError, ShardError
 from encoder.readers import parse_select
 
 
@@ -86,10 +86,12 @@ def test_of_several_tensors_the_saes_own_hook_is_taken_in_any_naming(tmp_path: P
     assert taken({f"model.layers.{i}": acts[i] for i in range(3)}) == ("model.layers.1", True)
     states = [acts[i] for i in (4, 0, 1, 2)]
     assert taken({"hidden_states": states}) == ("hidden_states[2] of 4", True)
-    for contents in ({"hidden_states": states[:3]}, {"a": acts[0], "b": acts[1]}):  # the last has been normed
-        torch.save(contents, tmp_path / "x.pt")
-        with pytest.raises(AmbiguousError, match="several tensors fit"):
-            open_one(tmp_path / "x.pt", 4, hook_name=hook)
+    torch.save({"hidden_states": states[:3]}, tmp_path / "x.pt")
+    with pytest.raises(NotHereError, match=r"hidden_states\[2\] of 3 is what the final norm makes of .* block 1"):
+        open_one(tmp_path / "x.pt", 4, hook_name=hook)
+    torch.save({"a": acts[0], "b": acts[1]}, tmp_path / "x.pt")
+    with pytest.raises(AmbiguousError, match="several tensors fit"):
+        open_one(tmp_path / "x.pt", 4, hook_name=hook)
 
 
 def test_of_several_layers_that_of_the_sae_is_taken_but_a_number_is_no_layer(tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_of_several_layers_that_of_the_sae_is_taken_but_a_number_is_no_layer(tmp
     torch.save({f"layer_{i}": acts[i] for i in range(3)}, tmp_path / "x.pt")
     assert open_one(tmp_path / "x.pt", 4, hook_name="blocks.1.hook_resid_post").hook_name == "layer_1"
     torch.save({f"layer_{i}": acts[i] for i in range(2)}, tmp_path / "x.pt")
-    with pytest.raises(AmbiguousError, match="several tensors fit"):
+    with pytest.raises(NotHereError, match=r"nothing of blocks\.7\..*: it has layer_0, layer_1.* --select"):
         open_one(tmp_path / "x.pt", 4, hook_name="blocks.7.hook_resid_post")
     shard = open_one(tmp_path / "x.pt", 4, {"layer": "0"}, hook_name="blocks.1.hook_resid_post")
     assert shard.hook_name == "layer_0" and torch.equal(shard.read(0, 6), acts[0].reshape(6, 4))

@@ -24,6 +24,7 @@ from queueing import (
     AN_HOUR_S,
     assert_finished,
     assert_one_state_each,
+    done_ticket,
     encoded,
     make_queue,
     make_ticket,
@@ -34,7 +35,6 @@ from queueing import (
 )
 
 from encoder.errors import FencedError, InputError
-from encoder.queue.publish import mark_of
 from encoder.queue.queue import Queue
 from encoder.queue.spool import Name, Spool, kernel_tag
 from encoder.queue.ticket import Ticket
@@ -86,7 +86,7 @@ def test_a_ticket_in_every_folder_has_the_nine_keys_and_says_where_the_job_stand
     claim.temporary.write_bytes(b"features")
     claim.done({"rows": 3})
     done = read(tmp_path / "done/a.json")
-    assert done.pop("output")["bytes"] == len(b"features")
+    assert done.pop("outputs")[str(tmp_path / "out/a.npz")]["bytes"] == len(b"features")
     assert done == ready | {"attempts": 1, "worker": "w1", "result": {"rows": 3}}
     claim = queue.claim()
     assert claim is not None
@@ -256,7 +256,7 @@ def test_done_without_an_output_is_refused_and_the_claim_stands(tmp_path: Path) 
     with pytest.raises(FileNotFoundError):
         claim.done()
     claim.check()
-    claim.done(is_published=True)
+    claim.done(outputs=())
     assert places(tmp_path) == {"a": ["done"]}
     assert (tmp_path / "out/a.npz").read_bytes() == b"of an earlier run"
 
@@ -329,7 +329,7 @@ def test_a_malformed_ticket_goes_to_failed_with_the_reason_and_stops_nobody(tmp_
     if kind == "deep object":  # whether it is too deep is up to the interpreter
         while (claim := queue.claim()) is not None:
             claim.temporary.write_bytes(b"")
-            claim.done(is_published=False)
+            claim.done()
         assert places(tmp_path).keys() == {"x", "y"}
         return
     assert work(queue) == ["y"]
@@ -467,7 +467,7 @@ def test_a_verdict_is_final_also_when_its_worker_stops_before_it_publishes(tmp_p
     claim.temporary.write_bytes(b"features")
     decided = Name.parse(claim._path.name.replace(".json", ".to-done.json"))
     assert decided is not None
-    claim._spool.enter(decided[0], claim._path, claim.ticket.to_json())
+    claim._spool.enter(decided[0], claim._path, done_ticket(claim).to_json())
     assert queue.status().claimed[0].to == "done"
     clock.time_s += 61
     assert queue.reclaim_expired() == ["a"]
@@ -487,8 +487,7 @@ def test_an_output_of_an_earlier_run_is_not_taken_for_one_that_was_lost(tmp_path
     claim = queue.claim()
     assert claim is not None
     claim.temporary.write_bytes(encoded("a"))
-    content = replace(claim.ticket, extra={"output": mark_of(claim.temporary.stat())}).to_json()
-    claim._spool.enter(replace(claim._name, to="done"), claim._path, content)
+    claim._spool.enter(replace(claim._name, to="done"), claim._path, done_ticket(claim).to_json())
     claim.temporary.unlink()
     clock.time_s += 61
     queue.reclaim_expired()

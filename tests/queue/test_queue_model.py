@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
-from queueing import STATES, make_ticket, places
+from queueing import STATES, done_ticket, make_ticket, places
 
 from encoder.errors import FencedError
 from encoder.queue.claim import Claim
@@ -167,7 +167,8 @@ class QueueMachine(RuleBasedStateMachine):
         spool = held.claim._spool
         decided = replace(held.claim._name, to=to)
         is_put_back = to == "ready"  # after a failure it would not go there with its last attempt
-        ticket = replace(held.claim.ticket, attempts=held.claim.ticket.attempts - is_put_back)
+        ticket = done_ticket(held.claim) if to == "done" else held.claim.ticket
+        ticket = replace(ticket, attempts=ticket.attempts - is_put_back)
         if is_written:
             grip = spool.enter(decided, held.claim._path, ticket.to_json())
         elif held.claim._path.exists():

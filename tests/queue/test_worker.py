@@ -443,7 +443,7 @@ def test_the_sae_that_is_given_is_used_for_its_own_tickets_only(site: Site) -> N
     other = encoding.save_params(site.folder / "other.npz", encoding.dictionary(seed=9))
     site.shard("a")
     site.submit(sae={**site.sae, "sae_path": str(other)})
-    worker = Worker(site.queue(), Options(), Heard(), sae=encoding.load(site.params))
+    worker = Worker(site.queue(), Options(), Heard(), saes=[encoding.load(site.params)])
     worker.run()
     assert encoding.meta(site.out / "a.npz")["sae_path"] == str(other)
 

@@ -21,14 +21,19 @@ from sae_lens.registry import get_sae_class, get_sae_training_class
 from safetensors.torch import save_file
 
 import encoder.cli
-from encoder.file.csr import Csr
+from encoder.file.csr import Csr, CsrWriter
+from encoder.kernels import Kernel
 from encoder.options import Options
 from encoder.queue.queue import Queue
 from encoder.queue.ticket import Ticket
 from encoder.sae.load import load_sae
+from encoder.sae.right_hook import check_hook, check_width
 from encoder.sae.sae import LoadedSae
+from encoder.shard import Shard
 from encoder.work.display import Quiet
+from encoder.work.encode import encode_shard
 from encoder.work.progress import Progress
+from encoder.work.stream import Encoded, Stream, Task
 from encoder.work.submit import inputs_of, tickets_of
 from encoder.work.worker import Worker
 
@@ -134,6 +139,21 @@ class Ended(command.Ended):
         assert self.err.startswith("sae-encode: ") and self.err.count("\n") == 1 and "Traceback" not in self.err, self
         for word in words:
             assert word in self.err, self
+
+
+def encode_one(
+    shard: Shard, sae: LoadedSae, kernel: Kernel, writer: CsrWriter, *, select: dict[str, Any] | None = None, **how: Any
+) -> Encoded:
+    """Encode a shard with one SAE, and raise what is wrong with it."""
+    check_width(shard, sae.d_in)
+    task = Task(sae, kernel, writer, check_hook(shard, sae.hook_name, sae.model_name, select or {}))
+    usual = {"batch_tokens": 4096, "settings": {}, "status": shard.path.stat(), "stopping": bool}
+    usual |= {"watch": lambda progress: None}
+    encode_shard([Stream(shard, [task])], **usual | how)
+    if task.error is not None:
+        raise task.error
+    assert task.encoded is not None
+    return task.encoded
 
 
 Command = Callable[..., Ended]

@@ -16,10 +16,13 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from encoder.errors import FencedError
+from encoder.queue.claim import Claim
+from encoder.queue.publish import mark_of
 from encoder.queue.queue import Queue
 from encoder.queue.ticket import Ticket
 
@@ -82,6 +85,11 @@ def work(queue: Queue, by: str | None = None, on_claim: Any = None) -> list[str]
         claim.done()
         did.append(claim.ticket.job)
     return did
+
+
+def done_ticket(claim: Claim) -> Ticket:
+    """Return the ticket of a verdict that publishes what was written for the claim."""
+    return replace(claim.ticket, extra={"outputs": {str(claim.out): mark_of(claim.temporary.stat())}})
 
 
 def recover(root: Path) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from encoder.readers import open_shards
+from encoder.readers import DataFile
 from encoder.shard import Shard
 
 UUID = "0b9d3f5a-6b0e-4a9c-8d3e-0a1b2c3d4e5f"
@@ -45,9 +45,16 @@ class Made:
     select: dict[str, str] = field(default_factory=dict)
 
 
-def open_one(path: Path, d_in: int | None = None, select: dict[str, str] | None = None, **options: Any) -> Shard:
-    (shard,) = open_shards(path, d_in=d_in, select=select or {}, **options)
-    return shard
+def open_one(
+    path: Path,
+    d_in: int | None = None,
+    select: dict[str, str] | None = None,
+    *,
+    root: Path | None = None,
+    hook_name: str = "",
+    model_name: str = "",
+) -> Shard:
+    return DataFile(path, select or {}, root).shard_for(d_in, hook_name, model_name)
 
 
 def whole(shard: Shard) -> torch.Tensor:

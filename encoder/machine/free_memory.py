@@ -1,0 +1,41 @@
+"""How much memory is free: of the machine, within what this process's control group allows; of a GPU."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+UNKNOWN = 4 << 30
+"""What is taken to be free where the system does not say."""
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the bytes that are free for a device: those of a CUDA device itself, else those of the machine."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    return min(_of_machine(), _of_group())
+
+
+def _of_machine() -> int:
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return UNKNOWN
+
+
+def _of_group() -> int:
+    """Return what the control group leaves, as containers and batch systems set it; what the page cache has is free."""
+    with suppress(OSError, ValueError):
+        limit = int((CONTROL_GROUP / "memory.max").read_text("ascii"))
+        used = int((CONTROL_GROUP / "memory.current").read_text("ascii"))
+        stat = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text("ascii").splitlines())
+        return max(0, limit - used + int(stat.get("inactive_file", 0)))
+    return 1 << 62

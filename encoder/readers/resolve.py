@@ -1,0 +1,79 @@
+"""Which of the things in a file are the SAE's: one rule for tensors, columns, labels and the layers of an axis.
+
+    offers: ("blocks.3.hook_resid_post", "model.layers.4", "hidden_states[5] of 27", "layer=16,component=residual", ...)
+    SAE:    blocks.4.hook_resid_post        -> the offer from the same place of the model, by whatever name
+
+1. what has the SAE's own hook as its name
+2. the only one from the same place; of a block's output and the next block's input, which are the same, the output
+3. the only one that may be it, as it tells the SAE's layer, and all others tell other places
+4. the only one
+
+Several that may be it are left to the caller, who names them for --select. Where all tell other places, the file does
+not have the SAE's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from encoder.errors import NotHereError
+from encoder.hooks import compare, is_input, parse, why_final_norm
+from encoder.readers.source import Source, printable
+
+MAX_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Something that a file has: what `--select` calls it, and the place in the model that its name tells, or ""."""
+
+    name: str
+    hook: str
+
+
+def resolve(offers: Sequence[Offer], source: Source) -> Offer | None:
+    """Return the offer that is the SAE's; None if several may be.
+
+    Raises: NotHereError if there are several, and all are from other places of the model.
+    """
+    hook, model = source.hook_name, source.model_name
+    for offer in offers:
+        if hook and hook in (offer.name, offer.hook):
+            return offer
+    matches = {offer: compare(offer.hook, hook, model) for offer in offers}
+    same = [offer for offer in offers if matches[offer] == "same"]
+    if len(same) > 1:
+        same = [offer for offer in same if not is_input(offer.hook)]
+    if len(same) == 1:
+        return same[0]
+    possible = [offer for offer in offers if matches[offer] != "other"]
+    if len(possible) == 1 and (len(offers) == 1 or _tells_layer(possible[0])):
+        return possible[0]
+    if len(offers) == 1:
+        return offers[0]
+    if offers and not possible:
+        shown = listed(offer.hook for offer in offers)
+        raise NotHereError(
+            f"{source.path}: has nothing of {hook}: it has {shown}{why_final_norm(offers[-1].hook, hook, model)}; give"
+            f" the SAE of one of these, or take one by hand with --select {printable(offers[0].name)}",
+            places_of(offers),
+        )
+    return None
+
+
+def places_of(offers: Iterable[Offer]) -> tuple[str, ...]:
+    """Return the places in the model that a file says it has."""
+    return tuple(offer.hook for offer in offers if parse(offer.hook).is_known)
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return names from a file in one line, so many that it can be read."""
+    shown = [printable(name) for name in names]
+    more = f" and {len(shown) - MAX_NAMED:,} more" if len(shown) > MAX_NAMED else ""
+    return ", ".join(shown[:MAX_NAMED]) + more
+
+
+def _tells_layer(offer: Offer) -> bool:
+    """Say whether the name tells a layer, other than by a bare number, which may be a prompt's."""
+    return parse(offer.hook).layer is not None and not offer.hook.isdecimal()
