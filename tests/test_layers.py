@@ -147,7 +147,7 @@ def test_the_rooms_of_the_dashboard_import_one_way() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["file.folder", "file.feature_file", "index", "file.csr", "labelled", "queue.queue", "cli.queue"]
+    "module", ["file.folder, encoder.index, encoder.labelled", "cli.queue, encoder.cli.run, encoder.sae.known"]
 )
 def test_features_and_queues_are_read_without_torch(module: str) -> None:
     assert not modules_after(f"import encoder.{module}") & {"torch", "sae_lens", "numba", "triton"}

@@ -15,7 +15,7 @@ import torch
 
 from encoder.arrays import F32, F64, I32, I64, U8, Bool
 from encoder.file.csr import Csr
-from encoder.kernels.bound import column_norms
+from encoder.kernels.bound import ENLARGE, column_norms
 from encoder.kernels.candidates import Candidates
 from encoder.kernels.exact import exact_h, unit
 from encoder.machine.compiled import compiled
@@ -43,7 +43,13 @@ class Decider:
         """Take a rule's arrays: weights [F, D] is its W_enc, transposed."""
         b_enc, threshold = rule.b_enc.double().numpy(), rule.threshold.double().numpy()
         scale = np.ones(len(b_enc)) if rule.scale is None else rule.scale.double().numpy()
-        return cls(weights.numpy(), b_enc, threshold, scale, column_norms(weights.T).numpy(), rule.k)
+        if weights.is_contiguous():
+            norms = np.empty(len(weights))
+            _norms(weights.numpy(), norms)
+            norms *= ENLARGE
+        else:
+            norms = column_norms(weights.T).numpy()
+        return cls(weights.numpy(), b_enc, threshold, scale, norms, rule.k)
 
     def decide(self, x: F32, row_norms: F64, candidates: Candidates) -> Csr:
         """Return the active candidates: x float32 [T, D]; row_norms float64 [T] are upper bounds of its rows' norms.
@@ -99,6 +105,15 @@ class Decider:
                 values[c], state[c] = float(h), h > 0
             else:
                 state[c] = _ON
+
+
+@compiled(fastmath={"reassoc", "contract"})
+def _norms(weights: F32, norms: F64) -> None:
+    for j in range(len(norms)):
+        total = 0.0
+        for i in range(weights.shape[1]):
+            total += np.float64(weights[j, i]) * np.float64(weights[j, i])
+        norms[j] = np.sqrt(total)
 
 
 @compiled()

@@ -13,6 +13,7 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
     choose.py             which of several arrays, if neither --select nor the SAE's hook says it
     axes.py, layers.py    which axis is which; a stack of layers is not taken for texts
     companions.py         token ids and masks beside the activations
+    sidecars.py           the same in files of their own
     place.py              the hook that the file's or folder's name says
     assemble.py           from checked arrays to a Shard
 """

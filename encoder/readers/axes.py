@@ -108,12 +108,14 @@ def lead_of(array: Array, name: str, source: Source) -> tuple[int, ...]:
 
 
 def plain_rows(array: Array, what: str, source: Source) -> Array:
-    """Return the rows of an array of a format that says itself what its axes are: [..., d_in].
+    """Return the rows of an array of a format that says itself what its axes are: [..., d_in], or [..., head, d].
 
     Raises: ShardError if these cannot be the SAE's activations.
     """
     array = declared(array, source)
     _check_dtype(array, what, source)
+    if is_by_head(array, "", source):
+        return replace(array, row_dims=2)
     _check_width(array, what, source)
     return array
 

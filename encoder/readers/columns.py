@@ -8,14 +8,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from encoder.errors import AmbiguousError, ShardError
+from encoder.hooks import compare
 from encoder.readers.arrow_stream import FLOATS, arrow_errors, list_lengths
 from encoder.readers.assemble import finished
+from encoder.readers.companions import is_companion
 from encoder.readers.source import Source, printable
 from encoder.readers.table_rows import Column, TableRows, lists_of
-from encoder.readers.table_tokens import nesting, read_tokens
+from encoder.readers.table_tokens import nesting, notes_of, read_tokens
 from encoder.readers.tables import Table, looks_like, open_table
 from encoder.shard import Shard
 
@@ -34,7 +37,9 @@ def open_shard(source: Source) -> Shard:
         column = _column(source, table)
         d_in = _width(source, table, column)
         rows = TableRows(source.path, table, column, d_in)
-    return finished(source, rows.n_rows, d_in, column.dtype, rows.read, lambda: read_tokens(rows), column.name)
+    tokens = partial(read_tokens, rows)
+    notes = notes_of(table.schema, column)
+    return finished(source, rows.n_rows, d_in, column.dtype, rows.read, tokens, column.name, notes)
 
 
 def _column(source: Source, table: Table) -> Column:
@@ -46,6 +51,7 @@ def _column(source: Source, table: Table) -> Column:
             if member.name in named:
                 raise ShardError(f"{source.path}: two columns are called {printable(member.name)}; rename one")
             named[member.name] = Column(member.name, depth, FLOATS[str(leaf)])
+    named = {name: one for name, one in named.items() if not is_companion(name)} or named
     wanted = source.select.get("key")
     shown = ", ".join(f"{printable(name)} {table.schema.field(name).type}" for name in list(named)[:20]) or "none"
     if wanted is not None and wanted not in named:
@@ -57,6 +63,9 @@ def _column(source: Source, table: Table) -> Column:
             f" {columns[:600]}"
         )
     if wanted is None and len(named) > 1:
+        same = [name for name in named if compare(name, source.hook_name) == "same"]
+        if len(same) == 1:
+            return named[same[0]]
         raise AmbiguousError(
             f"{source.path}: choose with --select {printable(next(iter(named)))}, as several columns fit: {shown}"
         )

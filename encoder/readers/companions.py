@@ -7,7 +7,8 @@ Names may also be in the plural, in capitals, or with - for _.
 A mask obeys where it is found: beside the activations, or in a mapping beside or above them, such as
 `inputs.attention_mask`. Attention also calls its [s, s] a mask; such a mask is passed over, with a note. A mask whose
 name says padding (`padding_mask`) means 1 for padding in some programs and 0 in others: it is passed over, with a note.
-So is whatever else has one entry for each row and a name like that of a mask, such as `loss_mask` or `is_valid`.
+So is whatever else has one entry for each row and a name like that of a mask, such as `loss_mask` or `is_valid`, or
+holds nothing but true and false.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ANY_MASK = ("mask", "masks")  # what it masks is told by its shape alone
 MASK_NAMES = ("attention_mask", "attention_masks", "attn_mask", "attn_masks", *ANY_MASK)
 UNCLEAR_MASK_NAMES = ("padding_mask", "pad_mask", "key_padding_mask")
 LIKE_A_MASK = ("mask", "pad", "valid")
-LENGTH_NAMES = ("lengths", "length", "seq_lens", "seq_lengths", "sequence_lengths", "num_tokens", "n_tokens")
+LIKE_LENGTHS = ("len", "num_tokens", "n_tokens")
 _VERY_NEGATIVE = -1000.0
 
 
@@ -74,30 +75,53 @@ def ids_of(named: Mapping[str, Array], chosen: str, lead: Sequence[int]) -> Arra
     return next((one.array for one in found if one.is_beside or one.has_ids_for(lead)), None)
 
 
+def why_unclear(name: str) -> str:
+    """Say why what may be a mask is not obeyed."""
+    return (
+        f"{printable(name)} is not used, as programs disagree on what 1 means in it: save it as attention_mask, 1 for"
+        f" rows that count"
+    )
+
+
+def is_mask(name: str) -> bool:
+    """Say whether a mask of this name is obeyed."""
+    return _own_name(name) in MASK_NAMES
+
+
+def may_be_mask(name: str, dtype: str) -> bool:
+    """Say whether an array with one entry for each row may be a mask, though its name does not say what 1 means."""
+    if is_companion(name) and _own_name(name) not in UNCLEAR_MASK_NAMES:
+        return False
+    return dtype == "bool" or any(part in _own_name(name) for part in LIKE_A_MASK)
+
+
 def mask_beside(named: Mapping[str, Array], chosen: str, lead: Sequence[int]) -> tuple[Array | None, tuple[str, ...]]:
     """Return the mask that goes with `chosen`, and a note for each mask that is passed over."""
     notes = [
-        f"{printable(key)} is not used, as programs disagree on what 1 means in it: save it as attention_mask, 1 for"
-        f" rows that count"
+        why_unclear(key)
         for key, array in named.items()
-        if _own_name(key) in UNCLEAR_MASK_NAMES or (key != chosen and _is_like_a_mask(key) and fits(lead, array))
+        if _own_name(key) in UNCLEAR_MASK_NAMES
+        or (key != chosen and may_be_mask(key, array.dtype) and fits(lead, array))
     ]
     notes += [
         f"{printable(key)} is not used, as the side of a text's padding is not known: save an attention_mask"
         for key, array in named.items()
-        if _own_name(key) in LENGTH_NAMES and len(lead) > 1 and list(array.shape) == [lead[0]]
+        if not array.is_float and len(lead) > 1 and _squeezed(array.shape) == [lead[0]] and _tells_lengths(key)
     ]
     for one in find(named, MASK_NAMES, chosen):
         what = _own_name(one.name)
         must_fit = one.is_beside and what not in ANY_MASK and not _is_of_attention(one.array)
         if fits(lead, one.array) or must_fit:
             return one.array, tuple(notes)
-        notes.append(f"the {what} is {one.array.describe()}, not one entry for each row, and is not used")
+        notes.append(
+            f"the {what} is {one.array.describe()}, not one entry for each row, and is not used: if it is attention's"
+            f" own, save the tokenizer's attention_mask, 1 for rows that count"
+        )
     return None, tuple(notes)
 
 
-def _is_like_a_mask(name: str) -> bool:
-    return _own_name(name) not in MASK_NAMES and any(part in _own_name(name) for part in LIKE_A_MASK)
+def _tells_lengths(name: str) -> bool:
+    return any(part in _own_name(name) for part in LIKE_LENGTHS)
 
 
 def _is_of_attention(mask: Array) -> bool:
@@ -110,11 +134,12 @@ def match(path: object, rows: Array, companion: Array | None, what: str, *, may_
     """Refuse token ids or a mask that has not one entry for each row."""
     if companion is None:
         return
+    are = "are" if what.startswith("token ids") else "is"
     if companion.is_float and not may_be_float:
-        raise ShardError(f"{path}: the {what} are {companion.describe()}, expected integers")
+        raise ShardError(f"{path}: the {what} {are} {companion.describe()}, expected integers")
     if not fits(rows.lead, companion):
         raise ShardError(
-            f"{path}: the {what} are {companion.describe()} but the activations are {rows.describe()}:"
+            f"{path}: the {what} {are} {companion.describe()} but the activations are {rows.describe()}:"
             f" {math.prod(companion.shape)} for {rows.n_rows} rows; written from different runs?"
         )
 

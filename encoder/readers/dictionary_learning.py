@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 
 from encoder.errors import ShardError
-from encoder.readers import torch_archive
 from encoder.readers.arrays import ON_DISK, Array, array_in_file
 from encoder.readers.assemble import finished
 from encoder.readers.axes import plain_rows
-from encoder.readers.containers import HEAD_BYTES
+from encoder.readers.containers import HEAD_BYTES, loader_of
 from encoder.readers.side_json import count, read_json
 from encoder.readers.source import Source
 from encoder.shard import Shard, Tokens
@@ -74,9 +73,9 @@ def _tokens(store: Path, path: Path, n_rows: int) -> Callable[[], Tokens]:
     config = read_json(config_path) if config_path.is_file() else {}
     if match is None or config.get("store_tokens") is False or config.get("shuffle_shards") is True:
         return Tokens
-    ids = _vector(store / "tokens.pt")
+    ids = _vector(store / "tokens.pt") if (store / "tokens.pt").is_file() else None
     before, total = _place(path, int(match[1]), n_rows)
-    if ids.shape[0] != total:
+    if ids is not None and ids.shape[0] != total:
         raise ShardError(
             f"{store / 'tokens.pt'}: {ids.shape[0]} tokens, but the shards in {folder.name} have {total} rows; a shard"
             f" is missing, or these are another run's tokens: move tokens.pt away to encode without them"
@@ -87,8 +86,9 @@ def _tokens(store: Path, path: Path, n_rows: int) -> Callable[[], Tokens]:
 
     def tokens() -> Tokens:
         stop = before + n_rows
+        token_ids = None if ids is None else ids.integers(before, stop)
         if ranges is None:
-            return Tokens(token_ids=ids.integers(before, stop))
+            return Tokens(token_ids=token_ids)
         starts = ranges.integers()
         if starts.size < 2 or starts[0] != 0 or starts[-1] != total or np.any(np.diff(starts) < 0):
             raise ShardError(
@@ -99,7 +99,7 @@ def _tokens(store: Path, path: Path, n_rows: int) -> Callable[[], Tokens]:
         document = np.searchsorted(starts, index, side="right").astype(np.int64) - 1
         position = index - starts[document]
         return Tokens(
-            token_ids=ids.integers(before, stop),
+            token_ids=token_ids,
             row_document=document - (document[0] if document.size else 0),
             row_position=position,
         )
@@ -108,9 +108,9 @@ def _tokens(store: Path, path: Path, n_rows: int) -> Callable[[], Tokens]:
 
 
 def _store(source: Source) -> Path | None:
-    """Find the folder with tokens.pt: the parent, or, as a submodule's name may have slashes, up to the root."""
+    """Find the folder with the side files: the parent, or, as a submodule's name may have slashes, up to the root."""
     for folder in source.path.parent.resolve().parents:
-        if (folder / "tokens.pt").is_file():
+        if any((folder / name).is_file() for name in SIDE_FILES):
             return folder
         if source.root is None or folder == source.root.resolve() or source.root.resolve() not in folder.parents:
             return None
@@ -130,9 +130,10 @@ def _place(path: Path, number: int, n_rows: int) -> tuple[int, int]:
 
 def _vector(path: Path) -> Array:
     with path.open("rb") as file:
-        if not torch_archive.looks_like(file.read(HEAD_BYTES)):
-            raise ShardError(f"{path}: not a torch file")
-    loaded = torch_archive.load(path, path.stat().st_size)
+        load = loader_of(path, file.read(HEAD_BYTES), path.stat().st_size)
+    if load is None:
+        raise ShardError(f"{path}: not a torch file")
+    loaded = load()
     if not isinstance(loaded, Array) or loaded.is_float or len(loaded.shape) != 1:
         got = loaded.describe() if isinstance(loaded, Array) else type(loaded).__name__
         raise ShardError(f"{path}: expected one vector of integers, got {got}; move it away to encode without it")

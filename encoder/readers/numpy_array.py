@@ -5,9 +5,8 @@ bfloat16 is not a numpy dtype: `V2` is what ml_dtypes writes for it; int16 or ui
 
 from __future__ import annotations
 
-from encoder.readers.assemble import shard_of
 from encoder.readers.numpy_header import MAGIC, array_at
-from encoder.readers.place import hook_of_place
+from encoder.readers.sidecars import one_array
 from encoder.readers.source import Source
 from encoder.shard import Shard
 
@@ -20,5 +19,4 @@ def claims(source: Source) -> bool:
 
 def open_shard(source: Source) -> Shard:
     source.allow_select("axes")
-    array = array_at(source.path, source.size)
-    return shard_of(source, array, "the array", hook_name=hook_of_place(source.path))
+    return one_array(source, array_at(source.path, source.size), "the array")

@@ -56,6 +56,7 @@ class Unpacked:
 
     def __init__(self, source: Source) -> None:
         self.path, scratch = source.path, _Scratch()
+        self._packing = "gzip" if source.head.startswith(GZIP) else "zstd"
         self.folder = scratch.folder
         try:
             folder = scratch.folder / (source.path.absolute().parent.name or "root")
@@ -86,7 +87,8 @@ class Unpacked:
             with self.told():
                 return shard.tokens()
 
-        return replace(shard, path=self.path, read=read, tokens=tokens)
+        notes = (*shard.notes, f"packed with {self._packing}, and read from a scratch file")
+        return replace(shard, path=self.path, read=read, tokens=tokens, notes=notes)
 
     @contextmanager
     def told(self) -> Iterator[None]:

@@ -97,26 +97,28 @@ def _are_numbered_prompts(entries: Mapping[Any, Any]) -> bool:
 
 
 def _rows(array: Array, what: str, source: Source) -> Array:
-    if len(array.shape) > 3:
+    rows = plain_rows(array, what, source)
+    if len(rows.lead) > 2:
         raise ShardError(f"{source.path}: {what} is {array.describe()}, expected [token, d] or [document, token, d]")
-    return plain_rows(array, what, source)
+    return rows
 
 
 def _check_are_documents(prompts: list[_Prompt], source: Source) -> None:
     """Refuse tensors of one shape, which may be layers, unless --axes says that they are documents."""
-    shape = prompts[0].rows.shape
-    ways = {2: ("document", "token", "d"), 3: ("document", "document", "token", "d")}
+    rows = prompts[0].rows
+    ways = {1: ("document", "token", "d"), 2: ("document", "document", "token", "d")}
+    way = ways[len(rows.lead)] if rows.row_dims == 1 else (*ways[len(rows.lead)][:-1], "head", "d")
     if source.axes:
-        if source.axes != ways[len(shape)]:
+        if source.axes != way:
             raise ShardError(
                 f"{source.path}: a list of {len(prompts):,} tensors such as {prompts[0].rows.describe()} takes --axes"
-                f" {','.join(ways[len(shape)])}, or --select N for one of them"
+                f" {','.join(way)}, or --select N for one of them"
             )
         return
     if len({prompt.rows.lead[-1] for prompt in prompts}) == 1 and len({prompt.rows.shape for prompt in prompts}) == 1:
         raise AmbiguousError(
             f"{source.path}: say what its {len(prompts):,} tensors {prompts[0].rows.describe()} are: --axes"
-            f" {','.join(ways[len(shape)])} (documents); or --select N (layers, of which one is taken)"
+            f" {','.join(way)} (documents); or --select N (layers, of which one is taken)"
         )
 
 

@@ -23,6 +23,7 @@ from encoder.readers import (
     sae_lens_dataset,
     saev,
     tensors,
+    vllm,
 )
 from encoder.readers.select import RAW
 from encoder.readers.source import Source, printable
@@ -60,6 +61,7 @@ FOLDER_READERS: tuple[FolderReader, ...] = (
 READERS: tuple[Reader, ...] = (
     *FOLDER_READERS,
     sae_bench,
+    vllm,
     prompt_capture,
     prompt_list,
     numpy_array,
@@ -118,6 +120,8 @@ def _reading(path: Path) -> Iterator[None]:
 def _with_notes(shard: Shard, reader: Reader, source: Source) -> Shard:
     """Say what of the file is not read, and of a file with a header that flags for files without one were not used."""
     notes = list(shard.notes)
+    if source.is_tar:
+        notes.append("a tar, of which each sample is a document" if isinstance(source.contents, list) else "a tar")
     if names := source.passed_over:
         more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
         notes.append(f"{len(names):,} members are not read: {', '.join(map(printable, names[:5]))}{more}")

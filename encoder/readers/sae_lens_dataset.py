@@ -3,6 +3,7 @@
     <folder>/state.json  {"_data_files": [{"filename"}]}, in order    dataset_info.json    cache-*.arrow (not data)
     <folder>/data-*.arrow  Arrow IPC *stream*: schema | record batch | ... | end mark
         <hook_name>: list<list<float>> [ctx, d], an extension type over it    token_ids: list<int32> [ctx]
+        attention_mask, as other programs that save such folders add: list of integers, booleans or floats [ctx]
 
 A row of the table is a context, so it gives ctx rows. Nothing of the extension type is needed: its storage is the data.
 """
@@ -16,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from encoder.arrays import I64, AnyArray
 from encoder.errors import AmbiguousError, ShardError
+from encoder.hooks import compare
 from encoder.readers.arrays import Array, tensor_of
 from encoder.readers.arrow_stream import (
     CONTINUATION,
@@ -31,12 +34,13 @@ from encoder.readers.arrow_stream import (
     storage,
 )
 from encoder.readers.assemble import finished, joined
+from encoder.readers.companions import counting, is_companion, is_mask, may_be_mask, why_unclear
 from encoder.readers.side_json import read_json
 from encoder.readers.source import Source, printable
 from encoder.shard import Shard, Tokens
 
 NAME = "SAELens / datasets Arrow"
-TOKEN_IDS = "token_ids"
+TOKEN_IDS = ("token_ids", "input_ids", "tokens")
 INDEX = "state.json"
 _PLAIN = re.compile(r"[^/\\\0]+\.arrow")
 
@@ -89,19 +93,17 @@ def open_shard(source: Source) -> Shard:
         for column in columns:
             column.check(d)
         dtype = columns[0].dtype if columns else "float32"
-        if TOKEN_IDS in stream.schema.names:
-            ids = [storage(batch, TOKEN_IDS) for batch in stream.batches]
-            for column, column_ids in zip(columns, ids, strict=True):
-                _check_ids(source, column, column_ids)
-        else:
-            ids = None
+        names = [name for name in stream.schema.names if name != hook_name]
+        ids = _beside(source, stream, columns, next((name for name in TOKEN_IDS if name in names), None))
+        mask = _beside(source, stream, columns, next(filter(is_mask, names), None))
+        notes = _notes(stream.schema, hook_name)
     read = (
         joined([column.rows(d) for column in columns])
         if columns
         else lambda start, stop: tensor_of(np.empty((0, d), np.float32), "float32")
     )
     n_rows = sum(column.n_rows for column in columns)
-    return finished(source, n_rows, d, dtype, read, lambda: _tokens(source, columns, ids), hook_name)
+    return finished(source, n_rows, d, dtype, read, lambda: _tokens(source, columns, ids, mask), hook_name, notes)
 
 
 def _hook(source: Source, schema: Any) -> str:
@@ -111,10 +113,15 @@ def _hook(source: Source, schema: Any) -> str:
     names = [
         field.name
         for field in schema
-        if field.name != TOKEN_IDS and (isinstance(field.type, pa.BaseExtensionType) or is_list(field.type))
+        if not is_companion(field.name) and (isinstance(field.type, pa.BaseExtensionType) or is_list(field.type))
     ]
+    nested = [name for name in names if _depth(schema.field(name).type) > 1]
+    names = nested or names
     wanted = source.select.get("key")
     shown = ", ".join(printable(name) for name in names[:20]) or "none"
+    same = [name for name in names if compare(name, source.hook_name) == "same"]
+    if wanted is None and len(names) > 1 and len(same) == 1:
+        return str(same[0])
     if wanted is None and len(names) > 1:
         raise AmbiguousError(
             f"{source.path}: columns of several hooks: {shown}; choose with --select {printable(names[0])}"
@@ -161,29 +168,59 @@ class _Column:
         return replace(self.flat, shape=(self.n_rows, d), strides=(d, 1))
 
 
-def _check_ids(source: Source, column: _Column, ids: Any) -> None:
+def _depth(type_: Any) -> int:
+    type_ = getattr(type_, "storage_type", type_)
+    return 1 + _depth(type_.value_type) if is_list(type_) else 0
+
+
+def _notes(schema: Any, hook_name: str) -> tuple[str, ...]:
+    """Return a note for each column that may be a mask of the rows and is not obeyed."""
+    fields = [field for field in schema if field.name != hook_name and _depth(field.type) == 1]
+    return tuple(why_unclear(one.name) for one in fields if may_be_mask(one.name, str(one.type.value_type)))
+
+
+def _beside(source: Source, stream: Stream, columns: list[_Column], name: str | None) -> list[Any] | None:
+    """Return each record batch's lists of a column that has one entry for each row. Raises: ShardError."""
     import pyarrow as pa
 
-    if not is_list(ids.type) or not pa.types.is_integer(ids.type.value_type):
-        raise ShardError(f"{source.path}: {TOKEN_IDS} is {str(ids.type)[:80]}, expected lists of integers")
-    if len(flat := flat_values(source.path, ids)) != column.n_rows:
-        raise ShardError(f"{source.path}: {len(flat)} token ids for {column.n_rows} rows in a record batch")
+    if name is None:
+        return None
+    lists = [storage(batch, name) for batch in stream.batches]
+    for column, one in zip(columns, lists, strict=True):
+        leaf = one.type.value_type if is_list(one.type) else None
+        if leaf is None or not (pa.types.is_integer(leaf) or (name not in TOKEN_IDS and _is_of_mask(leaf))):
+            raise ShardError(f"{source.path}: {name} is {str(one.type)[:80]}, expected lists of integers")
+        if len(flat := flat_values(source.path, one)) != column.n_rows:
+            what = "token ids" if name in TOKEN_IDS else f"entries of {name}"
+            raise ShardError(f"{source.path}: {len(flat)} {what} for {column.n_rows} rows in a record batch")
+    return lists
 
 
-def _tokens(source: Source, columns: list[_Column], ids: list[Any] | None) -> Tokens:
+def _is_of_mask(leaf: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_boolean(leaf) or pa.types.is_floating(leaf))
+
+
+def _flat(source: Source, lists: list[Any] | None, lengths: I64, what: str) -> AnyArray | None:
+    """Return a column's entries, one for each row. Raises: ShardError if a context has another number of them."""
+    if lists is None:
+        return None
+    of_lists = np.concatenate([np.zeros(0, np.int64), *(list_lengths(batch) for batch in lists)])
+    if not np.array_equal(of_lists, lengths):
+        raise ShardError(f"{source.path}: a context's {what} and rows differ in number")
+    return np.concatenate([np.zeros(0, np.int64), *(a.flatten().to_numpy(zero_copy_only=False) for a in lists)])
+
+
+def _tokens(source: Source, columns: list[_Column], ids: list[Any] | None, mask: list[Any] | None) -> Tokens:
     lengths = np.concatenate([np.zeros(0, np.int64), *(list_lengths(column.contexts) for column in columns)])
     if np.any(lengths < 0) or lengths.sum() != sum(column.n_rows for column in columns):
         raise ShardError(f"{source.path}: the contexts' offsets do not ascend: a false header")
     starts = np.cumsum(lengths) - lengths
-    token_ids = None
-    if ids is not None:
-        of_ids = np.concatenate([np.zeros(0, np.int64), *(list_lengths(batch) for batch in ids)])
-        if not np.array_equal(of_ids, lengths):
-            raise ShardError(f"{source.path}: a context's token ids and rows differ in number")
-        flat = [np.zeros(0, np.int64), *(a.flatten().to_numpy(zero_copy_only=True) for a in ids)]
-        token_ids = np.concatenate(flat).astype(np.int64)
+    token_ids, counts = _flat(source, ids, lengths, "token ids"), _flat(source, mask, lengths, "mask")
     return Tokens(
-        token_ids=token_ids,
+        token_ids=None if token_ids is None else token_ids.astype(np.int64),
         row_document=np.repeat(np.arange(lengths.size, dtype=np.int64), lengths),
         row_position=np.arange(lengths.sum(), dtype=np.int64) - np.repeat(starts, lengths),
+        row_mask=None if counts is None else counting(source.path, counts),
     )

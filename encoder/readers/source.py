@@ -63,9 +63,13 @@ class Source:
             return lambda: zarr_store.load(path)
         if hdf5_file.looks_like(head):
             return lambda: hdf5_file.load(path)
-        if tar_archive.looks_like(head):
+        if self.is_tar:
             return lambda: self._tar[0]
         return loader_of(path, head, self.size)
+
+    @property
+    def is_tar(self) -> bool:
+        return tar_archive.looks_like(self.head)
 
     @property
     def _tar(self) -> tuple[Any, list[str]]:
@@ -77,7 +81,7 @@ class Source:
     @property
     def passed_over(self) -> list[str]:
         """The names of an archive's members that are not read."""
-        return self._tar[1] if tar_archive.looks_like(self.head) else []
+        return self._tar[1] if self.is_tar else []
 
     @property
     def arrays(self) -> dict[str, Array]:

@@ -14,9 +14,9 @@ import numpy as np
 from encoder.arrays import F64, I64, AnyArray
 from encoder.errors import ShardError
 from encoder.readers.arrow_stream import arrow_errors, is_list, list_lengths
-from encoder.readers.companions import MASK_NAMES, counting
+from encoder.readers.companions import counting, is_mask, may_be_mask, why_unclear
 from encoder.readers.source import printable
-from encoder.readers.table_rows import TableRows, flat
+from encoder.readers.table_rows import Column, TableRows, flat
 from encoder.shard import Tokens
 
 ID_NAMES = ("token_ids", "token_id", "input_ids", "tokens", "token")
@@ -73,8 +73,9 @@ class _Beside:
 
     def mask(self) -> F64 | I64 | None:
         """Return the numbers of the first column that has a mask's name."""
-        name = self._find(MASK_NAMES, "float")
-        return self.numbers(MASK_NAMES) if name is None else self._whole(name).astype(np.float64)
+        names = tuple(name for name in self.rows.table.schema.names if is_mask(name))
+        name = self._find(names, "float")
+        return self.numbers(names) if name is None else self._whole(name).astype(np.float64)
 
     def texts(self) -> list[str] | None:
         name = self._find(TEXT_NAMES, "string")
@@ -115,6 +116,16 @@ class _Beside:
                 " or others in a document than the activations have; written from different runs?"
             )
         return whole
+
+
+def notes_of(schema: Any, column: Column) -> tuple[str, ...]:
+    """Return a note for each column beside the activations that may be a mask and is not obeyed."""
+    beside = [(member.name, *nesting(member.type)) for member in schema if member.name != column.name]
+    return tuple(
+        why_unclear(name)
+        for name, depth, leaf in beside
+        if depth == column.depth - 1 and may_be_mask(name, str(leaf)) and str(leaf) != "string"
+    )
 
 
 def nesting(type_: Any) -> tuple[int, Any]:

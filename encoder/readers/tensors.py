@@ -14,7 +14,7 @@ from encoder.readers.assemble import shard_of
 from encoder.readers.axes import lead_of
 from encoder.readers.choose import choose, place_of
 from encoder.readers.companions import ids_of, mask_beside
-from encoder.readers.place import hook_of_place
+from encoder.readers.sidecars import one_array
 from encoder.readers.source import Source, printable
 from encoder.shard import Shard
 
@@ -28,7 +28,7 @@ def claims(source: Source) -> bool:
 def open_shard(source: Source) -> Shard:
     if isinstance(source.contents, Array):
         source.allow_select("axes")
-        return shard_of(source, source.contents, "the tensor", hook_name=hook_of_place(source.path))
+        return one_array(source, source.contents, "the tensor")
     source.allow_select("key", "axes")
     if not source.arrays:
         raise ShardError(f"{source.path}: holds no dense tensors of a dtype that can be read")

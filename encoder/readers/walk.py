@@ -33,6 +33,7 @@ from encoder.readers import (
 from encoder.readers.containers import HEAD_BYTES
 from encoder.readers.registry import FOLDER_READERS
 from encoder.readers.select import RAW
+from encoder.readers.sidecars import is_sidecar
 
 SUFFIXES = {".npy", ".npz", ".parquet", ".feather", ".safetensors", ".pt", ".pth", ".arrow", ".memmap"}
 FOR_PEOPLE = {
@@ -95,6 +96,8 @@ class _Walk:
         for entry in entries:
             if entry in below:
                 found += below[entry]
+            elif owned is None and is_sidecar(entry):
+                continue  # it is read with the file that it lies beside
             elif packed.is_beside_its_unpacked(entry):
                 self.unread(entry)
             elif owned is None and self._is_data(entry) and not (has_store and SIDE_FILES.fullmatch(entry.name)):

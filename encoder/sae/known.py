@@ -45,6 +45,7 @@ class Known:
     model_name: str
     d_in: int
     d_sae: int
+    decoder_norm: tuple[float, float]
     expected_l0: float | None
 
     @property
@@ -98,7 +99,7 @@ def recall(sae: Mapping[str, Any]) -> Recalled:
         hub = entry.get("hub")
         footprint = footprint_of(Path(key["sae_path"])) if hub is None else Hub(Path(hub[0]), hub[1]).footprint()
         if footprint is not None and footprint == entry["footprint"]:
-            known = Known(**entry["known"])
+            known = Known(**{**entry["known"], "decoder_norm": tuple(entry["known"]["decoder_norm"])})
             if not sae.get("fold_decoder_norm"):
                 return Recalled(known)
             identity = {**known.identity, "weights_sha256": folded_sha256(known.weights_sha256)}
@@ -115,6 +116,13 @@ class Memory:
     def __init__(self, sae: Mapping[str, Any]) -> None:
         self._key, self._began_ns = _key(sae), time_ns()
         self._before = self._footprint()
+        self._sae = {name: value for name, value in sae.items() if name != "fold_decoder_norm"}
+
+    def confirmed(self) -> Known | None:
+        """Return what is known of the SAE that was read meanwhile; None where that has to be found out."""
+        if self._before is None or self._before != self._footprint():
+            return None
+        return recall(self._sae).known
 
     def keep(self, known: Known, hub: Hub | None = None) -> None:
         """Keep what is known, unless it could be stale one day without being seen to be."""

@@ -127,7 +127,7 @@ class LoadedSae:
     def known(self) -> Known:
         """What can be kept of the SAE for another process."""
         names = self.architecture, self.hook_name, self.model_name
-        return Known(self.identity, *names, self.d_in, self.d_sae, self.expected_l0)
+        return Known(self.identity, *names, self.d_in, self.d_sae, self.decoder_norm, self.expected_l0)
 
     @property
     def rebuilds(self) -> bool:

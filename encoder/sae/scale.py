@@ -17,7 +17,6 @@ from encoder.arrays import F64
 
 NEAR_ONE = 0.01
 """Norms that differ from 1 by less than this share are 1: an SAE saved in bfloat16 has them."""
-_ROWS = 1 << 12
 AS_THEY_ARE = ("topk", "abstopk", "matching_pursuit", "temporal")
 """Architectures that Neuronpedia does not fold."""
 
@@ -26,9 +25,8 @@ def decoder_norms(module: Any) -> F64:
     """Return what Neuronpedia's values are the SAE's values times of, float64 [F]."""
     if module.cfg.architecture() in AS_THEY_ARE:
         return np.ones(int(module.cfg.d_sae))
-    blocks = module.W_dec.detach().split(_ROWS)  # of all rows at once, float64 would take twice the SAE's memory
-    norms = [block.double().norm(dim=-1).clamp(min=1e-8).cpu() for block in blocks]
-    return np.array(torch.cat(norms).numpy()) if norms else np.ones(0)
+    norms = torch.linalg.vector_norm(module.W_dec.detach(), dim=-1, dtype=torch.float64)
+    return np.array(norms.clamp(min=1e-8).cpu().numpy())
 
 
 def is_one(*norms: float) -> bool:

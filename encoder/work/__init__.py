@@ -27,4 +27,5 @@ display.py     what a worker tells, as progress or as JSON lines
 memory.py      encode: rows in memory, without files and queue
 named.py       the SAEs that a caller means, and the folders of their results
 wanted.py      the SAEs of a run: known at once, loaded when they are needed
+warm.py        imports beside the reading of weights
 """

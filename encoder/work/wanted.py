@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from encoder.options import Options
 from encoder.queue.ticket import targets_of
 from encoder.sae.known import recall
+from encoder.work.warm import warming
 
 if TYPE_CHECKING:
     from encoder.sae.sae import LoadedSae
@@ -39,8 +40,11 @@ class Wanted:
 
     def load_the_only_one(self) -> None:
         """Load the SAE where it is one; of several each is loaded when its turn comes. Raises: InputError."""
-        if "" in self._names:
-            self._load("")
+        if "" in self._names and "" not in self._loaded:
+            import encoder.sae.load  # noqa: F401 - takes torch along, before two threads do
+
+            with warming():
+                self._load("")
 
     def in_hand(self) -> list[LoadedSae]:
         """Return the SAEs that are loaded by now."""

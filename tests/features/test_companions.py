@@ -57,6 +57,25 @@ def test_a_mask_is_found_beside_above_and_in_a_mapping_beside(tmp_path: Path, co
     assert listed(tokens.token_ids) == [*range(6)]
 
 
+@pytest.mark.parametrize(
+    ("name", "array", "why"),
+    [
+        ("keep", MASK, "programs disagree"),
+        ("is_real", MASK, "programs disagree"),
+        ("is_pad", MASK.long(), "programs disagree"),
+        ("seq_len", torch.tensor([3, 2]), "the side of a text's padding"),
+        ("lens", torch.tensor([[3], [2]]), "the side of a text's padding"),
+    ],
+)
+def test_what_may_tell_of_padding_and_is_not_obeyed_is_told_of(
+    tmp_path: Path, name: str, array: torch.Tensor, why: str
+) -> None:
+    torch.save({"hidden_states": ACTS, name: array}, tmp_path / "x.pt")
+    shard = open_one(tmp_path / "x.pt", 4)
+    assert shard.tokens().row_mask is None
+    assert [note for note in shard.notes if note.startswith(f"{name} is not used") and why in note]
+
+
 def test_a_mask_in_safetensors_is_obeyed(tmp_path: Path) -> None:
     save_file({"h": ACTS, "attention_mask": MASK}, tmp_path / "x.safetensors")
     assert listed(open_one(tmp_path / "x.safetensors", 4).tokens().row_mask) == REAL
@@ -65,7 +84,7 @@ def test_a_mask_in_safetensors_is_obeyed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        ({"h": ACTS, "attention_mask": torch.ones(2, 4)}, r"the mask are float32\[2, 4\].* 8 for 6 rows"),
+        ({"h": ACTS, "attention_mask": torch.ones(2, 4)}, r"the mask is float32\[2, 4\].* 8 for 6 rows"),
         ({"h": ACTS, "attention_mask": torch.ones(3, 2)}, "--axes token,document,d"),
         ({"h": ACTS, "attn_mask": torch.ones(5)}, r"5 for 6 rows"),
         ({"h": ACTS, "input_ids": IDS.float()}, "expected integers"),
@@ -136,7 +155,7 @@ def test_token_ids_and_a_mask_that_are_plain_lists_are_obeyed(tmp_path: Path, ma
     torch.save({"acts": ACTS.transpose(0, 1), "attention_mask": MASK.T.tolist()}, tmp_path / "x.pt")
     turned = open_one(tmp_path / "x.pt", 4, {"axes": "token,document,d"}).tokens()
     assert listed(turned.row_mask) == REAL
-    with pytest.raises(ShardError, match=r"the mask are int64\[5\]"):
+    with pytest.raises(ShardError, match=r"the mask is int64\[5\]"):
         tokens_of(tmp_path, {"acts": ACTS, "attention_mask": [1] * 5})
     with pytest.raises(ShardError, match="save the mask 'attention_mask' as a tensor: its lists differ in length"):
         tokens_of(tmp_path, {"acts": ACTS, "attention_mask": [[1, 1, 1], [1]]})

@@ -14,9 +14,11 @@ from typing import Any
 
 import encoding
 import pytest
+import torch
 from encoding import Command, Site, make_module, save
 from hub import HubProcess
 
+from encoder.errors import InputError
 from encoder.machine.cache import Cache, cache_folder
 from encoder.sae import known as known_module
 from encoder.sae.footprint import MAX_FILES, Footprint, footprint_of, is_settled
@@ -149,6 +151,26 @@ def test_a_file_that_changed_in_any_way_is_not_taken_for_the_one_that_was_read(n
 
 
 @pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("change", ["other weights", "NaN"])
+def test_what_is_known_is_not_said_of_other_weights(change: str, tmp_path: Path) -> None:
+    """An SAE that is known is not hashed again when it is loaded, nor looked through for NaN."""
+    path = encoding.save_params(tmp_path / "params.npz", encoding.dictionary())
+    before = load_named(remembered(path))
+    assert load_named(named(path)).known == before.known
+    wait_for_the_clock_of(path)
+    if change == "NaN":
+        encoding.save_params(path, encoding.dictionary() | {"b_enc": torch.full((encoding.D_SAE,), torch.nan)})
+        with pytest.raises(InputError, match="b_enc holds NaN"):
+            load_named(named(path))
+    else:
+        rewritten_in_place(path)
+        after = load_named(named(path)).identity["weights_sha256"]
+        path.rename(tmp_path / "moved.npz")
+        assert after == load_named(named(tmp_path / "moved.npz")).identity["weights_sha256"]
+        assert after != before.identity["weights_sha256"]
+
+
+@pytest.mark.usefixtures("later")
 @pytest.mark.parametrize("name", ["cfg.json", "sae_weights.safetensors", "activation_scaler.json", "sub/x.safetensors"])
 def test_every_file_of_a_folder_counts_also_one_that_was_not_there(name: str, tmp_path: Path) -> None:
     sae = remembered(save(make_module("jumprelu"), tmp_path / "sae"))
@@ -171,7 +193,7 @@ def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
     memory = Memory(named(path))
     encoding.save_params(path, encoding.dictionary())
     load_named(named(path))
-    memory.keep(Known({"weights_sha256": "0"}, "jumprelu", "", "", 1, 1, None))
+    memory.keep(Known({"weights_sha256": "0"}, "jumprelu", "", "", 1, 1, (1.0, 1.0), None))
     assert recall(named(path)).known is None
 
 
@@ -180,7 +202,7 @@ def test_a_file_that_changed_while_it_was_read_is_not_remembered(tmp_path: Path)
     path = encoding.save_params(tmp_path / "params.npz", encoding.dictionary())
     memory = Memory(named(path))
     path.write_bytes(path.read_bytes())
-    memory.keep(Known({"weights_sha256": "0"}, "jumprelu", "", "", 1, 1, None))
+    memory.keep(Known({"weights_sha256": "0"}, "jumprelu", "", "", 1, 1, (1.0, 1.0), None))
     assert recall(named(path)) == known_module.Recalled()
 
 

@@ -253,6 +253,17 @@ def test_tokens_of_a_shuffled_store_are_left_alone(tmp_path: Path) -> None:
     assert open_one(made.path, 4).tokens().token_ids is None
 
 
+def test_documents_of_a_store_are_found_also_where_its_tokens_are_not(tmp_path: Path) -> None:
+    made = shards.memmap(tmp_path, shards.random((2, 3, 4), torch.float32))
+    (made.path.parent.parent / "tokens.pt").unlink()
+    made.token_ids = None
+    check(made, [1])
+    ranges = made.path.parent.parent / "sequence_ranges.pt"
+    torch.save(torch.load(ranges) + 1, ranges)
+    with pytest.raises(ShardError, match="expected starts from 0 up to 11"):
+        open_one(made.path, 4).tokens()
+
+
 def test_a_store_of_the_original_is_float32_and_its_config_misses_the_last_shard(tmp_path: Path) -> None:
     made = shards.memmap(tmp_path, shards.random((2, 3, 4), torch.float32))
     for name in ("tokens.pt", "sequence_ranges.pt"):

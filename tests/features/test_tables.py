@@ -170,3 +170,46 @@ def test_a_column_of_floats_is_a_mask_as_well(tmp_path: Path, of: Callable[[np.n
     rows, real = np.ones((6, 4), np.float32), np.arange(6) < 4
     table = pa.table({"activation": lists(rows), "attention_mask": of(real)})
     assert listed(open_one(parquet_file(tmp_path / "x.parquet", table), 4).tokens().row_mask) == real.tolist()
+
+
+def test_a_column_that_may_be_a_mask_is_told_of(tmp_path: Path) -> None:
+    rows = np.ones((6, 4), np.float32)
+    table = pa.table({"activation": lists(rows), "is_padding": [True] * 6, "kept": [False] * 6, "loss_mask": [1] * 6})
+    notes = open_one(parquet_file(tmp_path / "x.parquet", table), 4).notes
+    assert [note.split()[0] for note in notes] == ["is_padding", "kept", "loss_mask"]
+    assert all("is not used, as programs disagree on what 1 means in it" in note for note in notes)
+
+
+def test_of_several_columns_the_saes_own_hook_is_taken(tmp_path: Path) -> None:
+    table = pa.table({f"model.layers.{i}": lists(np.full((6, 4), i, np.float32)) for i in range(3)})
+    path = parquet_file(tmp_path / "x.parquet", table)
+    assert (open_one(path, 4, hook_name="blocks.2.hook_resid_post").read(0, 6) == 2).all()
+    with pytest.raises(ShardError, match="several columns fit"):
+        open_one(path, 4, hook_name="blocks.7.hook_resid_post")
+
+
+@pytest.mark.parametrize(
+    "of", [lambda real: real, lambda real: real.astype(int), lambda real: np.where(real, 0.0, -1e9)]
+)
+def test_a_mask_in_a_saved_data_set_is_obeyed(tmp_path: Path, of: Callable[[np.ndarray], np.ndarray]) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    real = np.array([[True, True, False], [False, True, True]])
+    columns = {"blocks.1.hook_resid_post": ROWS[:6].reshape(2, 3, 8).tolist(), "attention_mask": of(real).tolist()}
+    columns |= {"input_ids": [[1, 2, 3], [4, 5, 6]], "padding_mask": [[True] * 3] * 2}
+    datasets.Dataset.from_dict(columns).save_to_disk(tmp_path / "d")
+    shard = open_one(tmp_path / "d" / "data-00000-of-00001.arrow", 8)
+    tokens = shard.tokens()
+    assert listed(tokens.row_mask) == real.flatten().tolist() and listed(tokens.token_ids) == [1, 2, 3, 4, 5, 6]
+    assert any(note.startswith("padding_mask is not used") for note in shard.notes)
+
+
+def test_of_several_hooks_of_a_saved_data_set_the_saes_own_is_taken(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    columns = {f"blocks.{i}.hook_resid_post": np.full((2, 3, 8), i, np.float32).tolist() for i in range(3)}
+    datasets.Dataset.from_dict(columns).save_to_disk(tmp_path / "d")
+    path = tmp_path / "d" / "data-00000-of-00001.arrow"
+    assert (open_one(path, 8, hook_name="blocks.2.hook_resid_post").read(0, 6) == 2).all()
+    with pytest.raises(ShardError, match="columns of several hooks"):
+        open_one(path, 8)

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from encoder.arrays import AnyArray
 from encoder.errors import InputError
 from encoder.sae.loaders.loaded import DAMAGED, Loaded, build, why
+from encoder.sae.loaders.stored_npz import stored_arrays
 
 WEIGHTS = "params.npz"
 _NAMES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
@@ -31,11 +33,7 @@ def load(path: Path) -> Loaded:
     file = path / WEIGHTS if path.is_dir() else path
     if not zipfile.is_zipfile(file):
         raise InputError(f"--sae-path {file}: not a readable npz: it is no zip file, or was cut off")
-    try:
-        with np.load(file, allow_pickle=False) as data:
-            arrays = {("W_" + name[2:] if name.startswith("w_") else name): data[name] for name in data}
-    except DAMAGED as exc:
-        raise InputError(f"--sae-path {file}: not a readable npz: {why(exc)}") from exc
+    arrays = {("W_" + name[2:] if name.startswith("w_") else name): array for name, array in _arrays(file).items()}
     if not np.all(arrays.pop("scaling_factor", np.ones(1)) == 1):
         raise InputError(f"--sae-path {file}: has a scaling_factor, which JumpReLU SAEs in SAELens do not know")
     for name in _NAMES:
@@ -48,3 +46,14 @@ def load(path: Path) -> Loaded:
     found = _PLACE.search(file.absolute().as_posix())
     metadata = {"hook_name": _HOOKS[found[1]].format(found[2])} if found else {}
     return Loaded(build("jumprelu", weights, file, metadata, apply_b_dec_to_input=False))
+
+
+def _arrays(file: Path) -> dict[str, AnyArray]:
+    stored = stored_arrays(file)
+    if stored is not None:
+        return stored
+    try:
+        with np.load(file, allow_pickle=False) as data:
+            return {name: data[name] for name in data}
+    except DAMAGED as exc:
+        raise InputError(f"--sae-path {file}: not a readable npz: {why(exc)}") from exc

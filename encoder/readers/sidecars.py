@@ -1,0 +1,111 @@
+"""Token ids and masks in files of their own, beside a file that holds nothing but one array.
+
+    acts.npy   acts_attention_mask.npy   acts_input_ids.npy     called after it
+    acts.npy   attention_mask.npy        input_ids.npy          beside the only other file of that ending
+
+Names are those of `companions`. A file of floats is token ids of nothing, and a mask only where it has one number for
+each row: so activations that are called `tokens.npy` are activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from encoder.errors import ShardError
+from encoder.readers import numpy_header
+from encoder.readers.arrays import Array
+from encoder.readers.assemble import shard_of
+from encoder.readers.axes import lead_of
+from encoder.readers.companions import MASK_NAMES, TOKEN_NAMES, UNCLEAR_MASK_NAMES, fits, ids_of, mask_beside
+from encoder.readers.place import hook_of_place
+from encoder.readers.source import Source
+from encoder.shard import Shard
+
+SUFFIXES = (".npy", ".pt")
+NAMES = (*TOKEN_NAMES, *MASK_NAMES, *UNCLEAR_MASK_NAMES)
+_BETWEEN = ("_", ".", "-")
+
+
+def is_sidecar(path: Path) -> bool:
+    """Say whether the file belongs to a file of one array beside it, by its name and by what is in it."""
+    if path.suffix not in SUFFIXES:
+        return False
+    return any(_belongs(path, name, main) for main, name in _mains(path))
+
+
+def one_array(source: Source, array: Array, what: str) -> Shard:
+    """Make a Shard of a file of one array, with the token ids and the mask beside it. `what` calls it in messages."""
+    named = sidecars_of(source, array)
+    lead = lead_of(array, "", source)
+    mask, notes = mask_beside(named, "", lead)
+    if named:
+        notes = (*notes, f"taken from files of their own beside it: {', '.join(sorted(named))}")
+    hook_name = hook_of_place(source.path)
+    return shard_of(source, array, what, ids=ids_of(named, "", lead), mask=mask, hook_name=hook_name, notes=notes)
+
+
+def sidecars_of(source: Source, rows: Array) -> dict[str, Array]:
+    """Return the token ids and masks beside a file of one array, `rows`, by their names."""
+    found = {}
+    if source.path.suffix in SUFFIXES and source.path.stem not in NAMES:
+        for path, name in _named(source.path):
+            array = _array(path)
+            if array is not None and name not in found and _is_of(name, array, rows):
+                found[name] = array
+    return found
+
+
+def _mains(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files that this one may belong to, by its name, and what it is to them, such as attention_mask."""
+    for name in NAMES:
+        for between in _BETWEEN:
+            stem = path.stem.removesuffix(f"{between}{name}")
+            if stem not in (path.stem, ""):
+                yield path.with_name(f"{stem}{path.suffix}"), name
+    if path.stem in NAMES and (only := _only_main(path)):
+        yield only, path.stem
+
+
+def _named(main: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files there are that belong to `main` by their names; those that are called after it come first."""
+    for name in NAMES:
+        for between in _BETWEEN:
+            if (path := main.with_name(f"{main.stem}{between}{name}{main.suffix}")).is_file():
+                yield path, name
+    for name in NAMES:
+        path = main.with_name(f"{name}{main.suffix}")
+        if path.is_file() and _only_main(path) == main:
+            yield path, name
+
+
+def _only_main(path: Path) -> Path | None:
+    """Return the only file of its ending beside it that is not called like a sidecar."""
+    others = [
+        one
+        for one in path.parent.glob(f"*{path.suffix}")
+        if one.stem not in NAMES and not any(main.is_file() for main, _ in _mains(one))
+    ]
+    return others[0] if len(others) == 1 else None
+
+
+def _belongs(path: Path, name: str, main: Path) -> bool:
+    rows, array = _array(main) if main.is_file() else None, _array(path)
+    return rows is not None and array is not None and _is_of(name, array, rows)
+
+
+def _is_of(name: str, array: Array, rows: Array) -> bool:
+    if not rows.is_float or len(rows.shape) < 2:
+        return False
+    return not array.is_float or (name in MASK_NAMES and fits(rows.lead, array))
+
+
+def _array(path: Path) -> Array | None:
+    """Return the array of a file that holds one; None for other files."""
+    try:
+        if path.suffix == ".npy":
+            return numpy_header.array_at(path, path.stat().st_size)
+        contents = Source.of(path, {}, None).contents
+    except (ShardError, OSError):
+        return None
+    return contents if isinstance(contents, Array) else None
