@@ -182,7 +182,8 @@ def test_one_answer_in_five_broken_in_ten_ways_costs_little_more_than_its_repeti
     ways = [Fault(way, match="POST", times=None, probability=0.02, seed=draw.randrange(1 << 30)) for way in TEN_WAYS]
     done, standin, _ = crawl(tmp_path, *ways, n_features=16_384)
     assert (done.status, done.summary.successful, done.summary.failed) == (0, 16_384, 0)
-    assert len(standin.requests) <= 164 * 1.8
+    # Of 40 draws the median took 231 requests and the worst 400; splitting at every fault took 1,365.
+    assert len(standin.requests) <= 164 * 3
 
 
 def test_a_lone_500_is_asked_again_in_the_same_size(tmp_path: Path) -> None:
