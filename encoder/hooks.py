@@ -7,6 +7,7 @@
     layer=16,component=residual                   a capture, and --select
     resid_post_layer_16, resid_16_out, layer_16   folders
     L16R                                          Llama Scope
+    16-gemmascope-res-16k                         Neuronpedia
 
 A place is a layer and a site; a name may tell one of them or none. The residual stream between two blocks has two
 names, the output of the one and the input of the next; the site here is always the output.
@@ -35,28 +36,33 @@ N_LAYERS = {
 """Blocks of the models that have SAEs in the registry, by the last part of the model's name."""
 
 # The part of a name that gives the layer, and what stands before and after it.
-_BLOCK = re.compile(r"(?:^|[./ ])(?:blocks|layers|h)[._\[](\d+)\]?(?:[._](.*))?$")
+_BLOCK = re.compile(r"(?:(?:^|[./ _])(?:blocks|layers)|(?:^|[./ ])h)[._\[](\d+)\]?(?:[._](.*))?$")
 _HIDDEN = re.compile(r"(?:^|[._/ ])hidden_states?[\[._ ]?(\d+)\]?(?: of (\d+))?$")
 _PAIR = re.compile(r"(?:^|[,; ])(layer|component|hook|site)=([\w.\-]+)")
-_SITE_FIRST = re.compile(r"^(resid|mlp|attn|embed)_?(\w*?)_?(?:layer)?_?(\d+)(?:_(in|out))?$")
+_SITE_FIRST = re.compile(r"^(resid|mlp|attn|embed)_?([a-z_]*?)_?(?:layer)?_?(\d+)(?:_(in|out))?$")
 _LLAMA_SCOPE = re.compile(r"(?:^|[-_/])L(\d+)(R|M|A|TC)(?:[-_/]|$)")
+_SITE_AND_NUMBER = re.compile(
+    r"^((?:hook_)?resid_(?:pre|mid|post)|residual|resid|res|(?:hook_)?(?:mlp|attn)_out)[._/-](\d+)$"
+)
+_NEURONPEDIA = re.compile(r"^(\d+)-(?:[a-z0-9_.]+-)?(res|mlp|att|attn|transcoder)(?:-|_|$)")
 _LAYER_FIRST = re.compile(r"(?:^|[._/])(\d+)[._](resid_?\w*|hook_\w+|mlp\w*|attn\w*)$")
 _RANGE = re.compile(r"(?:to_?|-|:)\d+")
 """Several layers, as in layers_0_to_25: no place."""
 _LAYER = re.compile(r"(?:^|[^a-z])(?:layer|l)[._\- ]?(\d+)(?=$|[^a-z0-9])")
 
 _NAMES = {
-    "resid_post": "output out hook_resid_post resid_post residual resid res hidden hidden_states block_output",
-    "resid_pre": "input in hook_resid_pre resid_pre",
-    "resid_mid": "hook_resid_mid resid_mid",
+    "resid_post": "output out outputs hook_resid_post resid_post residual resid res hidden hidden_states block_output"
+    " residual_stream resid_stream residuals post",
+    "resid_pre": "input in inputs hook_resid_pre resid_pre pre",
+    "resid_mid": "hook_resid_mid resid_mid mid",
     "mlp_out": "hook_mlp_out mlp_out post_feedforward_layernorm post_feedforward_layernorm.output",
     "mlp_in": "hook_mlp_in mlp_in mlp.input mlp.in mlp.hook_in",
     "mlp_hidden": "mlp.hook_post mlp.down_proj.input",
     "mlp_hidden_pre": "mlp.hook_pre",
-    "mlp_norm": "ln2.hook_normalized",
+    "mlp_norm": "ln2.hook_normalized ln2",
     "attn_out": "hook_attn_out attn_out self_attn.o_proj self_attn.o_proj.output",
     "attn_in": "hook_attn_in attn_in",
-    "attn_norm": "ln1.hook_normalized",
+    "attn_norm": "ln1.hook_normalized ln1",
     "attn_z": "attn.hook_z hook_z self_attn.o_proj.input",
     "attn_q": "attn.hook_q",
     "attn_k": "attn.hook_k",
@@ -67,6 +73,22 @@ _SITES = {"": "resid_post"} | {name: site for site, names in _NAMES.items() for 
 _AMBIGUOUS = {"mlp", "mlp.output", "mlp.out", "attn", "self_attn", "self_attn.output", "attention", "attn.out"}
 """A module before the norm in some models and after it in others: the site is left open between these and *_out."""
 _OPEN = {"mlp": {"mlp_out", "mlp_module"}, "attn": {"attn_out", "attn_module"}}
+_OF_A_TUPLE = re.compile(r"(?<=put)(?:\.0|\[0\])$")
+"""What a module returns is often a tuple, of which the states are the first."""
+_PARTS = re.compile(
+    "mlp|ffn|moe|attn|attention|norm|layernorm|ln|proj|gate|up|down|act|fc|conv|embed|head|router|experts?|mixer|mamba|"
+    "forward|dropout|qkv|[qkvz]|pre|mid|input|rotary"
+)
+"""Words of which one is in every name of a part of a block. Other words say which file it is: train, batch_3, fp16."""
+_OF_NEURONPEDIA = {
+    "res": {"resid_post"}, "mlp": {"mlp_out"}, "att": {"attn_z", "attn_out"}, "attn": {"attn_z", "attn_out"},
+    "transcoder": {"mlp_in", "mlp_norm"},
+}  # fmt: skip
+_AT_THE_END = {"ln_final": "final_norm", "model.norm": "final_norm", "transformer.ln_f": "final_norm"} | {
+    name: site
+    for site, names in (("final_norm", "last_hidden_state final_hidden_state"), ("logits", "logits lm_head unembed"))
+    for name in names.split()
+}
 _LETTERS = {"R": "resid_post", "M": "mlp_out", "A": "attn_out", "TC": "mlp_in"}
 
 
@@ -74,8 +96,8 @@ _LETTERS = {"R": "resid_post", "M": "mlp_out", "A": "attn_out", "TC": "mlp_in"}
 class Place:
     """Where activations were taken; None for what a name does not tell.
 
-    `sites` are those that the name may mean: mostly one. "final_norm" is the model's last hidden state. `is_input`: the
-    name is that of the next block's input.
+    `sites` are those that the name may mean: mostly one. "final_norm" is the model's last hidden state, and "logits"
+    what comes after it. `is_input`: the name is that of the next block's input.
     """
 
     layer: int | None = None
@@ -91,7 +113,7 @@ class Place:
 def parse(name: str) -> Place:
     """Return the place that a name tells; an empty `Place` for a name that tells none."""
     text = name.strip()
-    lower = text.lower()
+    lower = _OF_A_TUPLE.sub("", text.lower())
     if found := _HIDDEN.search(lower):
         index, count = int(found[1]), found[2]
         if count is not None and index == int(count) - 1:
@@ -105,8 +127,12 @@ def parse(name: str) -> Place:
         return _place(layer, component) if component else Place(layer)
     if lower.split(".")[-1] in ("hook_embed", "embed_tokens", "wte", "embed_in", "embed"):
         return _embedding()
-    if lower.startswith(("ln_final", "model.norm", "transformer.ln_f")):
-        return Place(None, frozenset({"final_norm"}))
+    if at_the_end := next((site for start, site in _AT_THE_END.items() if lower.startswith(start)), None):
+        return Place(None, frozenset({at_the_end}))
+    if found := _NEURONPEDIA.match(lower):
+        return Place(int(found[1]), frozenset(_OF_NEURONPEDIA[found[2]]))
+    if found := _SITE_AND_NUMBER.match(lower):
+        return _place(int(found[2]), found[1])
     if found := _BLOCK.search(lower):
         return Place() if _RANGE.match(found[2] or "") else _place(int(found[1]), found[2] or "")
     if found := _LLAMA_SCOPE.search(text):
@@ -132,7 +158,7 @@ def compare(data: str, sae: str, model: str = "") -> Match:
     ours, theirs = (_settled(parse(name), model) for name in (data, sae))
     if not ours.is_known or not theirs.is_known:
         return "unknown"
-    if "final_norm" in ours.sites | theirs.sites:
+    if (ours.sites | theirs.sites) & {"final_norm", "logits"}:
         return "same" if ours.sites == theirs.sites else "other" if ours.sites and theirs.sites else "unknown"
     if None not in (ours.layer, theirs.layer) and ours.layer != theirs.layer:
         return "other"
@@ -195,6 +221,9 @@ def _place(layer: int | None, after: str | None) -> Place:
         if after in _AMBIGUOUS and after.replace("self_", "").startswith(open_name[:3]):
             return Place(layer, frozenset(sites))
     site = _SITES.get(after)
+    if site is None and not any(_PARTS.fullmatch(word) for word in re.split(r"[^a-z]+", after)):
+        begins = [_SITES[one] for one in _SITES if len(one) > 2 and re.match(rf"{re.escape(one)}[._]", after)]
+        return Place(layer, frozenset(begins[:1]))
     if site == "resid_pre":
         return Place(None if layer is None else layer - 1, frozenset({"resid_post"}), is_input=True)
     return Place(layer, frozenset({site if site is not None else after}))

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,8 +22,10 @@ from encoder.work.submit import strictly
 from encoder.work.watch import Watch
 from saefetch.terminal.output import complain, remark, same_command
 
-CHOICE = re.compile(r"--(?:select|axes) (?!of\b)[^\s:;,()]+(?:,[^\s:;,()]+)*(?: --select [^\s:;,()]+)?")
+CHOICE = re.compile(r"(?<!leave )--(?:select|axes) (?!of\b)[^\s:;,()]+(?:,[^\s:;,()]+)*(?: --select [^\s:;,()]+)?")
 """What an error says to add to the command."""
+OTHER_CHOICE = "; or --"
+"""What an error says where there are several ways, of which the first is the likeliest."""
 MAX_NAMED = 50
 """Files that are not read which the summary names; --json names all."""
 
@@ -113,12 +115,14 @@ def _by_error(errors: dict[str, str]) -> dict[str, list[str]]:
     return jobs
 
 
-def _advice(errors: Iterable[str], again: str, submitted: bool) -> str:
+def _advice(errors: Collection[str], again: str, submitted: bool) -> str:
     """Return the last line of a run that failed: the command that works, once what the errors ask for is done."""
     flags = {found[0].rstrip(".") for error in errors if (found := CHOICE.search(error))}
     if len(flags) != 1:
         return f"Once mended: {again}"
     (flag,) = flags
+    if any(OTHER_CHOICE in error for error in errors):
+        return f"With the way that is meant, such as {flag}: {again} {flag}"
     if submitted:
         return f"With {flag}: submit them again with it, to the same queue"
     return f"With {flag}: {again} {flag}"

@@ -7,7 +7,7 @@
 
 An array that can be read in two ways is refused with the ways to name, each with what it would mean. Token ids and a
 mask of the file tell texts from layers. Without them a stack of layers has the shape of a batch of texts, so
-`layers.looks_like_layers` compares the values.
+`layers.layer_axis` compares the values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from encoder.errors import AmbiguousError, ShardError
 from encoder.hooks import parse
 from encoder.readers.arrays import Array
 from encoder.readers.companions import fits
-from encoder.readers.layers import MAX_LAYERS, looks_like_layers
+from encoder.readers.layers import MAX_LAYERS, Finding, layer_axis
 from encoder.readers.select import AXES, choose_label
 from encoder.readers.source import Source
 
@@ -52,19 +52,23 @@ def rows_of(array: Array, what: str, source: Source, *, name: str = "", known: S
     if is_by_head(array, name, source):
         return replace(array, row_dims=2)
     companions = [one for one in known if one is not None]
-    layer, seen = source.select.get("layer"), ""
+    layer = source.select.get("layer")
+    seen: Finding | None = None
     if layer is not None and tells_layer(name, layer):
         layer = None  # it has chosen this tensor by its name
     if layer is None and source.takes(array.width):
         if sum(n != 1 for n in array.lead) < 2 or (companions and all(fits(array.lead, one) for one in companions)):
             return array
         if len(array.shape) == 3 and not companions:
-            seen = looks_like_layers(array)
-            if not seen:
+            seen = layer_axis(array)
+            if seen is None:
                 return array
-    ways = [_in_words(way, array.shape, layer) for way in _readings(array, source, companions)]
+    readings = list(_readings(array, source, companions))
+    if seen is not None:
+        readings.sort(key=lambda way: way[seen.axis] != "layer")  # the likeliest first
+    ways = [_in_words(way, array.shape, layer) for way in readings]
     if ways:
-        why = f" ({seen})" if seen else ""
+        why = f" ({seen.why})" if seen is not None else ""
         raise AmbiguousError(f"{source.path}: name the axes of {what}, {array.describe()}{why}: {'; or '.join(ways)}")
     _check_width(array, what, source)
     if layer is not None:

@@ -36,9 +36,7 @@ def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array, tupl
             raise ShardError(f"{source.path}: has no tensor {wanted!r}; it has {_listed(named)}")
         return wanted, named[wanted], ()
     ready = {name: declared(array, source) for name, array in named.items()}
-    fitting = [name for name, array in ready.items() if array.is_float and len(array.shape) > 1]
-    fitting = [name for name in fitting if (width := width_of(ready[name], name, source)) and source.takes(width)]
-    fitting = [name for name in fitting if not is_companion(name)] or fitting
+    fitting = _fitting(ready, source)
     if "layer" in source.select and not source.axes:
         fitting = [name for name in fitting if tells_layer(name, source.select["layer"])] or fitting
     offers = [Offer(name, place_of(name, named)) for name in fitting]
@@ -59,6 +57,24 @@ def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array, tupl
     if any(array.dtype in SIXTEEN_BIT for array in named.values()):
         hint = "; bfloat16 bits kept as integers need --select dtype=bfloat16"
     raise ShardError(f"{source.path}: no tensor holds rows of {source.d_in or 'floats'}; it has {_listed(named)}{hint}")
+
+
+def why_taken(name: str, named: Mapping[str, Array], source: Source) -> tuple[str, ...]:
+    """Return a note where the tensor was taken of several that fit, for what another name than the hook's own tells."""
+    n_fit = len(_fitting({key: declared(array, source) for key, array in named.items()}, source))
+    if name == source.hook_name or not {"key", "layer"}.isdisjoint(source.select) or n_fit < 2:
+        return ()
+    return (
+        f"{printable(name)} is taken of {n_fit:,} tensors that fit, as the SAE is for {printable(source.hook_name)};"
+        " --select NAME takes another",
+    )
+
+
+def _fitting(ready: Mapping[str, Array], source: Source) -> list[str]:
+    """List the arrays whose rows fit the SAE; token ids and masks only where there are no others."""
+    fitting = [name for name, array in ready.items() if array.is_float and len(array.shape) > 1]
+    fitting = [name for name in fitting if (width := width_of(ready[name], name, source)) and source.takes(width)]
+    return [name for name in fitting if not is_companion(name)] or fitting
 
 
 def _listed(named: Mapping[str, Array]) -> str:

@@ -15,7 +15,9 @@ from encoder.errors import AmbiguousError, ShardError
 from encoder.hooks import compare
 from encoder.readers.arrow_stream import FLOATS, arrow_errors, list_lengths
 from encoder.readers.assemble import finished
+from encoder.readers.axes import tells_layer
 from encoder.readers.companions import is_companion
+from encoder.readers.layers import check_are_documents
 from encoder.readers.source import Source, printable
 from encoder.readers.table_rows import Column, TableRows, lists_of
 from encoder.readers.table_tokens import nesting, notes_of, read_tokens
@@ -31,12 +33,18 @@ def claims(source: Source) -> bool:
 
 
 def open_shard(source: Source) -> Shard:
-    source.allow_select("key")
+    source.allow_select("key", "axes")
+    if source.axes not in ((), ("document", "token", "d")):
+        raise ShardError(
+            f"{source.path}: leave --axes out, or say document,token,d: a table's columns have no other axes"
+        )
     with arrow_errors(source.path):
         table = open_table(source.path, source.head)
         column = _column(source, table)
         d_in = _width(source, table, column)
         rows = TableRows(source.path, table, column, d_in)
+        if rows.lengths is not None and len(table.schema) == 1:  # a column beside would tell tokens from layers
+            check_are_documents(source, f"column {printable(column.name)}", rows.read, rows.lengths)
     tokens = partial(read_tokens, rows)
     notes = notes_of(table.schema, column)
     return finished(source, rows.n_rows, d_in, column.dtype, rows.read, tokens, column.name, notes)
@@ -52,10 +60,15 @@ def _column(source: Source, table: Table) -> Column:
                 raise ShardError(f"{source.path}: two columns are called {printable(member.name)}; rename one")
             named[member.name] = Column(member.name, depth, FLOATS[str(leaf)])
     named = {name: one for name, one in named.items() if not is_companion(name)} or named
+    layer = source.select.get("layer")
+    if layer is not None:
+        named = {name: one for name, one in named.items() if tells_layer(name, layer)}
     wanted = source.select.get("key")
     shown = ", ".join(f"{printable(name)} {table.schema.field(name).type}" for name in list(named)[:20]) or "none"
     if wanted is not None and wanted not in named:
         raise ShardError(f"{source.path}: has no column of activations {wanted!r}; columns of lists of floats: {shown}")
+    if not named and layer is not None:
+        raise ShardError(f"{source.path}: leave --select layer={layer} out: the name of no column tells that layer")
     if not named:
         columns = ", ".join(f"{printable(member.name)} {member.type}" for member in list(table.schema)[:20])
         raise ShardError(

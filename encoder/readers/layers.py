@@ -7,12 +7,20 @@ are not ordered. Identical slices, such as padding, say nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoder.arrays import F64
+from encoder.arrays import F64, I64
+from encoder.errors import AmbiguousError
 from encoder.readers.arrays import Array
+from encoder.readers.source import Source
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_LAYERS = 200  # a longer axis counts no model's layers
 MIN_TOKENS, MIN_WIDTH = 4, 8  # fewer are alike by chance
@@ -21,16 +29,49 @@ ORDERED = 0.9  # of three slices, the outer ones are the least alike so often; b
 _SLICES, _TOKENS = 8, 32  # looked at
 
 
-def looks_like_layers(array: Array) -> str:
-    """Return the finding in words, or "" where the values look like different texts."""
-    if array.width < MIN_WIDTH:
-        return ""
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The axis that looks like layers, and why in words."""
+
+    axis: int
+    why: str
+
+
+def layer_axis(array: Array) -> Finding | None:
+    """Say which axis of [a, b, d] looks like layers; None where the values look like different texts."""
+    return _first_alike(array.shape, lambda axis: _sample(array, axis))
+
+
+def check_are_documents(source: Source, what: str, read: Callable[[int, int], torch.Tensor], lengths: I64) -> None:
+    """Refuse documents [token, d] of one length that look like the layers of a token each, unless --axes says so.
+
+    Raises: AmbiguousError.
+    """
+    n, length = min(len(lengths), _TOKENS), int(lengths[0]) if len(lengths) else 0
+    if "axes" in source.select or n < 2 or length < 2 or (lengths != length).any():
+        return
+    block = read(0, n * length).double().numpy().reshape(n, length, -1)
+    found = _first_alike(
+        block.shape, lambda axis: (block if axis == 0 else block.transpose(1, 0, 2))[:_SLICES, :_TOKENS]
+    )
+    if found is not None:
+        each = "token" if found.axis else "layer"
+        raise AmbiguousError(
+            f"{source.path}: say what the entries of {what} are, {length:,} rows in each ({found.why}): --axes"
+            f" document,token,d if each is a text. If each is a {each}, save the rows of the SAE's layer alone"
+        )
+
+
+def _first_alike(shape: Sequence[int], sample: Callable[[int], F64]) -> Finding | None:
+    if shape[-1] < MIN_WIDTH:
+        return None
     for axis, other in ((0, 1), (1, 0)):
-        if 2 <= array.shape[axis] <= MAX_LAYERS and array.shape[other] >= MIN_TOKENS:
-            alike, ordered = _likeness(_sample(array, axis))
+        if 2 <= shape[axis] <= MAX_LAYERS and shape[other] >= MIN_TOKENS:
+            alike, ordered = _likeness(sample(axis))
             if alike >= ALIKE and ordered >= ORDERED:
-                return f"neighbouring slices of axis {axis} are alike, cosine {alike:.2f}, as layers are"
-    return ""
+                why = f"neighbouring slices of axis {axis} are alike, cosine {alike:.2f}, as layers are"
+                return Finding(axis, why)
+    return None
 
 
 def _sample(array: Array, axis: int) -> F64:

@@ -57,7 +57,7 @@ def claims(source: Source) -> bool:
 def open_shard(source: Source) -> Shard:
     source.allow_select("axes")
     entries = list(source.contents.values() if isinstance(source.contents, dict) else source.contents)
-    hook_name = hook_of_place(source.path)
+    hook_name = hook_of_place(source.path, source.root)
     notes: tuple[str, ...] = ()
     if isinstance(entries[0], Array):
         prompts = [_Prompt(_rows(one, f"entry {i}", source)) for i, one in enumerate(entries)]

@@ -79,7 +79,7 @@ def open_shard(source: Source) -> Shard:
     strides = tuple(reversed(c_strides(shape[::-1]))) if is_fortran else None
     space = (begin, source.size)
     array = array_in_file(source.path, space, shape, dtype, strides, what="the memmap", swapped=swapped)
-    return shard_of(source, array, "the memmap", hook_name=hook_of_place(source.path))
+    return shard_of(source, array, "the memmap", hook_name=hook_of_place(source.path, source.root))
 
 
 def side_names(path: Path) -> list[str]:

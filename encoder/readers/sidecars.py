@@ -37,12 +37,12 @@ def is_sidecar(path: Path) -> bool:
 def one_array(source: Source, array: Array, what: str) -> Shard:
     """Make a Shard of a file of one array, with the token ids and the mask beside it. `what` calls it in messages."""
     named = sidecars_of(source, array)
-    lead = lead_of(array, "", source)
+    lead = lead_of(array, hook_of_place(source.path, source.root), source)
     mask, notes = mask_beside(named, "", lead)
     if named:
         notes = (*notes, f"taken from files of their own beside it: {', '.join(sorted(named))}")
-    hook_name = hook_of_place(source.path)
-    return shard_of(source, array, what, ids=ids_of(named, "", lead), mask=mask, hook_name=hook_name, notes=notes)
+    ids, hook_name = ids_of(named, "", lead), hook_of_place(source.path, source.root)
+    return shard_of(source, array, what, name=hook_name, ids=ids, mask=mask, hook_name=hook_name, notes=notes)
 
 
 def sidecars_of(source: Source, rows: Array) -> dict[str, Array]:

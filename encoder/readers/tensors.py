@@ -12,7 +12,7 @@ from encoder.errors import ShardError
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import shard_of
 from encoder.readers.axes import lead_of
-from encoder.readers.choose import choose, place_of
+from encoder.readers.choose import choose, place_of, why_taken
 from encoder.readers.companions import ids_of, mask_beside
 from encoder.readers.sidecars import one_array
 from encoder.readers.source import Source, printable
@@ -35,6 +35,7 @@ def open_shard(source: Source) -> Shard:
     name, array, places = choose(source.arrays, source)
     lead = lead_of(array, name, source)
     mask, notes = mask_beside(source.arrays, name, lead)
+    notes += why_taken(name, source.arrays, source)
     ids = ids_of(source.arrays, name, lead)
     what = repr(printable(name))
     # A place in a list counts anything: layers, prompts, batches.

@@ -38,8 +38,26 @@ AFTER_16 = [
     "L16R",
     "Llama3_1-8B-Base-L16R-8x",
     " Blocks.16.hook_resid_post ",
+    "model.layers.16.output.0",
+    "model.layers.16.output[0]",
+    "model.layers.17.input[0]",
+    "model_layers_16_output",
+    "layer_16_residual_stream",
+    "layer_16_post",
+    "layer_17_pre",
+    "hook_resid_post.16",
+    "resid_post/16",
+    "residual-16",
+    "res_16",
+    "16-gemmascope-res-16k",
+    "16-res-jb",
+    "model.layers.16.output_batch_3",
+    "blocks.16.hook_resid_post_train",
 ]
-LAYER_16_ALONE = ["layer=16", "layer_16", "layer16", "layer-16", "layer_16/width_16k/canonical", "16"]
+LAYER_16_ALONE = [
+    "layer=16", "layer_16", "layer16", "layer-16", "layer_16/width_16k/canonical", "16", "layers_16_train",
+    "blocks.16.part_0", "layers.16.fp32",
+]  # fmt: skip
 AT_16_ELSEWHERE = [
     "blocks.16.hook_resid_mid",
     "blocks.16.hook_resid_pre",
@@ -59,6 +77,17 @@ AT_16_ELSEWHERE = [
     "attn_16_out",
     "L16M",
     "L16A",
+    "16-gemmascope-mlp-16k",
+    "16-gemmascope-att-16k",
+    "layer_16_pre",
+    "layer_16_mid",
+    "layer_16_ln1",
+    "model.layers.16.input_layernorm",
+    "model.layers.16.block_sparse_moe",
+    "model.layers.16.mlp.down_proj.output[0]",
+    "lm_head",
+    "logits",
+    "last_hidden_state",
 ]
 NOWHERE = [
     "", "x", "acts", "activations", "hidden", "tensor", "data.0.x", "sample_3_4", "layers_0_to_25", "run-7",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import encoding
+import numpy as np
 import pytest
 import torch
 from encoding import D_IN, Command, make_module, save
@@ -58,6 +59,60 @@ def test_what_was_chosen_by_hand_is_taken_and_noted(sae: LoadedSae, chosen: dict
 @pytest.mark.parametrize("name", [HOOK, "model.layers.1", "hidden_states[2]", "layer=1", "1", "", "acts"])
 def test_the_same_place_and_names_that_tell_none_are_taken_without_a_word(sae: LoadedSae, name: str) -> None:
     assert check_hook(shard_from(name), sae.hook_name, sae.model_name, {}) == ()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "blocks.2.hook_resid_post.npy", "layer_2.npy", "gemma_layer2_resid.npy", "layer=2/0.npy",
+        "acts-layer-2/a/b/0.npy", "model.layers.2/0001.npy", "2-gemmascope-res-16k/0.npy",
+        "layer_1_mlp_out/0.npy", "layer_1_pre.npy",
+    ],
+)  # fmt: skip
+def test_a_file_or_a_folder_that_names_another_layer_or_site_is_refused_and_can_be_chosen(
+    folder: Path, tmp_path: Path, encode: Command, place: str
+) -> None:
+    path = tmp_path / "acts" / place
+    path.parent.mkdir(parents=True)
+    np.save(path, np.ones((3, D_IN), np.float32))
+    run = ("run", tmp_path / "acts", "--sae-path", folder, "--out", tmp_path / "out")
+    ended = encode(*run)
+    assert ended.status == 1 and "but the SAE is for blocks.1.hook_resid_post" in ended.err
+    if "layer=2" in place or "layer_2" in place:
+        chosen = encode(*run, "--select", "layer=2")
+        assert chosen.status == 0 and "they were chosen with --select" in chosen.err
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "blocks.1.hook_resid_post.npy", "layer_1.npy", "resid_layer_1_part_2.npy", "layer_1/layer.npy",
+        "layers_0_to_3.npy", "shard_2.npy", "l2_normalised.npy", "resid_post_2.npy", "12_layer_3_of_4_layer_5.npy",
+        "multilayer2x.npy",
+        "blocks.1.hook_resid_post_batch2.npy", "model.layers.1.output.0/2.npy",
+    ],
+)  # fmt: skip
+def test_a_file_that_names_the_saes_layer_or_none_is_taken(
+    folder: Path, tmp_path: Path, encode: Command, place: str
+) -> None:
+    path = tmp_path / "layer_9" / "acts" / place  # what is above the INPUT is no matter
+    path.parent.mkdir(parents=True)
+    np.save(path, np.ones((3, D_IN), np.float32))
+    ended = encode("run", tmp_path / "layer_9" / "acts", "--sae-path", folder, "--out", tmp_path / "out")
+    assert ended.status == 0, ended
+
+
+def test_which_tensor_was_taken_of_several_is_told(folder: Path, tmp_path: Path, encode: Command) -> None:
+    x = torch.ones(5, D_IN)
+    run = ("run", tmp_path / "a.pt", "--sae-path", folder, "--out", tmp_path / "out")
+    for names, taken in ((["layer_0", "layer_1"], "layer_1"), (["model.layers.1", "model.layers.2"], "model.layers.1")):
+        torch.save(dict.fromkeys(names, x), tmp_path / "a.pt")
+        said = encode(*run).err
+        assert f"{taken} is taken of 2 tensors that fit, as the SAE is for {HOOK}" in said
+    torch.save({HOOK: x, "other": x}, tmp_path / "a.pt")
+    assert "is taken of" not in encode(*run).err, "its very name"
+    torch.save({"layer_1": x}, tmp_path / "a.pt")
+    assert "is taken of" not in encode(*run).err
 
 
 def test_an_sae_that_names_no_hook_is_compared_with_nothing(sae: LoadedSae) -> None:

@@ -213,3 +213,26 @@ def test_of_several_hooks_of_a_saved_data_set_the_saes_own_is_taken(tmp_path: Pa
     assert (open_one(path, 8, hook_name="blocks.2.hook_resid_post").read(0, 6) == 2).all()
     with pytest.raises(ShardError, match="columns of several hooks"):
         open_one(path, 8)
+
+
+@pytest.mark.parametrize("is_of_tokens", [True, False])
+def test_a_row_for_each_token_with_its_layers_is_not_taken_for_texts(tmp_path: Path, is_of_tokens: bool) -> None:
+    random = np.random.default_rng(0)
+    layers = np.cumsum(random.standard_normal((6, 40, 16)) * [[[1]], *[[[0.3]]] * 5], axis=0).astype(np.float32)
+    rows = layers.transpose(1, 0, 2) if is_of_tokens else layers
+    path = parquet_file(tmp_path / "x.parquet", pa.table({"acts": rows.tolist()}))
+    with pytest.raises(ShardError, match=r"are alike, cosine 0\.9.*--axes document,token,d if each is a text"):
+        open_one(path, 16)
+    assert open_one(path, 16, {"axes": "document,token,d"}).n_rows == 240
+    with pytest.raises(ShardError, match="leave --axes out"):
+        open_one(path, 16, {"axes": "token,layer,d"})
+    texts = random.standard_normal((6, 40, 16)).astype(np.float32)
+    assert open_one(parquet_file(path, pa.table({"acts": texts.tolist()})), 16).n_rows == 240
+
+
+def test_a_layer_is_chosen_by_the_names_of_columns(tmp_path: Path) -> None:
+    table = pa.table({f"layer_{i}": lists(np.full((6, 4), i, np.float32)) for i in range(3)})
+    path = parquet_file(tmp_path / "x.parquet", table)
+    assert (open_one(path, 4, {"layer": "2"}).read(0, 6) == 2).all()
+    with pytest.raises(ShardError, match="leave --select layer=7 out"):
+        open_one(path, 4, {"layer": "7"})
