@@ -82,9 +82,12 @@ def render(store: Store, info: SaeInfo, preference: Preference, stats: Stats | N
     yield b'\n},\n"stats":' + orjson.dumps(stats.document()) + b"}\n"
 
 
-def published(folder: Path) -> bool:
-    """Say whether both files are there."""
-    return (folder / LABELS_NAME).is_file() and (folder / METADATA_NAME).is_file()
+def sizes(folder: Path) -> tuple[int, int] | None:
+    """Return the sizes of both files, which tell a copy that was cut short; None if one is not there."""
+    try:
+        return (folder / LABELS_NAME).stat().st_size, (folder / METADATA_NAME).stat().st_size
+    except OSError:
+        return None
 
 
 def _entry(record: Record, preference: Preference) -> tuple[bytes, bool]:

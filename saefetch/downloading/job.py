@@ -16,7 +16,7 @@ from saefetch.downloading.session import Session, open_session, utc_now
 from saefetch.downloading.tally import Tally
 from saefetch.errors import RefusedError, RequestError, SaefetchError, StoreError, UsageError
 from saefetch.names.identity import Target
-from saefetch.publish import LABELS_NAME, METADATA_NAME, SaeInfo, publish, published
+from saefetch.publish import LABELS_NAME, METADATA_NAME, SaeInfo, publish, sizes
 from saefetch.sources import Plan
 from saefetch.store.records import State
 from saefetch.store.store import Store
@@ -134,13 +134,13 @@ class Job:
             return
         names = (self._target.release, self._target.sae_id, self._target.neuronpedia_id)
         info = SaeInfo(*names, plan.d_sae, str(store.meta("downloaded_at", utc_now())))
-        state = repr((store.generation, info, preference, saefetch.__version__))
-        if store.meta("published") != state or not published(session.folder):
+        state = (store.generation, info, preference, saefetch.__version__)
+        if store.meta("published") != repr((*state, sizes(session.folder))):
             version = saefetch.__version__
             stats = publish(store, info, preference, source=self._settings.source, version=version)
             search.build(store, plan.d_sae, preference)
             # Last, so that a crash before it makes the next run do all of it again.
-            store.set_meta(published=state, with_descriptions=stats.with_descriptions)
+            store.set_meta(published=repr((*state, sizes(session.folder))), with_descriptions=stats.with_descriptions)
         self._outcome.summary.labels_path = str(session.folder / LABELS_NAME)
         self._outcome.summary.metadata_path = str(session.folder / METADATA_NAME)
 
@@ -155,4 +155,8 @@ class Job:
             outcome.notes.append(
                 f"{summary.unexplained['export']:,} features have no explanation in the export; {only}"
             )
+        n_orphans = store.states(plan.d_sae)[plan.scope.start : plan.scope.stop].count(State.ORPHAN)
+        if self._alone and n_orphans:
+            lacking = "their tokens and max_activation are not known; --source auto asks the API"
+            outcome.notes.append(f"of {n_orphans:,} features the export has an explanation and nothing else: {lacking}")
         outcome.notes += tally.notes

@@ -55,6 +55,20 @@ def lost(standin: Standin, key: str) -> set[int]:
     return {int(json.loads(line)["index"]) for line in gzip.decompress(stored.read()).split(b"\n")[:-1]}
 
 
+def test_features_of_which_the_export_lacks_all_but_the_explanation_are_told_of_and_auto_asks(tmp_path: Path) -> None:
+    world = make_world(N, all_explained=True)
+    with serve(world) as standin:
+        gone = lost(standin, sorted(o.key for o in standin.bucket.objects(f"{EXPORT_PREFIX}features/"))[-1])
+        alone = download(standin, tmp_path, "export")
+        whole = download(standin, tmp_path, "auto")
+        lacking = {index for batch in asked(standin) for index in batch}
+    assert lacking <= gone and len(lacking) > 150, "some rows are in two objects"
+    said = f"of {len(lacking):,} features the export has an explanation and nothing else"
+    assert said in str(alone.outcome.notes) and alone.status == 0
+    assert "nothing else" not in str(whole.outcome.notes)
+    assert all(whole.features[str(index)]["top_positive_tokens"] for index in gone)
+
+
 def serve(world: World, **knobs: Any) -> Standin:
     return Standin(world, lean=True, features_batch=256, explanations_batch=200, **knobs)
 

@@ -175,6 +175,17 @@ def test_a_file_that_was_deleted_is_written_again_from_the_store_without_a_reque
     assert (again.raw, again.summary.requests) == (first.raw, 0)
 
 
+@pytest.mark.parametrize("name", ["feature_labels.json", "metadata.json"])
+def test_a_file_that_was_cut_short_is_written_again_from_the_store_without_a_request(tmp_path: Path, name: str) -> None:
+    """As where a folder was moved and the copying was broken off."""
+    with Standin(make_world(60)) as standin:
+        whole = download(standin, tmp_path, "batch")
+        content = (whole.folder / name).read_bytes()
+        (whole.folder / name).write_bytes(content[:100])
+        done = download(standin, tmp_path, "batch")
+    assert (done.folder / name).read_bytes() == content and done.summary.requests == 0
+
+
 def test_another_preference_publishes_again_from_the_store_without_a_request(tmp_path: Path) -> None:
     world = make_world(50)
     plant(world, 3, explain("of type a", "a"), explain("of type b", "b"))
