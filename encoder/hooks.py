@@ -170,6 +170,11 @@ def compare(data: str, sae: str, model: str = "") -> Match:
     return "unknown"
 
 
+def n_blocks_of(model: str) -> int | None:
+    """Return how many blocks a model has, None where that is not known."""
+    return N_LAYERS.get(model.lower().rpartition("/")[2])
+
+
 def is_input(name: str) -> bool:
     """Say whether a name tells a block's input, which is the output of the block before."""
     return parse(name).is_input
@@ -189,7 +194,7 @@ def why_final_norm(data: str, sae: str, model: str = "") -> str:
 
 def _settled(place: Place, model: str) -> Place:
     """Say "final_norm" of the last hidden state of a model whose number of blocks is known."""
-    n_layers = N_LAYERS.get(model.lower().rpartition("/")[2])
+    n_layers = n_blocks_of(model)
     if n_layers is not None and place.hidden_state == n_layers:
         return Place(None, frozenset({"final_norm"}), place.hidden_state)
     return place

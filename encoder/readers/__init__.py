@@ -10,8 +10,10 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
     source.py             the file, its parsed contents, and what the caller wants of it
     torch_archive.py, torch_pickle.py, safetensors_header.py, numpy_header.py, numpy_archive.py, tables.py,
     arrow_stream.py       what a file holds: arrays by name, each as the place of its bytes, as arrays.py has it
-    choose.py             which of several arrays, if neither --select nor the SAE's hook says it
+    resolve.py            which of the things in a file are the SAE's, by their names: the same rule for all formats
+    choose.py             the arrays of a file that may be activations, for `resolve`
     axes.py, layers.py    which axis is which; a stack of layers is not taken for texts
+    layer_axis.py         which layer of an axis of layers is the SAE's
     companions.py         token ids and masks beside the activations
     sidecars.py           the same in files of their own
     place.py              the hook that the file's or folder's name says

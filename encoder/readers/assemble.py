@@ -14,8 +14,9 @@ import numpy as np
 from encoder.arrays import I64
 from encoder.errors import ShardError
 from encoder.readers.arrays import ON_DISK, Array, tensor_of
-from encoder.readers.axes import layer_note, like_rows, plain_rows, rows_of
+from encoder.readers.axes import like_rows, plain_rows, rows_of
 from encoder.readers.companions import mask_of, match
+from encoder.readers.layer_axis import layer_of
 from encoder.readers.source import Source
 from encoder.shard import Shard, Tokens
 
@@ -44,7 +45,15 @@ def shard_of(
     documents, tokens and d. `ids` and `mask`, if given, have one entry for each row. [document, token, d] gives each
     row's document and position; [token, d] does not say.
     """
-    rows = plain_rows(array, what, source) if is_plain else rows_of(array, what, source, name=name, known=(ids, mask))
+    layer = None
+    if "layer" in source.axes and len(source.axes) == len(array.shape) and not is_plain:
+        layer = layer_of(array.shape[source.axes.index("layer")], hook_name, source)
+        hook_name, places, notes = layer.hook, layer.places, (*notes, layer.note)
+    if is_plain:
+        rows = plain_rows(array, what, source)
+    else:
+        number = 0 if layer is None else layer.number
+        rows = rows_of(array, what, source, name=name, known=(ids, mask), layer_number=number)
     if source.axes:
         ids, mask = (None if one is None else like_rows(one, array.shape, source) for one in (ids, mask))
     match(source.path, rows, ids, "token ids")
@@ -59,13 +68,8 @@ def shard_of(
             row_mask=None if mask is None else mask_of(source.path, mask),
         )
 
-    if "layer" in source.axes:
-        n_layers = array.shape[source.axes.index("layer")]
-        layer = source.select.get("layer", "0")
-        notes = (*notes, layer_note(layer, n_layers))
-        hook_name = f"{hook_name}[{layer}] of {n_layers}" if hook_name else hook_name
-    made = finished(source, rows.n_rows, rows.width, rows.dtype, rows.read, tokens, hook_name, notes)
-    return replace(made, places=places, is_interleaved="layer" in source.axes and not rows.is_contiguous())
+    made = finished(source, rows.n_rows, rows.width, rows.dtype, rows.read, tokens, hook_name, notes, places)
+    return replace(made, is_interleaved=not rows.is_contiguous())
 
 
 def finished(
@@ -77,6 +81,7 @@ def finished(
     tokens: Callable[[], Tokens] = Tokens,
     hook_name: str = "",
     notes: tuple[str, ...] = (),
+    places: tuple[str, ...] = (),
 ) -> Shard:
     """Make the Shard: float64 becomes float32, and only rows that exist can be asked for."""
 
@@ -88,7 +93,7 @@ def finished(
 
     if dtype == "float64":
         notes = (*notes, "float64 on disk, rounded to float32")
-    return Shard(source.path, n_rows, d_in, dtype, checked, tokens, hook_name, notes)
+    return Shard(source.path, n_rows, d_in, dtype, checked, tokens, hook_name, notes, places)
 
 
 def _rounded(source: Source, batch: torch.Tensor, start: int) -> torch.Tensor:

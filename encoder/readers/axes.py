@@ -21,7 +21,7 @@ from encoder.hooks import parse
 from encoder.readers.arrays import Array
 from encoder.readers.companions import fits
 from encoder.readers.layers import MAX_LAYERS, Finding, layer_axis
-from encoder.readers.select import AXES, choose_label
+from encoder.readers.select import AXES
 from encoder.readers.source import Source
 
 SIXTEEN_BIT = ("int16", "uint16")
@@ -39,16 +39,25 @@ _READINGS = {
 }  # fmt: skip
 
 
-def rows_of(array: Array, what: str, source: Source, *, name: str = "", known: Sequence[Array | None] = ()) -> Array:
+def rows_of(
+    array: Array,
+    what: str,
+    source: Source,
+    *,
+    name: str = "",
+    known: Sequence[Array | None] = (),
+    layer_number: int = 0,
+) -> Array:
     """Return the array as rows [document..., token, d_in].
 
-    `name` is the tensor's, "" if it has none. `known` are the token ids and the mask of the file. Raises: ShardError if
-    these cannot be activations, AmbiguousError with the ways to name the axes.
+    `name` is the tensor's, "" if it has none. `known` are the token ids and the mask of the file. `layer_number` is
+    what is taken of an axis of layers. Raises: ShardError if these cannot be activations, AmbiguousError with the ways
+    to name the axes.
     """
     array = declared(array, source)
     _check_dtype(array, what, source)
     if source.axes:
-        return _arranged(array, source.axes, what, source)
+        return _arranged(array, source.axes, what, source, layer_number)
     if is_by_head(array, name, source):
         return replace(array, row_dims=2)
     companions = [one for one in known if one is not None]
@@ -89,11 +98,16 @@ def tells_layer(name: str, layer: str) -> bool:
 def is_by_head(array: Array, name: str, source: Source) -> bool:
     """Say whether the array is a head-wise hook_z [..., n_heads, d_head], which SAELens makes one row per token."""
     shape = array.shape
-    if len(shape) < 3 or not (name.endswith(HEADS) or source.hook_name.endswith(HEADS)):
+    if len(shape) < 3 or not (_is_z(name) or _is_z(source.hook_name)):
         return False
     if source.d_in is None:
         return len(shape) > 3
-    return source.d_in == shape[-2] * shape[-1] and (name.endswith(HEADS) or source.d_in != shape[-1])
+    return source.d_in == shape[-2] * shape[-1] and (_is_z(name) or source.d_in != shape[-1])
+
+
+def _is_z(hook_name: str) -> bool:
+    """Say whether a hook is where the heads' outputs lie side by side, before they are projected and summed."""
+    return hook_name.endswith(HEADS) or parse(hook_name).sites == {"attn_z"}
 
 
 def width_of(array: Array, name: str, source: Source) -> int | None:
@@ -135,22 +149,13 @@ def like_rows(companion: Array, shape: tuple[int, ...], source: Source) -> Array
     return companion.permuted(sorted(range(len(named)), key=lambda i: named[i][0] == "token"))
 
 
-def layer_note(layer: str, n_layers: int) -> str:
-    """Say how the layers of an axis are counted, which is not how a model counts its blocks."""
-    last = ", and the last is after the final norm" if layer == str(n_layers - 1) else ""
-    return (
-        f"layer {layer} of {n_layers} along the axis, counted from 0; of transformers' hidden_states 0 is the embedding"
-        f" and block N gives N + 1{last}"
-    )
-
-
 def declared(array: Array, source: Source) -> Array:
     """Give 16-bit integers the float dtype that --select declares; other arrays keep their own."""
     dtype = source.select.get("dtype")
     return replace(array, dtype=dtype) if dtype and array.dtype in SIXTEEN_BIT else array
 
 
-def _arranged(array: Array, axes: tuple[str, ...], what: str, source: Source) -> Array:
+def _arranged(array: Array, axes: tuple[str, ...], what: str, source: Source, layer_number: int) -> Array:
     if len(axes) != len(array.shape):
         raise ShardError(
             f"{source.path}: name {len(array.shape)} axes: {what} is {array.describe()}, and --axes {','.join(axes)}"
@@ -161,7 +166,7 @@ def _arranged(array: Array, axes: tuple[str, ...], what: str, source: Source) ->
     order = sorted(range(len(axes)), key=lambda i: AXES.index(axes[i]))
     array = array.permuted(order)
     if "layer" in axes:
-        array = array.taken(choose_label(range(array.shape[0]), "layer", source))
+        array = array.taken(layer_number)
     if "token" not in axes:  # one row for each document
         array = array.with_axis(axes.count("document"))
     rows = replace(array, row_dims=2 if "head" in axes else 1)

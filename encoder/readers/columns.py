@@ -12,12 +12,12 @@ from functools import partial
 from typing import Any
 
 from encoder.errors import AmbiguousError, ShardError
-from encoder.hooks import compare
 from encoder.readers.arrow_stream import FLOATS, arrow_errors, list_lengths
 from encoder.readers.assemble import finished
 from encoder.readers.axes import tells_layer
 from encoder.readers.companions import is_companion
 from encoder.readers.layers import check_are_documents
+from encoder.readers.resolve import Offer, places_of, resolve
 from encoder.readers.source import Source, printable
 from encoder.readers.table_rows import Column, TableRows, lists_of
 from encoder.readers.table_tokens import nesting, notes_of, read_tokens
@@ -40,18 +40,21 @@ def open_shard(source: Source) -> Shard:
         )
     with arrow_errors(source.path):
         table = open_table(source.path, source.head)
-        column = _column(source, table)
+        column, places = _column(source, table)
         d_in = _width(source, table, column)
         rows = TableRows(source.path, table, column, d_in)
         if rows.lengths is not None and len(table.schema) == 1:  # a column beside would tell tokens from layers
             check_are_documents(source, f"column {printable(column.name)}", rows.read, rows.lengths)
     tokens = partial(read_tokens, rows)
     notes = notes_of(table.schema, column)
-    return finished(source, rows.n_rows, d_in, column.dtype, rows.read, tokens, column.name, notes)
+    return finished(source, rows.n_rows, d_in, column.dtype, rows.read, tokens, column.name, notes, places)
 
 
-def _column(source: Source, table: Table) -> Column:
-    """Choose the column that --select names, else the only one of lists of floats."""
+def _column(source: Source, table: Table) -> tuple[Column, tuple[str, ...]]:
+    """Choose the column of lists of floats that --select names, else the SAE's own, else the only one.
+
+    Returns also the places in the model that all of them are of.
+    """
     named = {}
     for member in table.schema:
         depth, leaf = nesting(_storage_type(member.type))
@@ -63,7 +66,7 @@ def _column(source: Source, table: Table) -> Column:
     layer = source.select.get("layer")
     if layer is not None:
         named = {name: one for name, one in named.items() if tells_layer(name, layer)}
-    wanted = source.select.get("key")
+    wanted, places = source.select.get("key"), places_of(Offer(name, name) for name in named)
     shown = ", ".join(f"{printable(name)} {table.schema.field(name).type}" for name in list(named)[:20]) or "none"
     if wanted is not None and wanted not in named:
         raise ShardError(f"{source.path}: has no column of activations {wanted!r}; columns of lists of floats: {shown}")
@@ -76,13 +79,13 @@ def _column(source: Source, table: Table) -> Column:
             f" {columns[:600]}"
         )
     if wanted is None and len(named) > 1:
-        same = [name for name in named if compare(name, source.hook_name) == "same"]
-        if len(same) == 1:
-            return named[same[0]]
+        chosen = resolve([Offer(name, name) for name in named], source)
+        if chosen is not None:
+            return named[chosen.name], places
         raise AmbiguousError(
             f"{source.path}: choose with --select {printable(next(iter(named)))}, as several columns fit: {shown}"
         )
-    return named[wanted if wanted is not None else next(iter(named))]
+    return named[wanted if wanted is not None else next(iter(named))], places
 
 
 def _storage_type(type_: Any) -> Any:

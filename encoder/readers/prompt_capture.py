@@ -19,6 +19,7 @@ from encoder.errors import ShardError
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import finished, joined
 from encoder.readers.axes import plain_rows
+from encoder.readers.resolve import Offer, places_of, resolve
 from encoder.readers.select import choose_label
 from encoder.readers.source import Source
 from encoder.shard import Shard, Tokens
@@ -54,9 +55,9 @@ def open_shard(source: Source) -> Shard:
     sections = [section for section in captured if section.by_layer]
     if not sections:
         raise ShardError(f"{source.path}: neither the prompt nor the response has activations: nothing was captured")
-    layer = choose_label(dict.fromkeys(key for section in sections for key in section.by_layer), "layer", source)
+    offers = _offers(sections)
+    layer, component = _choose(offers, source)
     components = [_mapping(source, section, section.by_layer.get(layer), f"layer {layer}") for section in sections]
-    component = choose_label(dict.fromkeys(key for each in components for key in each), "component", source)
     where = f"layer={layer},component={component}"
     rows = [
         _rows(source, section, each.get(component), where) for section, each in zip(sections, components, strict=True)
@@ -72,8 +73,34 @@ def open_shard(source: Source) -> Shard:
     )
     return finished(
         source, sum(n_rows), rows[0].width, rows[0].dtype, joined(rows),
-        lambda: _tokens(sections, n_rows), where, notes,
+        lambda: _tokens(sections, n_rows), where, notes, places_of(offers),
     )  # fmt: skip
+
+
+def _offers(sections: list[_Section]) -> dict[Offer, tuple[str, str]]:
+    """Return each layer and component that some section has."""
+    found: dict[Offer, tuple[str, str]] = {}
+    for section in sections:
+        for layer, components in section.by_layer.items():
+            for component in components if isinstance(components, dict) else ():
+                where = f"layer={layer},component={component}"
+                found[Offer(where, where)] = layer, component
+    return found
+
+
+def _choose(offers: dict[Offer, tuple[str, str]], source: Source) -> tuple[str, str]:
+    """Return the layer and the component that --select names, or else the SAE's own, or else the only ones."""
+    of_select = {
+        offer: (layer, component)
+        for offer, (layer, component) in offers.items()
+        if source.select.get("layer", layer) == layer and source.select.get("component", component) == str(component)
+    }
+    chosen = resolve(list(of_select), source) if of_select else None
+    if chosen is not None:
+        return of_select[chosen]
+    layer = choose_label(dict.fromkeys(layer for layer, _ in offers.values()), "layer", source)
+    components = dict.fromkeys(component for other, component in offers.values() if other == layer)
+    return layer, choose_label(components, "component", source)
 
 
 def _sections(source: Source) -> list[_Section]:

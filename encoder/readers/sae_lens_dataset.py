@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ import numpy as np
 
 from encoder.arrays import I64, AnyArray
 from encoder.errors import AmbiguousError, ShardError
-from encoder.hooks import compare
 from encoder.readers.arrays import Array, tensor_of
 from encoder.readers.arrow_stream import (
     CONTINUATION,
@@ -35,6 +35,7 @@ from encoder.readers.arrow_stream import (
 )
 from encoder.readers.assemble import finished, joined
 from encoder.readers.companions import counting, is_companion, is_mask, may_be_mask, why_unclear
+from encoder.readers.resolve import Offer, places_of, resolve
 from encoder.readers.side_json import read_json
 from encoder.readers.source import Source, printable
 from encoder.shard import Shard, Tokens
@@ -85,7 +86,7 @@ def open_shard(source: Source) -> Shard:
     source.allow_select("key")
     with arrow_errors(source.path):
         stream = read_batches(source.path)
-        hook_name = _hook(source, stream.schema)
+        hook_name, places = _hook(source, stream.schema)
         columns = [_Column(source, stream, hook_name, storage(batch, hook_name)) for batch in stream.batches]
         d = next((column.width for column in columns if column.n_rows), source.d_in)
         if d is None:
@@ -103,11 +104,15 @@ def open_shard(source: Source) -> Shard:
         else lambda start, stop: tensor_of(np.empty((0, d), np.float32), "float32")
     )
     n_rows = sum(column.n_rows for column in columns)
-    return finished(source, n_rows, d, dtype, read, lambda: _tokens(source, columns, ids, mask), hook_name, notes)
+    tokens = partial(_tokens, source, columns, ids, mask)
+    return finished(source, n_rows, d, dtype, read, tokens, hook_name, notes, places)
 
 
-def _hook(source: Source, schema: Any) -> str:
-    """Choose the column of matrices: the only one, or the one that --select names."""
+def _hook(source: Source, schema: Any) -> tuple[str, tuple[str, ...]]:
+    """Choose the column of matrices that --select names, else the SAE's own, else the only one.
+
+    Returns also the places in the model that all of them are of.
+    """
     import pyarrow as pa
 
     names = [
@@ -119,16 +124,17 @@ def _hook(source: Source, schema: Any) -> str:
     names = nested or names
     wanted = source.select.get("key")
     shown = ", ".join(printable(name) for name in names[:20]) or "none"
-    same = [name for name in names if compare(name, source.hook_name) == "same"]
-    if wanted is None and len(names) > 1 and len(same) == 1:
-        return str(same[0])
-    if wanted is None and len(names) > 1:
+    offers = [Offer(name, name) for name in names]
+    chosen = resolve(offers, source) if wanted is None else None
+    if chosen is not None:
+        wanted = chosen.name
+    elif wanted is None and len(names) > 1:
         raise AmbiguousError(
             f"{source.path}: columns of several hooks: {shown}; choose with --select {printable(names[0])}"
         )
     if not names or (wanted is not None and wanted not in names) or len(set(schema.names)) != len(schema.names):
         raise ShardError(f"{source.path}: no column {wanted or 'of activations'!r}; columns of lists: {shown}")
-    return wanted or names[0]
+    return wanted or names[0], places_of(offers)
 
 
 class _Column:

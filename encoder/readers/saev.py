@@ -14,6 +14,7 @@ from typing import Any
 from encoder.errors import ShardError
 from encoder.readers.arrays import array_in_file
 from encoder.readers.assemble import shard_of
+from encoder.readers.resolve import Offer, places_of, resolve
 from encoder.readers.select import choose_label
 from encoder.readers.side_json import count, read_json, read_json_list
 from encoder.readers.source import Source, printable
@@ -48,7 +49,9 @@ def open_shard(source: Source) -> Shard:
         raise ShardError(f"{path}: layers is {str(layers)[:80]}, expected a list of integers")
     if (dtype := metadata.get("dtype", "float32")) != "float32":
         raise ShardError(f"{path}: dtype is {str(dtype)[:40]!r}, expected 'float32', the only one that saev writes")
-    layer = choose_label(layers, "layer", source)
+    offers = [Offer(f"layer={one}", f"layer={one}") for one in layers]
+    found = None if "layer" in source.select else resolve(offers, source)
+    layer = choose_label(layers, "layer", source) if found is None else layers[offers.index(found)]
     d = _count(metadata, _WIDTH, path)
     n_tokens = _count(metadata, _CONTENT_TOKENS, path) + bool(metadata.get("cls_token", False))
     n_examples, full = _n_examples(source.path, metadata, path, n_tokens * len(layers))
@@ -62,7 +65,8 @@ def open_shard(source: Source) -> Shard:
         source.path, (0, source.size), (n_examples, n_tokens, d), "float32", (example, d, 1),
         what=f"layer {layer}", skip=layers.index(layer) * n_tokens * d if n_examples else 0,
     )  # fmt: skip
-    return shard_of(source, rows, f"layer {layer}", is_plain=True, hook_name=f"layer={layer}")
+    hook_name, places = f"layer={layer}", places_of(offers)
+    return shard_of(source, rows, f"layer {layer}", is_plain=True, hook_name=hook_name, places=places)
 
 
 def data_files(folder: Path) -> list[Path] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from encoder.errors import ShardError
-from encoder.hooks import compare
+from encoder.hooks import compare, is_input
 from encoder.shard import Shard
 
 BY_HAND = ("key", "layer", "component")
@@ -21,11 +21,15 @@ def check_width(shard: Shard, d_in: int) -> None:
 
 
 def check_hook(shard: Shard, hook_name: str, model_name: str, select: Mapping[str, object]) -> tuple[str, ...]:
-    """Return a note where the user chose activations of another place by hand; the names are those of the SAE.
+    """Return a note where the user chose activations of another place by hand, and where the place has another name
+    here; the names are those of the SAE.
 
     Raises: ShardError where the shard names another layer or site than the SAE, and nobody chose it by hand.
     """
-    if compare(shard.hook_name, hook_name, model_name) != "other":
+    match = compare(shard.hook_name, hook_name, model_name)
+    if match == "same" and is_input(hook_name) and not is_input(shard.hook_name):
+        return (f"{hook_name} is taken from {shard.hook_name}: a block's input is the output of the block before",)
+    if match != "other":
         return ()
     both = f"the activations are from {shard.hook_name}, but the SAE is for {hook_name}"
     if any(key in select for key in BY_HAND):

@@ -205,7 +205,9 @@ class JobEncoder:
     def _tell_what_is_missing(self, shard: Path, made: Made) -> None:
         absent = [folder for folder, said in made.said.items() if "absent" in said]
         if absent:
-            self._note(shard, f"has no activations for {_listed(absent)}")
+            is_normed = any("final norm" in made.said[folder]["absent"] for folder in absent)
+            norm = "; the last hidden state is after the final norm, and no block's output" if is_normed else ""
+            self._note(shard, f"has no activations for {_listed(absent)}{norm}")
         if made.without_sae:
             self._note(shard, f"has activations that no SAE is for: {_listed(made.without_sae)}")
 

@@ -57,7 +57,7 @@ class Work:
         self._tickets, self._root, self._saes, self._options = tickets, out / QUEUE_NAME, saes, options
         self._settings, self._display, self._stopping = settings, display, stopping
         _check_folders(tickets, out, settings)
-        self._absent: set[tuple[str, str]] = set()
+        self._absent: dict[tuple[str, str], str] = {}
         self.without_sae: dict[str, None] = {}
         self.totals = Totals()
         self.status: Status | None = None
@@ -121,19 +121,19 @@ class Work:
             saes, without = said.get("saes"), said.get("without_sae")
             for folder, of_sae in saes.items() if isinstance(saes, dict) else ():
                 if "absent" in of_sae:
-                    self._absent.add((ticket.job, folder))
+                    self._absent[ticket.job, folder] = str(of_sae["absent"])
             self.without_sae |= dict.fromkeys(without if isinstance(without, list) else ())
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return each SAE with how many shards have its result, and how many have nothing for it."""
+        """Return each SAE with how many shards have its result, and how many have nothing for it, and why."""
         found: dict[str, dict[str, Any]] = {}
         for ticket in self._tickets:
             for target in ticket.targets:
-                one = found.setdefault(
-                    target.folder, {"folder": target.folder, **target.sae, "results": 0, "absent": 0}
-                )
+                new = {"folder": target.folder, **target.sae, "results": 0, "absent": 0, "why_absent": None}
+                one, why = found.setdefault(target.folder, new), self._absent.get((ticket.job, target.folder))
                 one["results"] += Path(target.out).exists()
-                one["absent"] += (ticket.job, target.folder) in self._absent
+                one["absent"] += why is not None
+                one["why_absent"] = one["why_absent"] or why
         return list(found.values())
 
     def _to_do(self) -> list[Ticket]:
