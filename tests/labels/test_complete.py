@@ -66,7 +66,10 @@ def test_features_of_which_the_export_lacks_all_but_the_explanation_are_told_of_
     said = f"of {len(lacking):,} features the export has an explanation and nothing else"
     assert said in str(alone.outcome.notes) and alone.status == 0
     assert "nothing else" not in str(whole.outcome.notes)
-    assert all(whole.features[str(index)]["top_positive_tokens"] for index in gone)
+    for index in lacking:
+        feature = world.feature(MODEL, SOURCE, index)
+        assert feature is not None and whole.features[str(index)]["top_positive_tokens"] == [*feature.pos_str][:10]
+        assert alone.features[str(index)]["top_positive_tokens"] == [] and alone.features[str(index)]["description"]
 
 
 def serve(world: World, **knobs: Any) -> Standin:
