@@ -54,6 +54,7 @@ SIDE_FILES = re.compile(r"(labels\.bin|(mean|std|tokens|sequence_ranges)\.pt|(ca
 """What the formats that own folders write beside their data files."""
 FOLDER_FORMATS = {".zarr": (), ".n5": ("attributes.json",), ".tdb": ("__schema",)}
 """Endings of folders that are one thing each and are not read, and the files by which such a folder is known."""
+UNFINISHED = re.compile(r"(~|\.(bak|backup|old|orig|tmp|temp|part|partial|crdownload|incomplete|swp))$", re.IGNORECASE)
 MAX_DEPTH = 64  # folders within folders
 EMPTY: Mapping[str, object] = MappingProxyType({})
 
@@ -111,6 +112,8 @@ class _Walk:
         return found
 
     def _is_data(self, entry: Path) -> bool:
+        if is_unfinished(entry):
+            return False
         if entry.suffix in SUFFIXES:
             return entry.suffix != ".npz" or not numpy_archive.is_sparse(entry)
         if not entry.is_file():
@@ -147,6 +150,11 @@ class _Walk:
             return [folder] if depth > MAX_DEPTH else self.files(folder, depth)
         except OSError:
             return [folder]
+
+
+def is_unfinished(entry: Path) -> bool:
+    """Say whether a file is a backup, or a copy that is not finished, by its name: its rows would be there twice."""
+    return UNFINISHED.search(entry.name) is not None
 
 
 def is_for_people(entry: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from encoder.errors import InputError
 from encoder.queue.ticket import MAX_JOB_BYTES, Ticket, check_job
 from encoder.readers import EMPTY, RAW_SUFFIXES, find_inputs, packed
+from encoder.readers.walk import SUFFIXES, is_unfinished
 from saefetch.terminal.output import printable
 
 COMPRESSED = (".bz2", ".xz", ".lz4", ".br", ".z")
@@ -134,6 +135,10 @@ def why_not_read(path: Path) -> str:
         return f"{path} is not read: unpack it first, as of archives only a whole tar is read"
     if path.suffix.lower() in RAW_SUFFIXES:
         return f"{path} is not read: numbers without a header: say --dtype and --shape, or name its file for more"
+    if is_unfinished(path):
+        return f"{path} is not read: by its name a backup or an unfinished copy; rename it if it is neither"
+    if path.suffix in SUFFIXES - {".npz"}:
+        return f"{path} is not read: its folder has an index, or files of a format, to which it does not belong"
     if path.suffix == ".npz":
         return f"{path} is not read: it is a sparse matrix, as features are"
     return f"{path} is not read: no format here has the ending {path.suffix or 'of ' + path.name}"

@@ -196,3 +196,31 @@ def test_an_old_checkpoints_threshold_is_the_exponential_of_its_logarithm(tmp_pa
     save_file(weights, folder / "sae_weights.safetensors")
     sae = encoder.load_sae(sae_path=folder)
     assert torch.equal(sae.module.state_dict()["threshold"], weights["log_threshold"].exp())
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ('{"scaling_factor": "0.5"}', "scaling_factor is '0.5', expected a number"),
+        ('{"scaling_factor": [0.5, 0.5]}', "scaling_factor is '[0.5, 0.5]', expected a number"),
+        ('{"scaling_factor": true}', "scaling_factor is 'True', expected a number"),
+        ('{"norm_factor": 0.5}', "scaling_factor is 'not there', expected a number"),
+        ("[0.5]", "expected a JSON object, got list"),
+        ("{broken", "cannot load this configuration"),
+        ('{"scaling_factor": NaN}', "scaling_factor is nan, expected a positive number"),
+    ],
+)
+def test_a_scaler_file_that_cannot_be_believed_is_refused_with_its_name(
+    tmp_path: Path, written: str, words: str
+) -> None:
+    folder = inference_folder(tmp_path / "sae", normalize_activations=SCALED)
+    (folder / "activation_scaler.json").write_text(written)
+    with pytest.raises(InputError) as refused:
+        encoder.load_sae(sae_path=folder)
+    assert "activation_scaler.json" in str(refused.value) and words in str(refused.value)
+
+
+def test_heads_of_a_hook_that_has_none_are_refused(tmp_path: Path) -> None:
+    folder = inference_folder(tmp_path / "sae", reshape_activations="hook_z", metadata={"hook_name": "x.hook_mlp_out"})
+    with pytest.raises(InputError, match=r"reshape_activations is 'hook_z'.*hook_mlp_out"):
+        encoder.load_sae(sae_path=folder)

@@ -14,6 +14,7 @@ from shards import open_one
 
 from encoder.errors import InputError, ShardError
 from encoder.readers import find_inputs
+from encoder.work.submit import why_not_read
 
 
 def names(folder: Path) -> list[str]:
@@ -148,3 +149,13 @@ def test_data_beside_a_store_that_its_index_does_not_name_is_named(tmp_path: Pat
     unread: list[Path] = []
     find_inputs(tmp_path, unread=unread.append)
     assert set(unread) == extra
+
+
+@pytest.mark.parametrize("name", ["a.npy.bak", "a.npy~", "b.npy.part", "b.npy.TMP", "c.pt.crdownload", "d.npy.orig"])
+def test_a_backup_or_an_unfinished_copy_is_named_and_not_taken_for_data(tmp_path: Path, name: str) -> None:
+    np.save(tmp_path / "a.npy", np.ones((2, 4), np.float32))
+    (tmp_path / name).write_bytes((tmp_path / "a.npy").read_bytes())
+    unread: list[Path] = []
+    assert [path.name for path in find_inputs(tmp_path, unread=unread.append)] == ["a.npy"]
+    assert [path.name for path in unread] == [name] and "an unfinished copy" in why_not_read(unread[0])
+    assert find_inputs(tmp_path / name) == [tmp_path / name], "a person who names it means it"

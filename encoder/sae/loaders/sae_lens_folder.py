@@ -14,7 +14,6 @@ weights: `activation_scaler.json` and `activation_whitening.safetensors` since S
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,6 +94,12 @@ def _check(config: Mapping[str, Any], raw: Mapping[str, Any], path: Path) -> Non
     architecture = config["architecture"]
     if not is_plain(architecture) and not _sae_lens().knows(architecture):
         raise InputError(f"{path / CONFIG}: SAELens knows no architecture {architecture!r}")
+    hook_name = config["metadata"].get("hook_name")
+    if config.get("reshape_activations") == "hook_z" and hook_name and not str(hook_name).endswith("_z"):
+        raise InputError(
+            f"{path / CONFIG}: reshape_activations is 'hook_z', which joins the heads of a hook_z, but hook_name is"
+            f" {str(hook_name)[:80]!r}; one of the two is wrong"
+        )
     said = raw.get("activation_fn", raw.get("activation_fn_str"))
     kwargs = raw.get("activation_fn_kwargs") or {}
     if said == "topk" and architecture != "topk":
@@ -184,8 +189,14 @@ def _fold(module: Any, path: Path, known: float | None) -> tuple[str, ...]:
 def _scaling(path: Path) -> tuple[float | None, bool]:
     """Return the factor that activations are scaled by, None if no file says one, and whether there is a whitening."""
     if (path / SCALER).is_file():
-        document = json.loads((path / SCALER).read_text("utf-8"))
-        return document["scaling_factor"], document.get("has_whitening", True) and (path / WHITENING).exists()
+        document = read_config(path / SCALER)
+        factor = document.get("scaling_factor", "not there")
+        if factor is not None and (isinstance(factor, bool) or not isinstance(factor, int | float)):
+            raise InputError(
+                f"{path / SCALER}: scaling_factor is {str(factor)[:80]!r}, expected a number, as the trainer writes it;"
+                f" copy the file again"
+            )
+        return factor, document.get("has_whitening", True) and (path / WHITENING).exists()
     if (path / OLD_SCALER).is_file():
         state = read_safetensors(path / OLD_SCALER)
         if "estimated_norm_scaling_factor" in state:
