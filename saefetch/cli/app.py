@@ -34,6 +34,7 @@ Examples:
                     --sae-id layer_5/width_16k/canonical
   saefetch download --sae-id 'layer_*/width_16k/canonical'    all 26 layers
   saefetch download --neuronpedia-id gemma-2-2b/5-gemmascope-res-16k
+  saefetch download --neuronpedia-id https://www.neuronpedia.org/gemma-2-2b/5-gemmascope-res-16k
   saefetch download --source batch --features 0:1000
 
 \b
@@ -56,7 +57,8 @@ LIST_EXAMPLES = """\b
 PATTERN is words that must all occur, or globs. Examples:
   saefetch list gemma-scope 16k
   saefetch list 'gpt2*'
-  saefetch list gemma-2-2b --json"""
+  saefetch list gemma-2-2b --json
+  saefetch list --all qwen-scope             also those without labels"""
 
 STATUS_EXAMPLES = """\b
 Examples:
@@ -101,7 +103,7 @@ def download(
         str | None, typer.Option(metavar="ID", help="SAELens id; a pattern in quotes for many SAEs.")
     ] = None,
     neuronpedia_id: Annotated[
-        str | None, typer.Option(metavar="MODEL/SOURCE", help="For an SAE that SAELens' registry does not map.")
+        str | None, typer.Option(metavar="MODEL/SOURCE", help="Neuronpedia's own name, or its page's address.")
     ] = None,
     num_features: Annotated[
         str | None, typer.Option(metavar="N", help="Number of features, where the registry has it wrong or not.")
@@ -197,12 +199,15 @@ def show(
 @app.command(name="list", short_help="The SAEs that can be downloaded by name.", epilog=LIST_EXAMPLES)
 def list_(
     pattern: Annotated[list[str] | None, typer.Argument(metavar="PATTERN", hidden=True)] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also SAEs without labels on Neuronpedia, with loader and hook.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the SAEs that SAELens' registry maps to Neuronpedia."""
     from saefetch.cli.listing import run
 
-    run(" ".join(pattern) if pattern else None, as_json=json)
+    run(" ".join(pattern) if pattern else None, everything=everything, as_json=json)
 
 
 @app.command(short_help="Re-check finished downloads against their stores.", epilog=VERIFY_EXAMPLES)

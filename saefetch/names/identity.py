@@ -19,7 +19,12 @@ MAX_FEATURES = 1 << 26
 _SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9._+=,@~-]{0,200}"
 _RELEASE = re.compile(rf"{_SEGMENT}(/{_SEGMENT})?")  # of the registry, or a repository of the hub, OWNER/NAME
 _SAE_ID = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*")
-_NEURONPEDIA_ID = re.compile(rf"({_SEGMENT})/({_SEGMENT})")
+_PAGE = re.compile(
+    rf"(?:https?://[^/?#@\s]+/|(?:www\.)?neuronpedia\.org/)?(?:api/feature/)?"
+    rf"((?!(?:www\.)?neuronpedia\.org/){_SEGMENT}/{_SEGMENT})(?:/\d+)?/?(?:[?#]\S*)?",
+    re.IGNORECASE,
+)
+"""A Neuronpedia id, or the address of the page of an SAE or of one of its features, as a browser shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +90,24 @@ def resolve(release: str | None, sae_id: str | None, neuronpedia_id: str | None,
 
 
 def _overridden(release: str | None, sae_id: str | None, neuronpedia_id: str, d_sae: int | None) -> Target:
-    """Make the target of a Neuronpedia id that the user named.
+    """Make the target of a Neuronpedia id that the user named, or of the address of its page.
 
     Where the user named no release and id, they are those of the registry, or else the two parts of the Neuronpedia id.
     """
-    match = _check(_NEURONPEDIA_ID, neuronpedia_id, "--neuronpedia-id")
+    neuronpedia_id = _check(_PAGE, neuronpedia_id.strip(), "--neuronpedia-id")[1]
+    model, source = neuronpedia_id.split("/")
     known = registry.by_neuronpedia_id(neuronpedia_id)
+    if known is None and (members := registry.of_source_set(model, source)):
+        raise UsageError(
+            f"--neuronpedia-id {neuronpedia_id} names a set of {len(members)} SAEs; name one of them, such as"
+            f" --neuronpedia-id {members[0].neuronpedia_id}, or all by --sae-release and a pattern as --sae-id"
+        )
     if (release is None) != (sae_id is None):
         raise UsageError("--neuronpedia-id goes with both --sae-release and --sae-id, or with neither")
     if sae_id is not None and registry.is_pattern(sae_id):
         raise UsageError(f"--neuronpedia-id names one SAE, but --sae-id {sae_id!r} is a pattern for many")
     if release is None or sae_id is None:
-        release, sae_id = (known.release, known.sae_id) if known else (match[1], match[2])
+        release, sae_id = (known.release, known.sae_id) if known else (model, source)
     _check(_RELEASE, release, "--sae-release")
     _check(_SAE_ID, sae_id, "--sae-id")
     return Target(release, sae_id, neuronpedia_id, d_sae or (known.d_sae if known else None))
@@ -105,7 +116,9 @@ def _overridden(release: str | None, sae_id: str | None, neuronpedia_id: str, d_
 def _check(pattern: re.Pattern[str], value: str, flag: str) -> re.Match[str]:
     match = pattern.fullmatch(value)
     if match is None or ".." in value:
-        shape = "MODEL/SOURCE" if pattern is _NEURONPEDIA_ID else "letters, digits and . _ - + = , @ ~"
+        shape = (
+            "MODEL/SOURCE, or the address of its page" if pattern is _PAGE else "letters, digits and . _ - + = , @ ~"
+        )
         raise UsageError(f"{flag} {value[:100]!r} is not a valid name: expected {shape}")
     return match
 

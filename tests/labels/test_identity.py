@@ -41,10 +41,12 @@ def test_no_accepted_neuronpedia_id_breaks_an_address(neuronpedia_id: str) -> No
         (target,) = resolve("r", "s", neuronpedia_id, None)
     except UsageError:
         return
-    url = URL(f"https://host/api/feature/{neuronpedia_id}/7")
+    url = URL(f"https://host/api/feature/{target.neuronpedia_id}/7")
     assert url.path == f"/api/feature/{target.model_id}/{target.source_id}/7"
     assert url.raw_path.count("/") == 5 and not url.query_string and not url.fragment and url.host == "host"
-    assert str(url) == f"https://host/api/feature/{neuronpedia_id}/7", "nothing is quoted, nothing is normalized away"
+    assert str(url) == f"https://host/api/feature/{target.neuronpedia_id}/7", (
+        "nothing is quoted, nothing is normalized away"
+    )
 
 
 def test_every_name_of_the_registry_is_accepted() -> None:
@@ -78,6 +80,45 @@ def test_a_neuronpedia_id_alone_finds_the_sae_of_the_registry() -> None:
 def test_a_neuronpedia_id_that_the_registry_does_not_know_names_the_folder_itself() -> None:
     (target,) = resolve(None, None, "my-model/3-my-sae", None)
     assert target.folder(Path("sae")) == Path("sae/my-model/3-my-sae") and target.d_sae is None
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "https://www.neuronpedia.org/gemma-2-2b/5-gemmascope-res-16k",
+        "https://www.neuronpedia.org/gemma-2-2b/5-gemmascope-res-16k/",
+        "https://neuronpedia.org/gemma-2-2b/5-gemmascope-res-16k/42?embed=true&x=a/b#top",
+        "http://localhost:3000/gemma-2-2b/5-gemmascope-res-16k/42",
+        "www.neuronpedia.org/gemma-2-2b/5-gemmascope-res-16k",
+        "NEURONPEDIA.org/gemma-2-2b/5-gemmascope-res-16k",
+        "https://www.neuronpedia.org/api/feature/gemma-2-2b/5-gemmascope-res-16k/42",
+        "gemma-2-2b/5-gemmascope-res-16k/42",
+        " gemma-2-2b/5-gemmascope-res-16k\n",
+    ],
+)
+def test_the_address_of_a_page_names_its_sae(page: str) -> None:
+    assert resolve(None, None, page, None) == resolve(None, None, "gemma-2-2b/5-gemmascope-res-16k", None)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "https://www.neuronpedia.org/gemma-2-2b",
+        "https://www.neuronpedia.org/",
+        "neuronpedia.org/gemma-2-2b",
+        "https://www.neuronpedia.org/gemma-2-2b/5-gemmascope-res-16k/42/43",
+        "https://user@host/gemma-2-2b/5-gemmascope-res-16k",
+        "ftp://www.neuronpedia.org/gemma-2-2b/5-gemmascope-res-16k",
+    ],
+)
+def test_an_address_that_names_no_sae_is_refused(page: str) -> None:
+    with pytest.raises(UsageError, match="MODEL/SOURCE, or the address of its page"):
+        resolve(None, None, page, None)
+
+
+def test_a_source_set_is_not_taken_for_an_sae() -> None:
+    with pytest.raises(UsageError, match=r"a set of 26 SAEs; name one of them, such as .* gemma-2-2b/0-gemmascope-res"):
+        resolve(None, None, "https://www.neuronpedia.org/gemma-2-2b/gemmascope-res-16k", None)
 
 
 def test_a_repository_of_the_hub_is_a_release_and_one_folder() -> None:

@@ -7,8 +7,20 @@ import sys
 
 import pytest
 
-from saefetch.names.registry import Sae, all_saes, by_neuronpedia_id, find, is_pattern, match, search, suggest
-from saefetch.names.registry.build import build_table
+from saefetch.names.registry import (
+    Sae,
+    all_saes,
+    by_neuronpedia_id,
+    find,
+    is_pattern,
+    match,
+    search,
+    search_everything,
+    suggest,
+)
+from saefetch.names.registry.build import build_tables
+from saefetch.names.registry.everything import everything, unpacked
+from saefetch.names.registry.hooks import hook_of
 from saefetch.names.registry.table import TABLE_PATH, parse, render
 from saefetch.names.registry.widths import Names, width_of
 
@@ -20,10 +32,12 @@ def names(sae_id: str = "", path: str = "", repo_id: str = "", source: str = "")
     return Names(sae_id, path, repo_id, source)
 
 
-def test_the_committed_table_is_what_the_installed_sae_lens_gives() -> None:
+def test_the_committed_tables_are_what_the_installed_sae_lens_gives() -> None:
     if importlib.util.find_spec("sae_lens") is None or importlib.util.find_spec("yaml") is None:
         pytest.skip("sae-lens or PyYAML is not installed, so the table cannot be built again")
-    assert TABLE_PATH.read_text(encoding="utf-8") == build_table(), "run `python -m saefetch.names.registry.build`"
+    assert (TABLE_PATH.read_text(encoding="utf-8"), unpacked()) == build_tables(), (
+        "run `python -m saefetch.names.registry.build`"
+    )
 
 
 def test_a_lookup_imports_neither_sae_lens_nor_a_fuzzy_matcher() -> None:
@@ -199,3 +213,53 @@ def test_the_table_refuses_what_it_cannot_hold() -> None:
         render([Sae("r", "a", "np/a", None, "model"), Sae("r", "b", "other/b", None, "model")], "comment")
     with pytest.raises(ValueError, match="heading"):
         render([Sae("r", "@a", "np/a", None, "model")], "comment")
+
+
+def test_everything_holds_every_sae_of_saelens_and_agrees_with_the_table_of_labels() -> None:
+    assert len(everything()) == 13_857
+    mapped = [sae for sae in everything() if sae.neuronpedia_id]
+    assert [(sae.release, sae.sae_id, sae.neuronpedia_id, sae.d_sae, sae.model) for sae in mapped] == [
+        (sae.release, sae.sae_id, sae.neuronpedia_id, sae.d_sae, sae.model) for sae in all_saes()
+    ]
+
+
+def test_a_search_of_everything_looks_at_loaders_and_hooks_too() -> None:
+    found = search_everything("qwen_scope blocks.27.hook_resid_post w32k-l50 3-1.7b")
+    assert [(sae.sae_id, sae.neuronpedia_id) for sae in found] == [("layer27", None)]
+    assert search("qwen_scope") == []
+
+
+@pytest.mark.parametrize(
+    ("loader", "given", "hook"),
+    [
+        (
+            "gemma_2",
+            names(path="layer_3/width_16k/average_l0_9", repo_id="google/gemma-scope-2b-pt-res"),
+            "blocks.3.hook_resid_post",
+        ),
+        (
+            "gemma_2",
+            names(path="embedding/width_4k/average_l0_6", repo_id="google/gemma-scope-2b-pt-res"),
+            "hook_embed",
+        ),
+        (
+            "gemma_2",
+            names(path="layer_3/width_16k/average_l0_9", repo_id="google/gemma-scope-9b-pt-att"),
+            "blocks.3.attn.hook_z",
+        ),
+        ("gemma_3", names(path="transcoder_all/layer_9_width_262k_l0_small_affine"), "blocks.9.hook_mlp_in"),
+        ("gemma_3", names(path="attn_out/layer_9_width_16k_l0_small"), "blocks.9.attn.hook_z"),
+        ("sae_lens", names(sae_id="blocks.8.hook_resid_pre_768"), "blocks.8.hook_resid_pre"),
+        ("sae_lens", names(sae_id="layer_8"), None),
+        ("llama_scope", names(sae_id="l0r_8x", path="Llama3_1-8B-Base-L0R-8x"), None),
+    ],
+)
+def test_a_hook_is_what_saelens_makes_of_the_names_or_open(loader: str, given: Names, hook: str | None) -> None:
+    assert hook_of(loader, given) == hook
+
+
+def test_the_hooks_of_gemma_scope_are_those_that_saelens_gives() -> None:
+    loaders = pytest.importorskip("sae_lens.loading.pretrained_sae_loaders")
+    for sae in [sae for sae in everything() if sae.loader == "gemma_2" and "canonical" not in sae.release][::97]:
+        cfg = loaders.get_gemma_2_config_from_hf(f"google/{sae.release}", sae.sae_id, "cpu")
+        assert cfg["hook_name"] == sae.hook_name, sae

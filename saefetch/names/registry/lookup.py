@@ -5,9 +5,12 @@ number of segments, so a pattern with all its slashes means the same as in a she
 they look like.
 """
 
+import re
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 
+from saefetch.names.registry.everything import AnySae, everything
 from saefetch.names.registry.table import TABLE_PATH, Sae, parse, section
 
 
@@ -41,6 +44,12 @@ def by_neuronpedia_id(neuronpedia_id: str) -> Sae | None:
     return next((sae for sae in _all() if sae.neuronpedia_id == neuronpedia_id), None)
 
 
+def of_source_set(model: str, name: str) -> list[Sae]:
+    """Return the SAEs of a Neuronpedia source set: one of each layer, as `LAYER-name`."""
+    ids = re.compile(rf"{re.escape(model)}/\d+-{re.escape(name)}")
+    return [sae for sae in _all() if ids.fullmatch(sae.neuronpedia_id)]
+
+
 def is_pattern(sae_id: str) -> bool:
     """Tell a pattern from a plain id; no id contains any of `*?[`."""
     return any(character in sae_id for character in "*?[")
@@ -52,22 +61,39 @@ def match(release: str, pattern: str) -> list[Sae]:
 
 
 def search(query: str | None) -> list[Sae]:
-    """Return the SAEs that every word of `query` fits, in natural order; all of them for None or blank.
+    """Return the SAEs with a Neuronpedia id that every word of `query` fits, in natural order; all for None or blank.
 
     Case does not count. A plain word must occur somewhere in the release, the SAE id, the Neuronpedia id or the base
     model; a word with `*?[` must match one of these, or `release/sae_id`, as a whole.
     """
+    fits = _fitting(query)
+    return [sae for sae in _all() if fits((sae.release, sae.sae_id, sae.neuronpedia_id, sae.model))]
+
+
+def search_everything(query: str | None) -> list[AnySae]:
+    """Return the SAEs that SAELens loads by name, with a Neuronpedia id or without, as `search` does.
+
+    A word may also occur in the name of the loader or of the hook.
+    """
+    fits = _fitting(query)
+    return [
+        sae
+        for sae in everything()
+        if fits((sae.release, sae.sae_id, sae.neuronpedia_id or "", sae.model, sae.loader, sae.hook_name or ""))
+    ]
+
+
+def _fitting(query: str | None) -> Callable[[Sequence[str]], bool]:
+    """Return the test of a query on the names of an SAE, of which the first two are its release and its id."""
     words = (query or "").lower().split()
     plain = [word for word in words if not is_pattern(word)]
     globs = [word for word in words if is_pattern(word)]
-    found = []
-    for sae in _all():
-        names = f"{sae.release}/{sae.sae_id}\n{sae.neuronpedia_id}\n{sae.model}".lower()
-        if all(word in names for word in plain) and all(_fits_a_name(sae, glob) for glob in globs):
-            found.append(sae)
-    return found
 
+    def fits(names: Sequence[str]) -> bool:
+        lowered = [name.lower() for name in (f"{names[0]}/{names[1]}", *names)]
+        text = "\n".join(lowered)
+        return all(word in text for word in plain) and all(
+            any(fnmatchcase(name, glob) for name in lowered) for glob in globs
+        )
 
-def _fits_a_name(sae: Sae, pattern: str) -> bool:
-    names = (sae.release, sae.sae_id, sae.neuronpedia_id, sae.model, f"{sae.release}/{sae.sae_id}")
-    return any(fnmatchcase(name.lower(), pattern) for name in names)
+    return fits
