@@ -28,6 +28,10 @@ app = new_app("sae-dashboard")
 def dashboard(
     data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Labels.  [default: sae]")] = None,
     features: Annotated[Path | None, typer.Option(metavar="DIR", help="Features.  [default: features]")] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="That of `sae-encode index --out`.  [default: as features]"),
+    ] = None,
     queue: Annotated[Path | None, typer.Option(metavar="DIR", help="A queue of sae-encode, to watch.")] = None,
     sae_release: Annotated[str | None, typer.Option(metavar="R", help="Whose labels, if there are several.")] = None,
     sae_id: Annotated[str | None, typer.Option(metavar="ID", help="SAELens id within the release.")] = None,
@@ -56,6 +60,7 @@ def dashboard(
     return run(
         data_dir=data_dir,
         features=features,
+        index=index,
         queue=queue,
         sae_release=sae_release,
         sae_id=sae_id,

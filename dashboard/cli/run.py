@@ -20,6 +20,8 @@ from dashboard.server.serve import serve
 from dashboard.views.parameters import Parameters
 from dashboard.views.summary import summary
 from encoder.errors import EncoderError
+from encoder.file.sae_folders import sae_folders
+from encoder.index.format import place_of
 from saefetch.cli.options import one_sae
 from saefetch.errors import SaefetchError, StoreError
 from saefetch.terminal.output import remark
@@ -29,6 +31,7 @@ def run(
     *,
     data_dir: Path | None,
     features: Path | None,
+    index: Path | None,
     queue: Path | None,
     sae_release: str | None,
     sae_id: str | None,
@@ -41,7 +44,7 @@ def run(
     config: Path | None,
 ) -> int:
     """Serve until interrupted, or write the static folder; return the exit status."""
-    for flag, path in (("--data-dir", data_dir), ("--features", features), ("--queue", queue)):
+    for flag, path in (("--data-dir", data_dir), ("--features", features), ("--index", index), ("--queue", queue)):
         if path is not None and not path.exists():
             raise DashboardError(f"{flag} {path}: there is no such folder")
     if documents is not None and static is None:
@@ -49,7 +52,8 @@ def run(
     root, *named = one_sae(sae_release, sae_id, data_dir, config)
     sae = named[0], named[1]
     is_named = sae_release is not None or sae_id is not None
-    settings = Settings(root, features or Path("features"), sae, sae if is_named else None, queue)
+    of_sae, of_index = features_of(features or Path("features"), index, sae if is_named else None)
+    settings = Settings(root, of_sae, sae, sae if is_named else None, queue, of_index)
     vocabulary = Vocabulary() if tokenizer is None else open_vocabulary(tokenizer)
     data = Data(settings, vocabulary)
     with _damage_is_usage(), data.look() as look:
@@ -63,6 +67,20 @@ def run(
     status = asyncio.run(serve(data, host, port, lambda address: _is_listening(data, address, open_browser)))
     # Python would wait for a view that still goes through a billion values. It only reads, so nothing can be lost.
     os._exit(status)
+
+
+def features_of(features: Path, index: Path | None, named: tuple[str, str] | None) -> tuple[Path, Path | None]:
+    """Return the folder of the features to show, and the file of their index where it lies elsewhere.
+
+    Of a folder with the features of several SAEs it is that of the SAE that was named. Raises: DashboardError.
+    """
+    try:
+        several = sae_folders(features) if features.is_dir() else {}
+        of_sae, of_index = place_of(features, index, named if several else None)
+    except (EncoderError, OSError) as exc:
+        hint = "; --sae-release R --sae-id ID names one, or --features its folder"
+        raise DashboardError(str(exc).replace(" with sae=", "") + hint) from exc
+    return of_sae, of_index if index is not None else None
 
 
 @contextmanager

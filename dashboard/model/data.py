@@ -40,7 +40,7 @@ class Data:
     _kept: Cache = field(init=False, default_factory=lambda: Cache(KEPT_ANSWERS))
 
     def __post_init__(self) -> None:
-        self.folder = FeaturesFolder(self.settings.features)
+        self.folder = FeaturesFolder(self.settings.features, index=self.settings.index)
 
     @contextmanager
     def look(self) -> Iterator[Look]:

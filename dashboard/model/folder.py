@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from dashboard.model.cache import Cache
 from dashboard.model.corpus import Corpus
 from encoder.errors import EncoderError
 from encoder.file.folder import open_features
-from encoder.index import FeatureIndex, open_index
-from encoder.index.format import NAME
+from encoder.index import FeatureIndex
+from encoder.index.format import NAME, open_index_file
 
 SETTLED_NS = 1_000_000_000
 TRUSTED_S = 5.0
@@ -33,11 +33,13 @@ Names = tuple[tuple[str, int, int, int], ...]
 class FeaturesFolder:
     """The features of a folder, or of one file. `corpus` is what is there now, None if there is nothing yet.
 
+    `index` is the file of their index, features.csc of the folder if it is not given.
+
     Safe for several threads.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self.path = path
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic, *, index: Path | None = None) -> None:
+        self.path, self._index = path, path / NAME if index is None else index
         self._clock = clock
         self._lock = threading.Lock()
         self._changed_ns: int | None = None
@@ -70,7 +72,7 @@ class FeaturesFolder:
     def _look(self) -> None:
         """List the folder, and open what is not as it was."""
         shards = self._list("*.npz")
-        seen = shards, self._list(NAME)
+        seen = shards, self._names([self._index])
         if seen == self._seen:
             return
         if not shards:
@@ -83,17 +85,18 @@ class FeaturesFolder:
 
     def _open_index(self) -> FeatureIndex | None:
         try:
-            return open_index(self.path)
+            return FeatureIndex(open_index_file(self._index, self.path))
         except EncoderError:  # a damaged index is treated as missing, so the page shows the command that makes it
             return None
 
     def _list(self, pattern: str) -> Names:
-        paths = sorted(self.path.glob(pattern))
-        if self.path.is_file() and pattern != NAME:
-            paths = [self.path]
+        return self._names([self.path] if self.path.is_file() else sorted(self.path.glob(pattern)))
+
+    @staticmethod
+    def _names(paths: Iterable[Path]) -> Names:
         names = []
         for path in paths:
-            with suppress(FileNotFoundError):  # it has just been removed
+            with suppress(FileNotFoundError, NotADirectoryError):  # it has just been removed
                 stat = path.stat()
                 names.append((path.name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
         return tuple(names)

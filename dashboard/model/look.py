@@ -22,13 +22,17 @@ PREVIEW_ROWS, PREVIEW_CHARACTERS = 80, 160
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command was told. `named` is the SAE whose labels are meant, `default` the one to take otherwise."""
+    """What the command was told. `named` is the SAE whose labels are meant, `default` the one to take otherwise.
+
+    `index` is the index of the features, where it lies in another folder.
+    """
 
     data_dir: Path
     features: Path
     default: tuple[str, str]
     named: tuple[str, str] | None = None
     queue: Path | None = None
+    index: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,9 @@ class Look:
 
     @property
     def index_command(self) -> str:
-        return shlex.join(["sae-encode", "index", str(self.settings.features)])
+        index = self.settings.index
+        out = [] if index is None else ["--out", str(index.parent)]
+        return shlex.join(["sae-encode", "index", str(self.settings.features), *out])
 
     @property
     def d_sae(self) -> int:

@@ -134,7 +134,7 @@ def index_of(part: Part) -> FeatureIndex:
     }
     meta = {"version": VERSION, "rows_counted": len(numbers), "excluded": dict(part.excluded.by_reason)}
     meta["n_documents_counted"] = len(np.unique(part.documents.of_rows(numbers)))
-    return FeatureIndex(IndexFile(Path("part"), part.features.shape, meta, arrays))
+    return FeatureIndex(IndexFile(Path("part"), Path(), part.features.shape, meta, arrays))
 
 
 def _histogram(features: I64, values: AnyArray, strongest: AnyArray, smallest: AnyArray) -> I64:

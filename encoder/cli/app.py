@@ -200,14 +200,17 @@ def stats(
 @app.command(short_help="Make a folder of features readable by feature.", epilog=INDEX_EXAMPLES)
 def index(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of features.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where features.csc goes.  [default: the folder itself]")
+    ] = None,
     memory_mb: Annotated[int, typer.Option(metavar="N", min=1, help="Memory for the work.")] = 256,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write DIR/features.csc: where each feature fires, how strongly, and where most strongly."""
+    """Write features.csc: where each feature fires, how strongly, and where most strongly."""
     from encoder.cli.index import index as make
 
-    make(folder, memory_mb, as_json=json, quiet=quiet)
+    make(folder, out, memory_mb, as_json=json, quiet=quiet)
 
 
 @app.command(short_help="What this machine computes with, and why.")

@@ -10,6 +10,7 @@ import numpy as np
 
 from encoder.arrays import I64
 from encoder.file.folder import Features, open_features
+from encoder.file.sae_folders import sae_folders
 from encoder.labelled.density import density_match
 from encoder.labelled.density import in_words as in_words_of_match
 from encoder.labelled.found import labels_of
@@ -21,28 +22,44 @@ OF_SAE = ("sae_release", "sae_id", "sae_path", "weights_sha256", "values")
 def stats(folder: Path, data_dir: Path, *, as_json: bool) -> None:
     """Print rows, L0, density, dead features and the SAE, per shard and in all.
 
-    Where labels of the SAE are below `data_dir`, the match of densities too.
+    Of a folder with the features of several SAEs, the sums of each. Where labels of the SAE are below `data_dir`, the
+    match of densities too.
     """
-    with open_features(folder) as features:
+    try:
+        names = list(sae_folders(folder))
+    except OSError:
+        names = []  # to open it is to be told why
+    which: list[str | None] = [*names] or [None]
+    found = [_of_sae(folder, name, data_dir) for name in which]
+    if as_json:
+        print(json.dumps({"saes": found} if names else found[0], indent=2))
+        return
+    for total in found:
+        _print(total, with_shards=not names)
+
+
+def _of_sae(folder: Path, sae: str | None, data_dir: Path) -> dict[str, Any]:
+    with open_features(folder, sae) as features:
         total = describe(features)
         match = None
         if labels := labels_of(features, data_dir):
             with labels:
                 match = density_match(features, labels)
-        total["density_match"] = match
-        total["density_match_says"] = in_words_of_match(match) if labels else None
-    if as_json:
-        print(json.dumps(total, indent=2))
-        return
+    total["density_match"] = match
+    total["density_match_says"] = in_words_of_match(match) if labels else None
+    return total if sae is None else {"folder": sae, **total}
+
+
+def _print(total: dict[str, Any], *, with_shards: bool) -> None:
     name = f"{total['sae_release']} {total['sae_id']}" if total["sae_release"] else total["sae_path"]
     print(f"{name}, {total['d_sae']:,} features, weights {str(total['weights_sha256'])[:12]}")
     print(
-        f"{_rows(total)}, L0 {total['mean_l0']:.1f}, density {total['density']:.4%},"
+        f"{'' if with_shards else '    '}{_rows(total)}, L0 {total['mean_l0']:.1f}, density {total['density']:.4%},"
         f" {total['dead_features']:,} features never fired"
     )
     if total["density_match_says"]:
         print(f"how alike the features' densities are to Neuronpedia's: {total['density_match_says']}")
-    for shard in total["shards"]:
+    for shard in total["shards"] if with_shards else ():
         explained = shard["explained_variance"]
         says = "" if explained is None else f", explains {explained:.1%} of the variance"
         of_all = shard["explained_variance_of_all"]

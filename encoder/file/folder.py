@@ -30,6 +30,7 @@ from scipy.sparse import csr_matrix
 from encoder.arrays import I64, U8, AnyArray, Bool
 from encoder.errors import EncoderError, MismatchError
 from encoder.file.feature_file import FeatureFile, LoadedFile, open_file
+from encoder.file.sae_folders import SaeName, check_name, find_folder
 from encoder.rows import REASONS, by_reason
 
 if TYPE_CHECKING:
@@ -39,12 +40,14 @@ if TYPE_CHECKING:
 MAX_LOADED = 64
 
 
-def open_features(folder: str | Path) -> Features:
-    """Open a folder of features files, or one file.
+def open_features(folder: str | Path, sae: SaeName | None = None) -> Features:
+    """Open a folder of features files, or one file; of a folder with the features of several SAEs, those of `sae`.
 
-    Raises: EncoderError if there are none or one is damaged; MismatchError if they come from different SAEs.
+    `sae` is an id, (release, id), the name of the SAE's folder, or a part or pattern that fits only one of these.
+    Raises: EncoderError if there are none or one is damaged, or there are several SAEs and `sae` does not say which, or
+    features of another one; MismatchError if they come from different SAEs.
     """
-    path = Path(folder)
+    path = find_folder(Path(folder), sae)
     try:
         paths = [path] if path.is_file() else sorted(path.glob("*.npz"))
         if not paths:
@@ -53,6 +56,8 @@ def open_features(folder: str | Path) -> Features:
     except OSError as exc:
         raise EncoderError(f"{exc.filename or path}: {exc.strerror}") from exc
     first = files[0]
+    if sae is not None:
+        check_name(path, first.meta, sae)
     for file in files[1:]:
         if file.shape[1] != first.shape[1] or _weights(file) != _weights(first):
             raise MismatchError(

@@ -48,26 +48,37 @@ _STEPS = 3
 
 def build_index(
     folder: Path,
+    out: Path | None = None,
     *,
     memory_bytes: int = 256 << 20,
     watch: Watch = lambda done, total: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Path:
-    """Write the index of all features files in `folder`, whether it is there already or not.
+    """Write the index of all features files in `folder`, there or in the folder `out`, whether there is one or not.
 
     `memory_bytes` bounds the arrays; the interpreter and about 150 bytes for each feature come on top. `watch` hears of
     the work done and in all. Raises: EncoderError, also where the disk is full; Stopped, soon after `stopping` says so.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder of features")
-    with open_features(folder) as features, _alone(folder):
-        path = folder / NAME
+    out = folder if out is None else _made(out)
+    with open_features(folder) as features, _alone(out):
+        path = out / NAME
         try:
             with atomic_write(path) as file:
-                _Build(features, folder, memory_bytes, watch, stopping).write(file)
+                _Build(features, out, memory_bytes, watch, stopping).write(file)
         except OSError as exc:
-            raise EncoderError(f"{path}: cannot be written: {exc.strerror or exc}") from exc
+            hint = "; --out DIR puts it into another folder" if isinstance(exc, PermissionError) else ""
+            raise EncoderError(f"{path}: cannot be written: {exc.strerror or exc}{hint}") from exc
     return path
+
+
+def _made(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InputError(f"--out {out}: cannot be made: {exc.strerror}") from exc
+    return out
 
 
 @contextmanager

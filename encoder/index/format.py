@@ -48,6 +48,7 @@ from encoder.errors import EncoderError
 from encoder.file.feature_file import FeatureFile
 from encoder.file.folder import Features, open_features
 from encoder.file.npz import Member, find_members
+from encoder.file.sae_folders import SaeName, find_folder
 
 State = Literal["ready", "missing", "stale", "older"]
 
@@ -65,9 +66,13 @@ _MEMBERS = (
 
 @dataclass(frozen=True, slots=True)
 class IndexFile:
-    """What the headers say, and the arrays, views of the file; what is in them is not checked yet."""
+    """What the headers say, and the arrays, views of the file; what is in them is not checked yet.
+
+    `features` is the folder of the features files, which is another one than that of `path` where the user said so.
+    """
 
     path: Path
+    features: Path
     shape: tuple[int, int]
     meta: dict[str, Any]
     arrays: Mapping[str, AnyArray]
@@ -90,16 +95,28 @@ def identity(file: FeatureFile) -> dict[str, Any]:
     return {"name": file.path.name, "rows": file.shape[0], "nnz": file.nnz, **hashes, "meta_sha256": told}
 
 
-def index_state(folder: str | Path) -> State:
+def place_of(folder: Path, index: Path | None = None, sae: SaeName | None = None) -> tuple[Path, Path]:
+    """Return the folder of an SAE's features, and where its index is: there, or below the folder `index`.
+
+    Below `index` the folders of several SAEs are called as below `folder`. Raises: EncoderError, as `find_folder` does.
+    """
+    of_sae = find_folder(folder, sae)
+    if index is None:
+        return of_sae, of_sae / NAME
+    return of_sae, (index / of_sae.relative_to(folder) if of_sae != folder else index) / NAME
+
+
+def index_state(folder: str | Path, *, sae: SaeName | None = None, index: str | Path | None = None) -> State:
     """Say whether the folder has an index, and of the features files that are there. Reads headers only.
 
-    Raises: EncoderError if the index or a features file is damaged, or there are no features files.
+    `sae` and `index` are those of `open_index`. Raises: EncoderError if the index or a features file is damaged, or
+    there are no features files.
     """
-    path = Path(folder) / NAME
+    of_sae, path = place_of(Path(folder), None if index is None else Path(index), sae)
     if not path.exists():
         return "missing"
-    with open_features(folder) as features:
-        return state_of(open_index_file(path), features)
+    with open_features(of_sae) as features:
+        return state_of(open_index_file(path, of_sae), features)
 
 
 def state_of(index: IndexFile, features: Features) -> State:
@@ -116,43 +133,43 @@ def state_of(index: IndexFile, features: Features) -> State:
     return "ready" if index.meta["version"] == VERSION else "older"
 
 
-def open_index_file(path: Path) -> IndexFile:
-    """Read and check the headers and map the arrays.
+def open_index_file(path: Path, features: Path) -> IndexFile:
+    """Read and check the headers and map the arrays; `features` is the folder of the features files.
 
     Raises: EncoderError, in one line, if there is none or it is not a whole index.
     """
     try:
         with path.open("rb") as file:
-            found = find_members(path, file, _MEMBERS, again(path))
+            found = find_members(path, file, _MEMBERS, again(path, features))
             if missing := [name for name in _MEMBERS if name not in found and name != "min"]:
-                raise _refusal(path, f"has no {' and no '.join(missing)}")
+                raise _refusal(path, features, f"has no {' and no '.join(missing)}")
             if found["shape"].dtype != "<i8" or found["shape"].shape != (2,):
-                raise _refusal(path, "its shape has another dtype")
+                raise _refusal(path, features, "its shape has another dtype")
             told = found["meta"]
             if told.dtype != "|u1" or len(told.shape) != 1 or told.shape[0] > MAX_META_BYTES:
-                raise _refusal(path, f"its meta is {told.dtype} {list(told.shape)}")
+                raise _refusal(path, features, f"its meta is {told.dtype} {list(told.shape)}")
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError as exc:
-        raise EncoderError(f"{path.parent}: has no index; `sae-encode index {path.parent}` makes it") from exc
+        raise EncoderError(f"{path.parent}: has no index; `{command(path, features)}` makes it") from exc
     except OSError as exc:
         raise EncoderError(f"{path}: cannot be read: {exc.strerror}") from exc
     rows, width = (int(n) for n in found["shape"].of(buffer))
     try:
         meta = json.loads(found["meta"].of(buffer).tobytes())
     except (ValueError, RecursionError) as exc:
-        raise _refusal(path, "its meta is not JSON") from exc
+        raise _refusal(path, features, "its meta is not JSON") from exc
     if not isinstance(meta, dict):
-        raise _refusal(path, "its meta is not a JSON object")
+        raise _refusal(path, features, "its meta is not a JSON object")
     if "min" not in found and meta.get("version") != OLDER:
-        raise _refusal(path, "has no min")
+        raise _refusal(path, features, "has no min")
     if not (rows >= 0 and 0 <= width < 1 << 31):
-        raise _refusal(path, f"its shape is [{rows}, {width}]")
-    _check_headers(path, rows, width, found)
+        raise _refusal(path, features, f"its shape is [{rows}, {width}]")
+    _check_headers(path, features, rows, width, found)
     arrays = {name: member.of(buffer) for name, member in found.items() if name not in ("format", "shape", "meta")}
-    return IndexFile(path, (rows, width), meta, arrays)
+    return IndexFile(path, features, (rows, width), meta, arrays)
 
 
-def _check_headers(path: Path, rows: int, width: int, found: Mapping[str, Member]) -> None:
+def _check_headers(path: Path, features: Path, rows: int, width: int, found: Mapping[str, Member]) -> None:
     """Raises: EncoderError unless the arrays have the dtypes and shapes above."""
     row = row_dtype(rows)
     nnz, n_documents = found["indices"].shape[:1], found["document_shard"].shape[:1]
@@ -176,13 +193,20 @@ def _check_headers(path: Path, rows: int, width: int, found: Mapping[str, Member
             continue
         got = found[name]
         if got.dtype != dtype or got.shape != shape or (name != "indptr" and not shape):
-            raise _refusal(path, f"its {name} is {got.dtype} {list(got.shape)} for a shape of [{rows}, {width}]")
+            why = f"its {name} is {got.dtype} {list(got.shape)} for a shape of [{rows}, {width}]"
+            raise _refusal(path, features, why)
 
 
-def _refusal(path: Path, why: str) -> EncoderError:
-    return EncoderError(f"{path}: {why}; it is not an index of sae-encode, or is damaged; {again(path)}")
+def _refusal(path: Path, features: Path, why: str) -> EncoderError:
+    return EncoderError(f"{path}: {why}; it is not an index of sae-encode, or is damaged; {again(path, features)}")
 
 
-def again(path: Path) -> str:
+def again(path: Path, features: Path) -> str:
     """Say how to mend a damaged index."""
-    return f"remove it and run `sae-encode index {path.parent}`"
+    return f"remove it and run `{command(path, features)}`"
+
+
+def command(path: Path, features: Path) -> str:
+    """Return the command that makes an index."""
+    out = "" if path.parent == features else f" --out {path.parent}"
+    return f"sae-encode index {features}{out}"

@@ -15,7 +15,7 @@ import numpy as np
 from encoder.arrays import I64, AnyArray, Bool
 from encoder.errors import EncoderError
 from encoder.file.folder import Features, open_features
-from encoder.index.format import N_BINS, N_TOP, IndexFile, again, row_dtype, state_of
+from encoder.index.format import N_BINS, N_TOP, IndexFile, again, command, row_dtype, state_of
 from encoder.index.loops import TALLY, summarise, tally_by_feature
 
 BLOCK_ENTRIES = 1 << 22
@@ -38,11 +38,11 @@ def renew(file: IndexFile, documents: I64) -> Renewed:
 
     Raises: EncoderError if its features files are others now, or it is damaged.
     """
-    with open_features(file.path.parent) as features:
+    with open_features(file.features) as features:
         if state_of(file, features) != "older":
             raise EncoderError(
                 f"{file.path}: is of an older version, and its features files are others now;"
-                f" `sae-encode index {file.path.parent}` makes it again"
+                f" `{command(file.path, file.features)}` makes it again"
             )
         counts, excluded = _counts(features), features.excluded()
     starts = documents[:-1]
@@ -60,7 +60,7 @@ def _summaries(file: IndexFile, counts: Bool, starts: I64) -> tuple[AnyArray, di
     (n_rows, width), row = file.shape, row_dtype(file.shape[0])
     indptr = np.array(file.arrays["indptr"])
     if indptr[0] != 0 or indptr[-1] != len(file.arrays["indices"]) or (indptr[1:] < indptr[:-1]).any():
-        raise EncoderError(f"{file.path}: indptr does not rise; {again(file.path)}")
+        raise EncoderError(f"{file.path}: indptr does not rise; {again(file.path, file.features)}")
     known = np.zeros(width, TALLY)
     known["last_document"] = -1
     histogram = np.zeros((width, N_BINS), row)
@@ -72,7 +72,7 @@ def _summaries(file: IndexFile, counts: Bool, starts: I64) -> tuple[AnyArray, di
         entries = slice(int(indptr[block.start]), int(indptr[block.stop]))
         rows, values = np.array(file.arrays["indices"][entries]), np.array(file.arrays["data"][entries])
         if len(rows) and not 0 <= rows.min() <= rows.max() < n_rows:
-            raise EncoderError(f"{file.path}: has rows outside 0..{n_rows - 1}; {again(file.path)}")
+            raise EncoderError(f"{file.path}: has rows outside 0..{n_rows - 1}; {again(file.path, file.features)}")
         is_kept = counts[rows]
         bounds = np.concatenate([[0], np.cumsum(is_kept)])[indptr[block.start : block.stop + 1] - entries.start]
         rows, values = rows[is_kept], values[is_kept]

@@ -34,7 +34,8 @@ import numpy as np
 from encoder.arrays import F32, F64, I32, I64, AnyArray, Int
 from encoder.errors import EncoderError
 from encoder.file.folder import Features, open_features
-from encoder.index.format import N_BINS, NAME, OLDER, IndexFile, State, again, open_index_file, state_of
+from encoder.file.sae_folders import SaeName
+from encoder.index.format import N_BINS, OLDER, IndexFile, State, again, open_index_file, place_of, state_of
 
 if TYPE_CHECKING:
     from encoder.index.older import Renewed
@@ -44,12 +45,14 @@ COUNTED = {"max", "min", "sum", "n_documents", "histogram", "top_rows", "top_val
 """What is counted anew where the index is older."""
 
 
-def open_index(folder: str | Path) -> FeatureIndex:
+def open_index(folder: str | Path, *, sae: SaeName | None = None, index: str | Path | None = None) -> FeatureIndex:
     """Open the index of a folder of features files.
 
-    Raises: EncoderError, in one line, if there is none or it is damaged.
+    `sae` says which SAE is meant in a folder of several, as in `open_features`. `index` is the folder that was given to
+    `sae-encode index --out`. Raises: EncoderError, in one line, if there is none or it is damaged.
     """
-    return FeatureIndex(open_index_file(Path(folder) / NAME))
+    of_sae, path = place_of(Path(folder), None if index is None else Path(index), sae)
+    return FeatureIndex(open_index_file(path, of_sae))
 
 
 class FeatureIndex:
@@ -82,7 +85,7 @@ class FeatureIndex:
     @property
     def state(self) -> State:
         """Compare with the features files that are there now, which reads their headers."""
-        with open_features(self.path.parent) as features:
+        with open_features(self._file.features) as features:
             return self.state_for(features)
 
     def state_for(self, features: Features) -> State:
@@ -263,4 +266,4 @@ class FeatureIndex:
         return self._renewed.arrays[name] if self.is_older and name in COUNTED else self._arrays[name]
 
     def _damaged(self, why: str) -> EncoderError:
-        return EncoderError(f"{self.path}: {why}; {again(self.path)}")
+        return EncoderError(f"{self.path}: {why}; {again(self.path, self._file.features)}")
