@@ -66,7 +66,11 @@ def in_words(match: float | None) -> str:
 
 
 def count_halves(features: Features) -> tuple[I64, int]:
-    """Count the rows of every other document, and of the others, on which each feature fires: [2, F], and all rows."""
+    """Count the rows of two halves of the documents on which each feature fires: [2, F], and all rows.
+
+    A document is in the half that the number of ones in its number says, so that documents which come by turns, such as
+    questions and answers, are in both halves.
+    """
     halves, n_rows, document = np.zeros((2, features.shape[1]), np.int64), 0, 0
     for shard in range(features.n_shards):
         matrix, mask = features.shard(shard), features.array(shard, "row_mask")
@@ -75,7 +79,7 @@ def count_halves(features: Features) -> tuple[I64, int]:
             rows = matrix[start:stop]
             if mask is not None:
                 rows = rows[np.flatnonzero(mask[start:stop])]
-            halves[document % 2] += np.bincount(rows.indices, minlength=features.shape[1])
+            halves[document.bit_count() % 2] += np.bincount(rows.indices, minlength=features.shape[1])
             n_rows, document = n_rows + rows.shape[0], document + 1
     return halves, n_rows
 

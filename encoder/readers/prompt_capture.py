@@ -3,6 +3,8 @@
     {"prompt":   {"text", "tokens": [str], "token_ids": [int], "activations": {layer: {component: [n, d]}}},
      "response": {same}}
 
+A section may have an attention_mask too, an entry for each of its rows.
+
 A section whose activations are empty, {} or {layer: {}}, has no rows, and then its tokens have none either: each
 section's tokens are aligned with its own rows. Positions count from the prompt's first token all the same. Layers are
 integers or strings. Both sections' tensors may be views into one padded batch, which the file then holds whole.
@@ -10,7 +12,7 @@ integers or strings. Both sections' tensors may be views into one padded batch, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from encoder.errors import ShardError
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import finished, joined
 from encoder.readers.axes import plain_rows
+from encoder.readers.companions import mask_beside, mask_of, match
 from encoder.readers.resolve import Offer, places_of, resolve
 from encoder.readers.select import choose_label
 from encoder.readers.source import Source
@@ -71,10 +74,26 @@ def open_shard(source: Source) -> Shard:
         for section in captured
         if section.n_tokens and not section.by_layer
     )
+    masks = []
+    for section, array in zip(sections, rows, strict=True):
+        others = tuple(f"{name}." for name in SECTIONS if name != section.name)
+        named = {name: one for name, one in source.arrays.items() if not name.startswith(others)}
+        mask, passed_over = mask_beside(named, f"{section.name}.activations.{layer}.{component}", array.lead)
+        match(source.path, array, mask, f"mask of the {section.name}", may_be_float=True)
+        masks.append(mask)
+        notes += tuple(note for note in passed_over if note not in notes)
+
+    def tokens() -> Tokens:
+        counts = [
+            np.ones(n, np.bool_) if mask is None else mask_of(source.path, mask)
+            for n, mask in zip(n_rows, masks, strict=True)
+        ]
+        is_masked = any(mask is not None for mask in masks)
+        return replace(_tokens(sections, n_rows), row_mask=np.concatenate(counts) if is_masked else None)
+
     return finished(
-        source, sum(n_rows), rows[0].width, rows[0].dtype, joined(rows),
-        lambda: _tokens(sections, n_rows), where, notes, places_of(offers),
-    )  # fmt: skip
+        source, sum(n_rows), rows[0].width, rows[0].dtype, joined(rows), tokens, where, notes, places_of(offers)
+    )
 
 
 def _offers(sections: list[_Section]) -> dict[Offer, tuple[str, str]]:

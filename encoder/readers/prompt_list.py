@@ -3,6 +3,7 @@
     [ [n_0, d], [n_1, d], ... ]                                    a document each; [b, n, d] is b documents
     { "prompt_0": [n_0, d], "prompt_1": [n_1, d], ... }            the same under numbered names
     [ {"hidden_states": [n_0, d], "input_ids": [n_0]}, ... ]       with token ids and a mask beside each
+    { "prompt_0": {"hidden_states": ..., "input_ids": ...}, ... }  the same under numbered names
 
 Tensors of differing length are documents, as layers of one text have one length. Tensors of one shape may be the layers
 of a text as well as texts of one length, so they are refused with the ways to name: `--axes document,token,d` takes all
@@ -25,7 +26,7 @@ from encoder.readers.arrays import ON_DISK, Array
 from encoder.readers.assemble import finished, joined, structure
 from encoder.readers.axes import plain_rows
 from encoder.readers.choose import choose, place_of
-from encoder.readers.companions import ids_of, mask_beside, mask_of, match
+from encoder.readers.companions import ids_of, is_companion, mask_beside, mask_of, match
 from encoder.readers.place import hook_of_place
 from encoder.readers.source import Source, arrays_in, printable
 from encoder.shard import Shard, Tokens
@@ -86,14 +87,21 @@ def _holds_arrays(entry: object) -> bool:
 
 
 def _are_numbered_prompts(entries: Mapping[Any, Any]) -> bool:
-    """Say whether these are `prompt_0`, `prompt_1` and so on, of differing length."""
+    """Say whether these are `prompt_0`, `prompt_1` and so on: tensors of differing length, or tensors with token ids or
+    a mask beside each. Without either they may as well be layers.
+    """
     matches = [_NUMBERED.fullmatch(str(key)) for key in entries]
     prefixes = {found[1] for found in matches if found}
-    arrays = [value for value in entries.values() if isinstance(value, Array) and len(value.shape) in (2, 3)]
-    if len(arrays) < 2 or len(arrays) < len(entries) or len(prefixes) != 1 or None in matches:
+    values = list(entries.values())
+    if len(values) < 2 or len(prefixes) != 1 or None in matches:
         return False
     prefix = prefixes.pop()
-    return len({array.lead for array in arrays}) > 1 and not (prefix and parse(f"{prefix}0").is_known)
+    if prefix and parse(f"{prefix}0").is_known:
+        return False
+    if all(_holds_arrays(value) for value in values):
+        return all(any(is_companion(str(name)) for name in value) for value in values)
+    arrays = [value for value in values if isinstance(value, Array) and len(value.shape) in (2, 3)]
+    return len(arrays) == len(values) and len({array.lead for array in arrays}) > 1
 
 
 def _rows(array: Array, what: str, source: Source) -> Array:

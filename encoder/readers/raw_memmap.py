@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from encoder.errors import ShardError
+from encoder.readers import sidecars
 from encoder.readers.arrays import ON_DISK, array_in_file, c_strides
-from encoder.readers.assemble import shard_of
 from encoder.readers.declared import parse_dtype, parse_shape
-from encoder.readers.place import hook_of_place
 from encoder.readers.side_json import read_json
 from encoder.readers.source import Source, printable
 from encoder.shard import Shard
 
 NAME = "headerless memmaps with a side file"
-SUFFIXES = (".dat", ".bin", ".raw", ".mmap", ".memmap", ".mm")
+SUFFIXES = sidecars.HEADERLESS
 OF_FOLDER = ("metadata.json", "meta.json", "shape.json", "info.json", "config.json")
 """Side files that may describe all data files of their folder, or each by its name."""
 HOW = (
@@ -79,7 +78,7 @@ def open_shard(source: Source) -> Shard:
     strides = tuple(reversed(c_strides(shape[::-1]))) if is_fortran else None
     space = (begin, source.size)
     array = array_in_file(source.path, space, shape, dtype, strides, what="the memmap", swapped=swapped)
-    return shard_of(source, array, "the memmap", hook_name=hook_of_place(source.path, source.root))
+    return sidecars.one_array(source, array, "the memmap")
 
 
 def side_names(path: Path) -> list[str]:

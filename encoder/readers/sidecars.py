@@ -23,6 +23,8 @@ from encoder.readers.source import Source
 from encoder.shard import Shard
 
 SUFFIXES = (".npy", ".pt")
+HEADERLESS = (".dat", ".bin", ".raw", ".mmap", ".memmap", ".mm")
+"""Endings of files of numbers without a header; what is beside them is an .npy called after them."""
 NAMES = (*TOKEN_NAMES, *MASK_NAMES, *UNCLEAR_MASK_NAMES)
 _BETWEEN = ("_", ".", "-")
 
@@ -48,7 +50,7 @@ def one_array(source: Source, array: Array, what: str) -> Shard:
 def sidecars_of(source: Source, rows: Array) -> dict[str, Array]:
     """Return the token ids and masks beside a file of one array, `rows`, by their names."""
     found = {}
-    if source.path.suffix in SUFFIXES and source.path.stem not in NAMES:
+    if source.path.suffix in SUFFIXES + HEADERLESS and source.path.stem not in NAMES:
         for path, name in _named(source.path):
             array = _array(path)
             if array is not None and name not in found and _is_of(name, array, rows):
@@ -63,15 +65,18 @@ def _mains(path: Path) -> Iterator[tuple[Path, str]]:
             stem = path.stem.removesuffix(f"{between}{name}")
             if stem not in (path.stem, ""):
                 yield path.with_name(f"{stem}{path.suffix}"), name
+                if path.suffix == ".npy":
+                    yield from ((path.with_name(f"{stem}{ending}"), name) for ending in HEADERLESS)
     if path.stem in NAMES and (only := _only_main(path)):
         yield only, path.stem
 
 
 def _named(main: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files there are that belong to `main` by their names; those that are called after it come first."""
+    suffix = ".npy" if main.suffix in HEADERLESS else main.suffix
     for name in NAMES:
         for between in _BETWEEN:
-            if (path := main.with_name(f"{main.stem}{between}{name}{main.suffix}")).is_file():
+            if (path := main.with_name(f"{main.stem}{between}{name}{suffix}")).is_file():
                 yield path, name
     for name in NAMES:
         path = main.with_name(f"{name}{main.suffix}")
@@ -90,7 +95,10 @@ def _only_main(path: Path) -> Path | None:
 
 
 def _belongs(path: Path, name: str, main: Path) -> bool:
-    rows, array = _array(main) if main.is_file() else None, _array(path)
+    array = _array(path)
+    if main.suffix in HEADERLESS and main.is_file():  # what it holds is not known here
+        return array is not None and not array.is_float
+    rows = _array(main) if main.is_file() else None
     return rows is not None and array is not None and _is_of(name, array, rows)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from encoder.errors import ShardError
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import shard_of
+from encoder.readers.companions import mask_beside
 from encoder.readers.select import choose_label
 from encoder.readers.source import Source
 from encoder.shard import Shard
@@ -46,4 +47,6 @@ def open_shard(source: Source) -> Shard:
             f"layer {layer} of the {n_layers} that vLLM was asked for, counted from 0: an id N in its"
             f" eagle_aux_hidden_state_layer_ids is the input of block N",
         )
-    return shard_of(source, rows, f"{ROWS!r}, layer {layer}", ids=ids, is_plain=True, notes=notes)
+    mask, passed_over = mask_beside(source.arrays, ROWS, ids.shape)
+    what = f"{ROWS!r}, layer {layer}"
+    return shard_of(source, rows, what, ids=ids, mask=mask, is_plain=True, notes=(*notes, *passed_over))

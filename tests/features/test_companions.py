@@ -76,6 +76,26 @@ def test_what_may_tell_of_padding_and_is_not_obeyed_is_told_of(
     assert [note for note in shard.notes if note.startswith(f"{name} is not used") and why in note]
 
 
+def test_a_mask_beside_vllms_states_and_in_the_sections_of_a_capture_is_obeyed(tmp_path: Path) -> None:
+    states = shards.random((6, 2, 4), torch.float32)
+    save_file(
+        {"hidden_states": states, "token_ids": IDS.flatten(), "attention_mask": MASK.flatten().long()},
+        tmp_path / "r.safetensors",
+    )
+    assert listed(open_one(tmp_path / "r.safetensors", 4, {"layer": "1"}).tokens().row_mask) == REAL
+    section = {"activations": {3: {"residual": ACTS[0]}}, "token_ids": [1, 2, 3]}
+    prompt = {**section, "attention_mask": MASK[0]}
+    for response, expected in ((section, [*REAL[:3], True, True, True]), ({**section, "mask": MASK[1]}, REAL)):
+        torch.save({"prompt": prompt, "response": response}, tmp_path / "c.pt")
+        assert listed(open_one(tmp_path / "c.pt", 4).tokens().row_mask) == expected
+    torch.save({"prompt": {**section, "keep": MASK[0]}}, tmp_path / "c.pt")
+    shard = open_one(tmp_path / "c.pt", 4)
+    assert shard.tokens().row_mask is None and "prompt.keep is not used" in str(shard.notes)
+    torch.save({"prompt": {**section, "attention_mask": MASK[0][:2]}}, tmp_path / "c.pt")
+    with pytest.raises(ShardError, match="the mask of the prompt is"):
+        open_one(tmp_path / "c.pt", 4)
+
+
 def test_a_mask_in_safetensors_is_obeyed(tmp_path: Path) -> None:
     save_file({"h": ACTS, "attention_mask": MASK}, tmp_path / "x.safetensors")
     assert listed(open_one(tmp_path / "x.safetensors", 4).tokens().row_mask) == REAL

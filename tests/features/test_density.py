@@ -116,10 +116,10 @@ def test_labels_of_another_sae_are_not_compared(tmp_path: Path, capsys: pytest.C
     assert json.loads(capsys.readouterr().out)["density_match_says"] is None
 
 
-def test_documents_are_counted_by_turns_and_rows_that_do_not_count_are_not(tmp_path: Path) -> None:
+def test_documents_are_counted_in_two_halves_and_rows_that_do_not_count_are_not(tmp_path: Path) -> None:
     documents = np.array([0, 0, 0, 1, 1, 2, 2, 3])
     mask = np.array([True, True, False, True, False, True, True, True])
-    for name in ("a", "b"):
+    for name in ("a", "b", "c"):
         columns = np.arange(8, dtype=np.int32) % 3
         with CsrWriter(tmp_path / f"{name}.npz", 3) as writer:
             writer.append(Csr(np.arange(9), columns, np.ones(8, np.float32), (8, 3)))
@@ -127,5 +127,18 @@ def test_documents_are_counted_by_turns_and_rows_that_do_not_count_are_not(tmp_p
             writer.publish()
     with open_features(tmp_path) as features:
         halves, n_rows = count_halves(features)
-    # Documents 0 and 2 of each shard: rows 0, 1, 5, 6. Documents 1 and 3: rows 3 and 7.
-    assert halves.tolist() == [[4, 2, 2], [2, 2, 0]] and n_rows == 12
+    # In the first half documents 0 and 3 of the first shard, 1 and 2 of the others; rows 0, 1, 7 and twice 3, 5, 6.
+    assert halves.tolist() == [[5, 2, 2], [4, 4, 1]] and n_rows == 18
+
+
+def test_kinds_of_documents_that_come_by_turns_are_in_both_halves(tmp_path: Path) -> None:
+    """Else the halves would differ as much as the kinds do, which is taken for the noise of few rows."""
+    n = 256
+    columns = (np.arange(n) % 2 * 3).astype(np.int32)  # feature 0 fires in questions, feature 3 in answers
+    with CsrWriter(tmp_path / "a.npz", 4) as writer:
+        writer.append(Csr(np.arange(n + 1), columns, np.ones(n, np.float32), (n, 4)))
+        writer.finish({"weights_sha256": "w"}, Tokens(row_document=np.arange(n)))
+        writer.publish()
+    with open_features(tmp_path) as features:
+        halves, _ = count_halves(features)
+    assert halves.tolist() == [[64, 0, 0, 64], [64, 0, 0, 64]]

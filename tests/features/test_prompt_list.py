@@ -45,6 +45,23 @@ def test_tensors_of_differing_length_are_documents(tmp_path: Path, contents: Any
     assert tokens.token_ids is None and tokens.row_mask is None
 
 
+def test_numbered_prompts_with_what_lies_beside_each_are_documents_also_of_one_length(tmp_path: Path) -> None:
+    same = [shards.random((1, 5, 6), torch.bfloat16, seed=i) for i in range(3)]
+    contents = {
+        f"prompt_{i}": {"hidden_states": part, "attention_mask": torch.arange(5)[None] < 5 - i}
+        for i, part in enumerate(same)
+    }
+    shard = opened(tmp_path, contents)
+    assert same_bits(whole(shard), torch.cat(same).flatten(0, 1))
+    assert listed(shard.tokens().row_mask) == [column < 5 - i for i in range(3) for column in range(5)]
+    for others in (
+        {i: {"residual": part} for i, part in enumerate(same)},
+        {f"layer_{i}": {"acts": part, "input_ids": torch.ones(1, 5).int()} for i, part in enumerate(same)},
+    ):
+        with pytest.raises(AmbiguousError):
+            opened(tmp_path, others)
+
+
 def test_batches_of_differing_length_are_documents_each(tmp_path: Path) -> None:
     batches = [shards.random((2, 3, 6), torch.float32), shards.random((1, 5, 6), torch.float32)]
     shard = opened(tmp_path, batches)

@@ -71,3 +71,12 @@ def test_one_whose_name_does_not_say_what_1_means_is_told_of(tmp_path: Path) -> 
     shard = open_one(tmp_path / "acts.npy", 4)
     assert found(tmp_path) == ["acts.npy"] and shard.tokens().row_mask is None
     assert any(note.startswith("padding_mask is not used") for note in shard.notes)
+
+
+def test_numbers_without_a_header_have_an_npy_beside_them(tmp_path: Path) -> None:
+    ACTS.tofile(tmp_path / "acts.dat")
+    fill(tmp_path, acts_attention_mask=MASK, acts_token_ids=IDS)
+    declared = {"raw_dtype": "float32", "raw_shape": "2,3,4"}
+    assert [path.name for path in find_inputs(tmp_path, select=declared)] == ["acts.dat"]
+    tokens = open_one(tmp_path / "acts.dat", 4, declared).tokens()
+    assert listed(tokens.row_mask) == REAL.tolist() and listed(tokens.token_ids) == [*range(6)]
