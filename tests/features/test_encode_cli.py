@@ -168,7 +168,7 @@ def test_bad_input_of_every_kind_is_one_line_and_exit_2(site: Site, encode: Comm
     encode("run", site.acts, "--out", site.folder / "file" / "x", *sae).refused("--out", "cannot be written")
     encode("run", site.acts, "--out", "/proc/nowhere", *sae).refused("--out /proc/nowhere")
     encode(*run, "--sae-path", site.folder / "none").refused("--sae-path", "no such file")
-    encode(*run, "--sae-path", site.folder / "file").refused("neither a SAELens folder nor a params.npz")
+    encode(*run, "--sae-path", site.folder / "file").refused("no SAE in a layout that is known")
     encode(*run, *sae, "--sae-id", "x").refused("--sae-path is the whole name")
     encode(*run, "--sae-release", "some").refused("--sae-release some", "--sae-id")
     encode(*run, "--sae-release", "some", "--sae-id", "x").refused("SAELens knows no such release")

@@ -206,7 +206,7 @@ def test_an_sae_is_named_in_one_way(tmp_path: Path) -> None:
         {"sae_release": RELEASE, "sae_id": SAE_ID, "sae_path": str(tmp_path)},
     ):
         refused("--sae-release R --sae-id ID, or by --sae-path", **named)
-    refused("neither a SAELens folder nor a params.npz", sae_path=str(tmp_path / "nowhere"))
+    refused("there is no such file or folder", sae_path=str(tmp_path / "nowhere"))
 
 
 def test_python_names_an_sae_by_path_or_by_name(tmp_path: Path) -> None:

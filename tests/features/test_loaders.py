@@ -272,7 +272,7 @@ def test_a_dictionary_that_would_be_encoded_wrongly_is_refused(tmp_path: Path) -
     for name, changes, word in [
         ("AutoEncoderTopK", {"k": 6}, f"k is 6 in config.json, but {K} in ae.pt"),
         ("AutoEncoderTopK", {"k": None}, "k is None"),
-        ("AutoEncoder", {"dict_class": "CrossCoder"}, "'CrossCoder'"),
+        ("AutoEncoder", {"dict_class": "BatchTopKCrossCoder"}, "'BatchTopKCrossCoder'"),
         ("BatchTopKSAE", {"dict_class": "AutoEncoder"}, "has threshold"),
         ("AutoEncoder", {"activation_dim": 9}, "activation_dim is 9"),
         ("AutoEncoder", {"normalize_inputs": True}, "'normalize_inputs'"),
@@ -371,9 +371,9 @@ def test_a_file_of_qwen_scope_takes_k_from_its_repositorys_name(tmp_path: Path) 
 def test_a_path_of_another_kind_is_refused_with_the_layouts_that_are_known(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("hello")
     for path in (tmp_path, tmp_path / "readme.txt"):
-        with pytest.raises(InputError, match="neither a SAELens folder") as refused:
+        with pytest.raises(InputError, match="no SAE in a layout that is known") as refused:
             encoder.load_sae(sae_path=path)
-        assert "sae.safetensors" in str(refused.value) and "ae.pt" in str(refused.value)
+        assert "sae_weights.safetensors" in str(refused.value) and "dictionary_learning" in str(refused.value)
 
 
 def test_a_folder_of_two_saes_is_refused_with_both(tmp_path: Path) -> None:

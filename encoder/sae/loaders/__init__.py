@@ -7,6 +7,12 @@
     llama_scope.py          hyperparams.json, checkpoints/final.safetensors
     qwen_scope.py           layer<N>.sae.pt
     sae_lens_folder.py      cfg.json, sae_weights.safetensors: of every age, training checkpoints too
+    openai.py               a .pt with pre_bias and latent_bias
+    linear_pair.py          <model>-SAE-l<N>.pt of Goodfire and qresearch
+    crosscoder.py           cc_weights.pt, or W_enc in three dimensions
+    layer_transcoders.py    layer_<N>.safetensors, W_enc_<N>.safetensors: one layer of a set of transcoders
+
+    unknown.py              what is said of a path that is none of these
 
 A module says with `claims(path)` whether a path has its layout, and makes with `load(path)` a `Loaded` of it:
 SAELens' module for inference, with float32 weights. What a configuration says is looked up in `encoder.sae.keys`.
@@ -19,13 +25,18 @@ from typing import Protocol
 
 from encoder.errors import InputError
 from encoder.sae.loaders import (
+    crosscoder,
     dictionary_learning,
     gemma_scope,
     gemma_scope_2,
+    layer_transcoders,
+    linear_pair,
     llama_scope,
+    openai,
     qwen_scope,
     sae_lens_folder,
     sparsify,
+    unknown,
 )
 from encoder.sae.loaders.loaded import DAMAGED, Loaded, why
 
@@ -48,23 +59,34 @@ LAYOUTS: tuple[Layout, ...] = (
     qwen_scope,
     dictionary_learning,
     sae_lens_folder,
-)
-KNOWN = (
-    "a SAELens folder (cfg.json and sae_weights.safetensors), a params.npz of Gemma Scope, a folder of Gemma Scope 2"
-    " (config.json and params.safetensors), of sparsify (cfg.json and sae.safetensors), of dictionary_learning"
-    " (config.json and ae.pt) or of Llama Scope (hyperparams.json and checkpoints), or a layer<N>.sae.pt of Qwen-Scope"
+    openai,
+    linear_pair,
+    crosscoder,
+    layer_transcoders,
 )
 
 
 def load_path(path: Path) -> Loaded:
     """Load the SAE in a folder or file. Raises: InputError if it has none of the layouts or several, or is damaged."""
     found = [layout for layout in LAYOUTS if layout.claims(path)]
-    if not found:
-        raise InputError(f"--sae-path {path}: neither a SAELens folder nor a params.npz: known are {KNOWN}")
     if len(found) > 1:
         files = " and ".join(layout.WEIGHTS for layout in found)
         raise InputError(f"--sae-path {path}: has {files}, which are two SAEs; keep one of them in the folder")
+    if not found:
+        return load_path(_only_file(path))
     try:
         return found[0].load(path)
     except DAMAGED as exc:
         raise InputError(f"--sae-path {path}: SAELens cannot load this: {why(exc)}") from exc
+
+
+def _only_file(path: Path) -> Path:
+    """Return the file of a folder that is an SAE. Raises: InputError if none is, or several are."""
+    files = sorted(path.iterdir()) if path.is_dir() else []
+    saes = [file for file in files if file.is_file() and any(layout.claims(file) for layout in LAYOUTS)]
+    if not saes:
+        raise InputError(f"--sae-path {path}: {unknown.describe(path)}")
+    if len(saes) > 1:
+        names = ", ".join(file.name for file in saes[:5]) + (", ..." if len(saes) > 5 else "")
+        raise InputError(f"--sae-path {path}: holds {len(saes)} SAEs, {names}: name one, such as --sae-path {saes[0]}")
+    return saes[0]

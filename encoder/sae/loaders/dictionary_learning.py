@@ -10,6 +10,7 @@
     JumpReluAutoEncoder                     above a threshold, of W x + b
     AutoEncoderTopK                         the k largest of relu(W (x - b_dec) + b)
     BatchTopKSAE, MatryoshkaBatchTopKSAE    above one threshold, of W (x - b_dec) + b
+    CrossCoder                              see crosscoder.py
 
 The trainer multiplies biases and thresholds by its norm_factor before it saves: the weights take raw activations.
 """
@@ -23,6 +24,7 @@ import torch
 
 from encoder.errors import InputError
 from encoder.sae.keys import DICTIONARY_LEARNING
+from encoder.sae.loaders import crosscoder
 from encoder.sae.loaders.loaded import Loaded, build, read_config, read_torch, whole_number
 
 CONFIG, WEIGHTS = "config.json", "ae.pt"
@@ -55,8 +57,10 @@ def load(path: Path) -> Loaded:
         raise InputError(f"{folder / CONFIG}: has no trainer; a folder of dictionary_learning says there what it holds")
     notes = DICTIONARY_LEARNING.check(trainer, folder / CONFIG)
     dict_class = trainer.get("dict_class")
+    if dict_class == "CrossCoder":
+        return crosscoder.of_dictionary_learning(file, folder / CONFIG, {"model_name": trainer.get("lm_name")})
     if dict_class not in _CLASSES:
-        known = ", ".join(_CLASSES)
+        known = ", ".join((*_CLASSES, "CrossCoder"))
         raise InputError(f"{folder / CONFIG}: dict_class is {dict_class!r}, expected one of {known}")
     architecture, subtracts = _CLASSES[dict_class]
     weights = _renamed(read_torch(file))
@@ -83,7 +87,10 @@ def load(path: Path) -> Loaded:
 
 def _folder_of(file: Path) -> Path | None:
     """Return the folder of the configuration that a file of weights belongs to."""
-    return next((folder for folder in (file.parent, file.parent.parent) if (folder / CONFIG).is_file()), None)
+    for folder in (file.parent, file.parent.parent):
+        if (folder / CONFIG).is_file() and "trainer" in read_config(folder / CONFIG):
+            return folder
+    return None
 
 
 def _renamed(raw: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

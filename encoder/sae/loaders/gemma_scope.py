@@ -21,8 +21,13 @@ from encoder.sae.loaders.stored_npz import stored_arrays
 
 WEIGHTS = "params.npz"
 _NAMES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
-_PLACE = re.compile(r"gemma-scope-[^/]*-(res|mlp|att)(?:-[^/]*)?/(?:.*/)?layer_(\d+)/width_\w+/")
-_HOOKS = {"res": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "att": "blocks.{}.attn.hook_z"}
+_PLACE = re.compile(r"gemma-scope-[^/]*-(res|mlp|att|transcoders)(?:-[^/]*)?/(?:.*/)?layer_(\d+)/width_\w+/")
+_HOOKS = {
+    "res": "blocks.{}.hook_resid_post",
+    "mlp": "blocks.{}.hook_mlp_out",
+    "att": "blocks.{}.attn.hook_z",
+    "transcoders": "blocks.{}.ln2.hook_normalized",
+}
 
 
 def claims(path: Path) -> bool:
@@ -45,6 +50,9 @@ def load(path: Path) -> Loaded:
     weights = {name: torch.from_numpy(np.ascontiguousarray(array, np.float32)) for name, array in arrays.items()}
     found = _PLACE.search(file.absolute().as_posix())
     metadata = {"hook_name": _HOOKS[found[1]].format(found[2])} if found else {}
+    if found and found[1] == "transcoders":
+        settings = {"d_out": weights["W_dec"].shape[-1], "apply_b_dec_to_input": False}
+        return Loaded(build("jumprelu_transcoder", weights, file, metadata, **settings), rebuilds=False)
     return Loaded(build("jumprelu", weights, file, metadata, apply_b_dec_to_input=False))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
@@ -80,15 +81,48 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 def read_torch(path: Path) -> dict[str, torch.Tensor]:
     """Read a state dict without executing anything of it. Raises: InputError."""
+    loaded = read_pickled(path)
+    if not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        raise InputError(f"{path}: expected a state dict, names -> tensors; {_odd(loaded)}")
+    return loaded
+
+
+def read_pickled(path: Path, *, mmap: bool = False) -> dict[str, Any]:
+    """Read a file of torch that holds a dict with names, without executing anything of it. Raises: InputError."""
     import pickle
 
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (*DAMAGED, pickle.UnpicklingError) as exc:
         raise InputError(f"{path}: not a readable file of tensors: {why(exc)}") from exc
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+    if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
         raise InputError(f"{path}: expected a state dict, names -> tensors, got {type(loaded).__name__}")
     return loaded
+
+
+def _odd(loaded: Mapping[str, Any]) -> str:
+    name, value = next((name, value) for name, value in loaded.items() if not isinstance(value, torch.Tensor))
+    return f"{name!r} is a {type(value).__name__}"
+
+
+def contents_of(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array in a file of weights, by name: {} for a file that is none, or cannot be read.
+
+    What a file has on its outermost level counts; a name that is no array has the shape ().
+    """
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt", device="cpu") as file:
+                return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: arrays[name].shape for name in arrays.files}
+        if path.suffix in (".pt", ".pth", ".bin") and path.is_file():
+            loaded = read_pickled(path, mmap=zipfile.is_zipfile(path))
+            return {name: tuple(value.shape) if hasattr(value, "shape") else () for name, value in loaded.items()}
+    except (*DAMAGED, InputError):
+        pass
+    return {}
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -47,7 +47,7 @@ _FOR_TRAINING = {"topk_threshold", "log_threshold"}
 
 def claims(path: Path) -> bool:
     """Claim a folder with a cfg.json and no weights too: the weights that are missing are named then."""
-    has_config = (path / CONFIG).is_file() and not any(path.glob("*.safetensors"))
+    has_config = (path / CONFIG).is_file() and not any(path.glob("*.safetensors")) and not any(path.glob("*.pt"))
     return path.is_dir() and ((path / WEIGHTS).is_file() or has_config)
 
 

@@ -1,0 +1,187 @@
+"""SAEs of OpenAI, Goodfire and qresearch, crosscoders, sets of transcoders; and what is said of none of these."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from encoding import D_IN, D_SAE
+from safetensors.torch import save_file
+from test_loaders import K, above, assert_features, largest, pre_activations, rows, weights
+
+from encoder import load_sae
+from encoder.errors import InputError
+
+N_LAYERS = 2
+
+
+def openai(path: Path, w: dict[str, torch.Tensor], **more: Any) -> Path:
+    state = {
+        "pre_bias": w["b_dec"], "latent_bias": w["b_enc"], "encoder.weight": w["W_enc"].T.contiguous(),
+        "decoder.weight": w["W_dec"].T.contiguous(), "stats_last_nonzero": torch.zeros(D_SAE, dtype=torch.int64),
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state | more, path)
+    return path
+
+
+def test_openais_relu_takes_the_bias_from_the_input(tmp_path: Path) -> None:
+    w = weights()
+    expected = above(pre_activations(w, rows(), subtract=True), 0)
+    assert_features(load_sae(sae_path=openai(tmp_path / "3.pt", w, activation="ReLU")), expected)
+    assert_features(load_sae(sae_path=openai(tmp_path / "4.pt", w)), expected)
+
+
+def test_openais_topk_normalises_the_rows_first(tmp_path: Path) -> None:
+    w = weights()
+    x = rows().double()
+    x = x - x.mean(-1, keepdim=True)
+    x = x / (x.std(-1, keepdim=True) + 1e-5)
+    path = openai(tmp_path / "layer_3.pt", w, activation="TopK", activation_state_dict={"k": K, "postact_fn": "ReLU"})
+    sae = load_sae(sae_path=path)
+    assert_features(sae, largest(pre_activations(w, x, subtract=True)))
+    tied = torch.load(path)
+    tied["decoder.linear.weight"] = tied.pop("decoder.weight").T.contiguous()
+    torch.save(tied, tmp_path / "tied.pt")
+    assert_features(load_sae(sae_path=tmp_path / "tied.pt"), largest(pre_activations(w, x, subtract=True)))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"activation": "GELU"}, "activation is 'GELU', expected one of ReLU, TopK"),
+        ({"activation": "TopK"}, "k is None, expected a whole number"),
+        ({"activation": "TopK", "activation_state_dict": {"k": K, "postact_fn": "Identity"}}, "ReLU as postact_fn"),
+        ({"scale": 2.0}, "the setting 'scale'"),
+        ({"gain": torch.ones(D_SAE)}, "has gain, which a standard SAE does not have"),
+        ({"latent_bias": torch.ones(D_IN)}, "b_enc has the shape"),
+        ({"encoder.weight": torch.ones(D_IN, D_SAE)}, "the shape"),
+    ],
+)
+def test_a_file_of_openai_that_cannot_be_right_is_refused(tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        load_sae(sae_path=openai(tmp_path / "3.pt", weights(), **more))
+
+
+@pytest.mark.parametrize(
+    ("name", "infix"),
+    [
+        ("Llama-3.1-8B-Instruct-SAE-l19.pth", "_linear"),
+        ("any.pt", "_linear"),
+        ("DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt", ""),
+    ],
+)
+def test_two_linear_layers_take_no_bias_from_the_input(tmp_path: Path, name: str, infix: str) -> None:
+    w = weights()
+    state = {
+        f"encoder{infix}.weight": w["W_enc"].T.contiguous(), f"encoder{infix}.bias": w["b_enc"],
+        f"decoder{infix}.weight": w["W_dec"].T.contiguous(), f"decoder{infix}.bias": w["b_dec"],
+    }  # fmt: skip
+    torch.save(state, tmp_path / name)
+    sae = load_sae(sae_path=tmp_path / name)
+    assert_features(sae, above(pre_activations(w, rows(), subtract=False), 0))
+    if "l19" in name:
+        assert sae.module.cfg.metadata["hook_name"] == "blocks.19.hook_resid_post"
+
+
+def crosscoder_state(w: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    d = D_IN // N_LAYERS
+    return {
+        "W_enc": w["W_enc"].reshape(N_LAYERS, d, D_SAE), "W_dec": w["W_dec"].reshape(D_SAE, N_LAYERS, d),
+        "b_enc": w["b_enc"], "b_dec": w["b_dec"].reshape(N_LAYERS, d),
+    }  # fmt: skip
+
+
+def test_a_crosscoder_takes_the_layers_beside_each_other(tmp_path: Path) -> None:
+    w = weights()
+    torch.save(crosscoder_state(w), tmp_path / "cc_weights.pt")
+    (tmp_path / "cfg.json").write_text(json.dumps({"hook_point": "blocks.14.hook_resid_pre", "d_in": D_IN // 2}))
+    layers = rows().double().reshape(-1, N_LAYERS, D_IN // N_LAYERS)
+    h = torch.einsum("nld,ldf->nf", layers, crosscoder_state(w)["W_enc"].double()) + w["b_enc"]
+    for path in (tmp_path, tmp_path / "cc_weights.pt"):
+        sae = load_sae(sae_path=path)
+        assert_features(sae, above(h, 0))
+        assert "2 layers" in " ".join(sae.notes) and "come scaled" in " ".join(sae.notes)
+
+
+def test_a_crosscoder_of_dictionary_learning_is_one_too(tmp_path: Path) -> None:
+    w = weights()
+    state = crosscoder_state(w)
+    torch.save(
+        {
+            "encoder.weight": state["W_enc"], "encoder.bias": state["b_enc"],
+            "decoder.weight": state["W_dec"].transpose(0, 1).contiguous(), "decoder.bias": state["b_dec"],
+        },
+        tmp_path / "ae.pt",
+    )  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps({"trainer": {"dict_class": "CrossCoder", "dict_size": D_SAE}}))
+    assert_features(load_sae(sae_path=tmp_path), above(pre_activations(w, rows(), subtract=False), 0))
+
+
+def test_a_crosscoder_whose_arrays_disagree_is_refused(tmp_path: Path) -> None:
+    state = crosscoder_state(weights())
+    torch.save(state | {"W_dec": state["W_dec"].transpose(0, 1)}, tmp_path / "cc_weights.pt")
+    with pytest.raises(InputError, match="W_enc says 2 layers of"):
+        load_sae(sae_path=tmp_path)
+    torch.save({name: state[name] for name in ("W_enc", "b_enc")}, tmp_path / "cc_weights.pt")
+    with pytest.raises(InputError, match="a crosscoder has W_enc and W_dec in 3 dimensions"):
+        load_sae(sae_path=tmp_path)
+
+
+def transcoder(w: dict[str, torch.Tensor], suffix: str = "") -> dict[str, torch.Tensor]:
+    named = {name: w[name] for name in ("W_dec", "b_enc", "b_dec")} | {"W_enc": w["W_enc"].T}
+    return {f"{name}{suffix}": tensor.contiguous() for name, tensor in named.items()}
+
+
+def test_a_layer_of_a_set_of_transcoders_is_known_by_its_name(tmp_path: Path) -> None:
+    w = weights()
+    save_file(transcoder(w), tmp_path / "layer_7.safetensors")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"model_name": "m", "feature_input_hook": "mlp.hook_in"}))
+    expected = above(pre_activations(w, rows(), subtract=False), 0)
+    for path in (tmp_path, tmp_path / "layer_7.safetensors"):
+        sae = load_sae(sae_path=path)
+        assert_features(sae, expected)
+        assert sae.module.cfg.metadata["hook_name"] == "blocks.7.mlp.hook_in" and not sae.rebuilds
+    save_file(transcoder(w), tmp_path / "layer_8.safetensors")
+    with pytest.raises(InputError, match=r"holds 2 SAEs, layer_7.safetensors, layer_8.safetensors: name one"):
+        load_sae(sae_path=tmp_path)
+    save_file(transcoder(w) | {"W_enc": w["W_enc"].contiguous()}, tmp_path / "layer_7.safetensors")
+    with pytest.raises(InputError, match=r"expected \[features, inputs\]"):
+        load_sae(sae_path=tmp_path / "layer_7.safetensors")
+
+
+def test_a_layer_of_a_cross_layer_transcoder_reads_its_own_layer(tmp_path: Path) -> None:
+    w = weights()
+    state = transcoder(w, "_3")
+    decoder = state.pop("W_dec_3").unsqueeze(1).repeat(1, 4, 1)
+    save_file(state, tmp_path / "W_enc_3.safetensors")
+    with pytest.raises(InputError, match=r"needs W_dec_3.safetensors beside it"):
+        load_sae(sae_path=tmp_path / "W_enc_3.safetensors")
+    save_file({"W_dec_3": decoder}, tmp_path / "W_dec_3.safetensors")
+    sae = load_sae(sae_path=tmp_path / "W_enc_3.safetensors")
+    assert_features(sae, above(pre_activations(w, rows(), subtract=False), 0))
+
+
+def test_an_unknown_layout_is_answered_by_what_is_there_and_by_what_the_nearest_needs(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "notes.md").write_text("x")
+    save_file(
+        {"W_enc": torch.zeros(8, 32), "W_dec": torch.zeros(32, 8), "b": torch.zeros(32)}, folder / "w.safetensors"
+    )
+    with pytest.raises(InputError) as refused:
+        load_sae(sae_path=folder)
+    said = str(refused.value)
+    assert "Found: notes.md; w.safetensors (W_dec [32, 8], W_enc [8, 32], b [32])" in said
+    assert "Nearest is SAELens, which needs cfg.json and sae_weights.safetensors with W_enc [D, F]" in said
+    assert "\n" not in said
+    (tmp_path / "no.pt").write_bytes(b"no tensors")
+    with pytest.raises(InputError, match=r"no\.pt \(cannot be read as a file of named arrays\)"):
+        load_sae(sae_path=tmp_path / "no.pt")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="is an empty folder"):
+        load_sae(sae_path=tmp_path / "empty")
