@@ -16,6 +16,7 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
     layer_axis.py         which layer of an axis of layers is the SAE's
     companions.py         token ids and masks beside the activations
     sidecars.py           the same in files of their own
+    told.py               the place in the model that a file tells in words
     place.py              the hook that the file's or folder's name says
     assemble.py           from checked arrays to a Shard
 """

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from encoder.errors import AmbiguousError, ShardError
+from encoder.hooks import parse
 from encoder.readers.arrow_stream import FLOATS, arrow_errors, list_lengths
 from encoder.readers.assemble import finished
 from encoder.readers.axes import tells_layer
@@ -22,10 +23,13 @@ from encoder.readers.source import Source, printable
 from encoder.readers.table_rows import Column, TableRows, lists_of
 from encoder.readers.table_tokens import nesting, notes_of, read_tokens
 from encoder.readers.tables import Table, looks_like, open_table
+from encoder.readers.told import PLACE_NAMES, in_words
 from encoder.shard import Shard
 
 NAME = "parquet, Arrow file"
 _FEW_ROWS = 64
+_MANY_ROWS = 1 << 14
+_OF_PLACES = ("string", "large_string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
 def claims(source: Source) -> bool:
@@ -45,9 +49,32 @@ def open_shard(source: Source) -> Shard:
         rows = TableRows(source.path, table, column, d_in)
         if rows.lengths is not None and len(table.schema) == 1:  # a column beside would tell tokens from layers
             check_are_documents(source, f"column {printable(column.name)}", rows.read, rows.lengths)
+        hook_name = column.name if parse(column.name).is_known else _place(source, table) or column.name
     tokens = partial(read_tokens, rows)
     notes = notes_of(table.schema, column)
-    return finished(source, rows.n_rows, d_in, column.dtype, rows.read, tokens, column.name, notes, places)
+    return finished(source, rows.n_rows, d_in, column.dtype, rows.read, tokens, hook_name, notes, places)
+
+
+def _place(source: Source, table: Table) -> str:
+    """Return the place that columns such as `layer` tell of all rows; "" if none does.
+
+    Raises: ShardError if the rows are of several places.
+    """
+    told: dict[str, object] = {}
+    for name in table.schema.names:
+        depth, leaf = nesting(table.schema.field(name).type)
+        if name.casefold() in PLACE_NAMES and depth == 0 and str(leaf) in _OF_PLACES:
+            batches = table.batches(0, [name], _MANY_ROWS)
+            values = {value for batch in batches for value in batch.column(0).unique().to_pylist()}
+            if len(values) > 1 and all(in_words({name: value}) for value in values):
+                shown = ", ".join(printable(value) for value in sorted(values, key=str)[:5])
+                raise ShardError(
+                    f"{source.path}: save the rows of the SAE's layer alone: column {printable(name)} says {shown}"
+                    f"{', ...' if len(values) > 5 else ''}, and the rows of all of them are in one column"
+                )
+            if len(values) == 1:
+                told[name] = values.pop()
+    return in_words(told)
 
 
 def _column(source: Source, table: Table) -> tuple[Column, tuple[str, ...]]:

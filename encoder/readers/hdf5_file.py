@@ -45,6 +45,33 @@ def load(path: Path) -> dict[str, Any]:
     return loaded
 
 
+def attributes(path: Path, name: str) -> list[dict[str, str | int]]:
+    """Return the words and whole numbers that stand as attributes at a dataset, then at the groups that it is in.
+
+    `name` is as `load` gives it, its parts joined with dots.
+    """
+    import h5py
+
+    with _errors(path), h5py.File(path, "r", locking="best-effort") as file:
+        holders, parts = [file], name.split(".")
+        for i in range(len(parts)):
+            for key in (".".join(parts[i:]), parts[i]):
+                holder = holders[-1]
+                if isinstance(holder, h5py.Group) and isinstance(holder.get(key, getlink=True), h5py.HardLink):
+                    holders.append(holders[-1][key])
+                    break
+        return [dict(_plain(holder.attrs)) for holder in reversed(holders)]
+
+
+def _plain(attrs: Any) -> Iterator[tuple[str, str | int]]:
+    for key, value in attrs.items():
+        word = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if isinstance(word, str):
+            yield key, word
+        elif isinstance(word, np.integer):
+            yield key, int(word)
+
+
 class _Walk:
     """Visits what a file holds, once and within limits: groups may hold each other."""
 

@@ -67,6 +67,14 @@ def load(path: Path, size: int, begin: int = 0) -> dict[str, Array]:
     return arrays
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """Return what the writer of a file that `load` has read says beside its tensors."""
+    with path.open("rb") as file:
+        header: Any = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    told = header.get("__metadata__")
+    return {str(key): value for key, value in told.items() if isinstance(value, str)} if isinstance(told, dict) else {}
+
+
 def _entry(path: Path, name: str, entry: Any) -> tuple[int, int, str]:
     try:
         begin, end = entry["data_offsets"]

@@ -11,14 +11,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from encoder.errors import ShardError
+from encoder.hooks import parse
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import shard_of
 from encoder.readers.axes import lead_of
 from encoder.readers.choose import choose, place_of, why_taken
 from encoder.readers.companions import ids_of, mask_beside
 from encoder.readers.layer_axis import layer_of
+from encoder.readers.place import hook_of_place
 from encoder.readers.sidecars import one_array
 from encoder.readers.source import Source, printable
+from encoder.readers.told import place_told
 from encoder.shard import Shard
 
 NAME = "safetensors, torch .pt, numpy .npz, HDF5, zarr"
@@ -45,6 +48,8 @@ def open_shard(source: Source) -> Shard:
     what = repr(printable(name))
     # A place in a list counts anything: layers, prompts, batches.
     hook_name = "" if isinstance(source.contents, list) else place_of(name, source.arrays)
+    if not parse(hook_name).is_known:
+        hook_name = place_told(source, name) or hook_of_place(source.path, source.root) or hook_name
     return shard_of(source, array, what, name=name, ids=ids, mask=mask, hook_name=hook_name, notes=notes, places=places)
 
 
