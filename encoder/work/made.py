@@ -32,6 +32,8 @@ from encoder.work.matching import Matched
 from encoder.work.stream import Encoded
 from encoder.work.totals import Totals
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What a system answers where nothing can be written."""
 LASTING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 """What a system answers about a path that leads to no file; it answers the same in the next attempt."""
 
@@ -86,7 +88,7 @@ class Made:
         if is_for_good(exc):
             self.said[folder] = {"error": str(exc)}
         else:
-            self.errors[folder] = str(exc) or type(exc).__name__
+            self.errors[folder] = words_of(exc)
 
     def take(self, matched: Matched) -> None:
         """Take which SAEs the shard has no rows for."""
@@ -162,6 +164,13 @@ class Made:
         elif n_skipped:
             parts.append("finished before")
         return ", ".join(filter(None, parts))
+
+
+def words_of(exc: BaseException) -> str:
+    """Say what went wrong; of a disk that is full, what to do."""
+    if isinstance(exc, OSError) and exc.errno in FULL:
+        return f"its result cannot be written: {exc.strerror}; make room, and try again"
+    return str(exc) or type(exc).__name__
 
 
 def is_for_good(exc: BaseException) -> bool:

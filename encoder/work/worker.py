@@ -16,14 +16,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from encoder.errors import FencedError, MismatchError
+from encoder.errors import EncoderError, FencedError, MismatchError
 from encoder.options import Options
 from encoder.queue.claim import Claim
 from encoder.queue.heartbeat import heartbeat
 from encoder.queue.queue import Queue
 from encoder.sae.sae import LoadedSae
 from encoder.work.job import JobEncoder
-from encoder.work.made import Made, is_for_good
+from encoder.work.made import FULL, Made, is_for_good, words_of
 from encoder.work.totals import Display, Totals
 from encoder.work.watch import Watch
 from saefetch.files.digest import Stopped
@@ -53,6 +53,7 @@ class Worker:
         self._queue, self._lease_s, self._display = queue, options.lease_s, display
         self._stop = stopping or threading.Event()
         self._jobs = JobEncoder(options, display, tuple(saes))
+        self._is_watching = False
         self.totals = Totals()
 
     def stop(self) -> None:
@@ -66,8 +67,10 @@ class Worker:
     def run(self, watch: Watch | None = None) -> None:
         """Work; end also where the queue is gone, as another run that was done with it removes it.
 
-        Raises: MismatchError if these options do not go with the SAE, or with the results that are there.
+        Raises: MismatchError if these options do not go with the SAE, or with the results that are there; EncoderError
+        if the disk is full.
         """
+        self._is_watching = watch is not None
         try:
             self._run(watch)
         except FileNotFoundError:
@@ -110,7 +113,7 @@ class Worker:
         except FencedError as exc:
             self._end(job, str(exc))
         except Exception as exc:
-            error, trace, for_good = str(exc) or type(exc).__name__, traceback.format_exc(), is_for_good(exc)
+            error, trace, for_good = words_of(exc), traceback.format_exc(), is_for_good(exc)
             self._say_failed(claim, error, for_good)
             self._give_up(claim, lambda: claim.fail(error, trace, for_good=for_good))
 
@@ -142,10 +145,19 @@ class Worker:
         self._display.end(job, line, did)
 
     def _give_up(self, claim: Claim, move: Callable[[], None]) -> bool:
-        """Move the job; where that is not possible, say why: its lease runs out, and it goes back by itself."""
+        """Move the job; where that is not possible, say why: its lease runs out, and it goes back by itself.
+
+        Raises: EncoderError where the disk is full, as then nothing goes on until somebody makes room; a worker that
+        goes on for ever waits for that.
+        """
         try:
             move()
         except (FencedError, OSError) as exc:
+            if isinstance(exc, OSError) and exc.errno in FULL and not self._is_watching:
+                raise EncoderError(
+                    f"{self._queue.root}: cannot be written: {exc.strerror}; finished shards are safe. Make room, and"
+                    " start again"
+                ) from exc
             self._display.say(str(exc) if isinstance(exc, FencedError) else f"{claim.ticket.job}: {exc}")
             return False
         return True

@@ -19,7 +19,7 @@ import torch
 from encoding import Heard, Site
 from queueing import AN_HOUR_S, assert_one_state_each, names
 
-from encoder.errors import InputError, MismatchError
+from encoder.errors import EncoderError, InputError, MismatchError
 from encoder.file.csr import check
 from encoder.options import Options
 from encoder.queue.claim import Claim
@@ -371,6 +371,17 @@ def test_a_disk_error_while_a_job_is_put_back_does_not_hide_that_the_worker_stop
     worker = Worker(queue, Options(batch_tokens=4), heard)
     worker.run()
     assert heard.said("a: ", "Input/output error") and heard.said("a: dropped") and left_over(site) == []
+
+
+def test_where_not_even_a_failure_can_be_written_down_the_worker_ends_and_a_later_one_goes_on(site: Site) -> None:
+    site.shard("a")
+    site.submit()
+    heard = Heard()
+    with files_of_at_most(600), pytest.raises(EncoderError, match="cannot be written: File too large; finished shards"):
+        site.work(heard)
+    assert heard.said("a: failed in attempt 1", "its result cannot be written: File too large; make room")
+    worker, _ = site.work(queue=Queue(site.root, lease_s=0.05), lease_s=0.05)
+    assert worker.totals.done == 1 and names(site.out) == ["a.npz"]
 
 
 @contextmanager
