@@ -62,6 +62,7 @@ test: setup
 bench: setup
 	$(BIN)/python -m benchmarks.labels $(ARGS)
 	$(BIN)/python -m benchmarks.encode $(ARGS)
+	$(BIN)/python -m benchmarks.many_saes $(ARGS)
 	$(BIN)/python -m benchmarks.kernel $(ARGS)
 	$(BIN)/python -m benchmarks.api $(ARGS)
 	$(BIN)/python -m benchmarks.dashboard $(ARGS)

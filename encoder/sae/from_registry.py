@@ -6,7 +6,6 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from encoder.sae.known import Hub
 from encoder.sae.loaders import sae_lens_folder
 from encoder.sae.loaders.loaded import DAMAGED, Loaded, why
 from encoder.sae.plain import Plain, config_of
-from saefetch.names.registry.table import natural_key
 
 SETTLED = ("sae_lens", "gemma_2")
 """Loaders of SAELens of which it is known that they read one repository, and only files of the SAE's own folder."""
@@ -64,25 +62,6 @@ def _plain(module: SAE[Any]) -> Plain | SAE[Any]:
     config = config_of(module.cfg.to_dict())
     plain = None if config is None else Plain.of(config, module.state_dict())
     return module if plain is None else plain
-
-
-def matching(release: str, pattern: str) -> list[str]:
-    """Return the ids of a release that fit a pattern, in natural order, where * also stands for what has a slash in it.
-
-    Raises: InputError if there is no such release, or no id fits.
-    """
-    directory = get_pretrained_saes_directory()
-    if release not in directory:
-        why_not = f"SAELens knows no such release; {_closest(release, directory)}"
-        if "/" in release:
-            why_not = "a pattern is for releases of SAELens' registry; name the SAEs of a repository one by one"
-        raise InputError(f"--sae-release {release}: {why_not}")
-    ids = sorted(directory[release].saes_map, key=natural_key)
-    found = [sae_id for sae_id in ids if fnmatchcase(sae_id, pattern)]
-    if not found:
-        shown = ", ".join(ids[:3]) + (f" and {len(ids) - 3:,} more" if len(ids) > 3 else "")
-        raise InputError(f"--sae-id {pattern}: no SAE of the release {release} fits; it has {shown}")
-    return found
 
 
 def _from_hub(release: str, sae_id: str, known: PretrainedSAELookup | None) -> Loaded:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from encoder.errors import InputError
 from encoder.options import Options
 from saefetch.names.registry import is_pattern
+from saefetch.names.registry.everything import everything
 
 if TYPE_CHECKING:
     from encoder.sae.sae import LoadedSae
@@ -112,12 +114,22 @@ def loaded(sae: SaeLike) -> LoadedSae:
 
 
 def _each(name: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the names of the SAEs that a pattern means; of no pattern the name itself."""
+    """Return the names of the SAEs that a pattern means, in natural order; of no pattern the name itself.
+
+    In a pattern * also stands for what has a slash in it, as it does for labels.
+    """
     if not is_pattern(str(name.get("sae_id"))):
         return [name]
-    from encoder.sae.from_registry import matching  # takes SAELens along, in seconds
-
-    return [name | {"sae_id": sae_id} for sae_id in matching(str(name["sae_release"]), str(name["sae_id"]))]
+    release, pattern = str(name["sae_release"]), str(name["sae_id"])
+    ids = [sae.sae_id for sae in everything() if sae.release == release]
+    if not ids:
+        hint = "a pattern is for releases of SAELens' registry; `saefetch list --all` shows them"
+        raise InputError(f"--sae-release {release}: SAELens knows no such release; {hint}")
+    found = [sae_id for sae_id in ids if fnmatchcase(sae_id, pattern)]
+    if not found:
+        shown = ", ".join(ids[:3]) + (f" and {len(ids) - 3:,} more" if len(ids) > 3 else "")
+        raise InputError(f"--sae-id {pattern}: no SAE of the release {release} fits; it has {shown}")
+    return [name | {"sae_id": sae_id} for sae_id in found]
 
 
 def _folder_of(name: dict[str, Any], sae: SaeLike) -> str:

@@ -45,7 +45,7 @@ def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> di
                     " keep both, give this one --prefix NAME, or name a folder above both as the INPUT"
                 )
             continue
-        for name, before, now in _differences(there, new) if new else ():
+        for name, before, now in _differences(there, new, again=again) if new else ():
             raise MismatchError(
                 f"{queue.root} has a job {job} already, with {name}{before}; now it is {now}; choose another queue or"
                 " output folder"
@@ -60,9 +60,14 @@ def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> di
     return taken
 
 
-def _differences(there: Ticket, new: Ticket) -> Iterator[tuple[str, object, object]]:
-    """Yield what differs between two tickets of one job: its name with a space, or nothing for flags, and both."""
+def _differences(there: Ticket, new: Ticket, *, again: bool) -> Iterator[tuple[str, object, object]]:
+    """Yield what differs between two tickets of one job: its name with a space, or nothing for flags, and both.
+
+    Other SAEs are no difference where both are of several, if what they miss is looked for `again`: each has a folder.
+    """
     for name in ("out", "sae", "select"):
+        if name == "sae" and again and there.is_of_several and new.is_of_several:
+            continue
         if getattr(there, name) != getattr(new, name):
             yield f"{name} ", getattr(there, name), getattr(new, name)
     before, now = excluded_by(there), excluded_by(new)

@@ -22,6 +22,7 @@ from encoder.work.display import open_display
 from encoder.work.named import SaesLike, folded, loaded_in, names_of
 from encoder.work.rounds import Work
 from encoder.work.submit import inputs_of, strictly, tickets_of, why_not_read
+from encoder.work.survey import Survey
 from encoder.work.wanted import Wanted
 from saefetch.terminal.progress import Progress
 
@@ -144,8 +145,7 @@ def run(
     began = time.monotonic()
     if options.fold_decoder_norm:
         sae = folded(sae)
-    name = names_of(sae)
-    several = "saes" in name
+    names = names_of(sae)
     check_device(options.device)
     stopping = threading.Event()
     listener = _Listener(progress, stopping) if callable(progress) else None
@@ -154,13 +154,21 @@ def run(
         found = inputs_of(inputs, unread=unread.append, prefix=prefix, select=select)
         for path in unread:
             display.say(f"note: {why_not_read(path)}")
-        wanted = Wanted(name, loaded_in(sae), options, display.say)  # not before all that costs nothing to refuse
+        survey = Survey(names, found, select)
+        if survey.missing:
+            if not survey.names["saes"]:
+                raise InputError(f"{NOTHING_FOR_ANY} {next(iter(survey.missing.values()))}")
+            shown = ", ".join(survey.missing)
+            display.say(f"note: {len(survey.missing):,} SAEs are not loaded, as no shard is for them: {shown}")
+        wanted = Wanted(
+            survey.names, loaded_in(sae), options, display.say
+        )  # not before all that costs nothing to refuse
         impossible = {item.job: reason for item in found if (reason := item.why_no_job) is not None}
         exclude = options.exclude.document()
 
         def work_for(weights: dict[str, str]) -> Work:
-            weights_sha256 = weights if several else weights[""]
-            tickets = tickets_of(found, out, name, select, weights_sha256=weights_sha256, exclude=exclude)
+            weights_sha256 = weights if survey.of_several else weights[""]
+            tickets = tickets_of(found, out, survey.names, select, weights_sha256=weights_sha256, exclude=exclude)
             tickets = [ticket for ticket in tickets if ticket.job not in impossible]
             settings = {"values": options.values, "exclude": exclude, "select": select}
             return Work(tickets, out, wanted.in_hand, options, settings, display, stopping)
@@ -180,9 +188,11 @@ def run(
         raise listener.raised
     status = work.status
     errors = {**work.failed, **impossible, **work.taken}
-    of_saes: dict[str, Any] = {"saes": work.summary(), "without_sae": list(work.without_sae)} if several else {}
-    if several and not errors and not caught and not any(one["results"] for one in of_saes["saes"]):
-        errors[str(out)] = NOTHING_FOR_ANY
+    of_saes: dict[str, Any] = {}
+    if survey.of_several:
+        of_saes = {"saes": survey.told(work.summary()), "without_sae": list(work.without_sae)}
+        if not errors and not caught and not any(one["results"] for one in of_saes["saes"]):
+            errors[str(out)] = NOTHING_FOR_ANY
     if options.strict:
         errors |= strictly(unread)
     outcome = {

@@ -13,8 +13,10 @@ import encoding
 import pytest
 import torch
 from encoding import D_IN, Command, Heard, make_module, save
+from hub import HubProcess
 from queueing import AN_HOUR_S, names
 from safetensors.torch import save_file
+from zygote import Zygote
 
 import encoder
 from encoder.options import Options
@@ -349,3 +351,67 @@ def test_a_result_whose_name_another_shard_has_stops_no_other_sae(few: Capture, 
     )
     found = {name: encoding.meta(few.out / name)["shard_path"] for name in few.results()}
     assert list(found.values()).count(str(elsewhere)) == 2 and list(found.values()).count(str(path)) == 1
+
+
+# By a pattern, and in several processes
+
+
+def test_a_pattern_means_saes_of_the_registry_and_only_those_of_the_data_are_downloaded(
+    hub: HubProcess, zygote: Zygote, tmp_path: Path
+) -> None:
+    """The hub has layer 3. The pattern means layer 4 too, which the capture does not have."""
+    encoding.gemma_scope(hub.root / "layer_3/width_16k/average_l0_59")
+    x = torch.zeros(20, 2304)
+    x[:, :16] = encoding.planted(20, encoding.dictionary(16, 16384))
+    (tmp_path / "acts").mkdir()
+    save_file({hook(layer): x + layer / 100 for layer in (3, 9)}, tmp_path / "acts" / "a.safetensors")
+    release, ids = "gemma-scope-2b-pt-res-canonical", "layer_[34]/width_16k/canonical"
+    named = ("--sae-release", release, "--sae-id", ids)
+    status, ran = zygote.run("run", tmp_path / "acts", "--out", tmp_path / "out", *named, "--quiet", "--json")
+    assert status == 0, ran.err
+    told = json.loads(ran.out)
+    assert [(one["sae_id"], one["results"], one["absent"]) for one in told["saes"]] == [
+        ("layer_3/width_16k/canonical", 1, 0),
+        ("layer_4/width_16k/canonical", 0, 1),
+    ]
+    assert "nothing of blocks.4" in told["saes"][1]["why_absent"] and told["without_sae"] == [hook(9)]
+    assert names(tmp_path / "out" / release) == ["layer_3_width_16k_canonical"]
+    meta = encoding.meta(tmp_path / "out" / release / "layer_3_width_16k_canonical" / "a.npz")
+    assert (meta["sae_release"], meta["sae_id"]) == (release, "layer_3/width_16k/canonical")
+    with encoder.open_features(tmp_path / "out", (release, "layer_3/width_16k/canonical")) as features:
+        assert features.shape == (20, 16384) and features.nnz > 0
+
+
+def test_a_pattern_that_fits_nothing_is_refused_with_what_there_is(few: Capture, encode: Command) -> None:
+    run = ("run", few.acts, "--out", few.out)
+    few.shard("a")
+    named = ("--sae-release", "gemma-scope-2b-pt-res-canonical")
+    encode(*run, *named, "--sae-id", "layer_99/*").refused("layer_99/*", "no SAE of the release", "it has ")
+    encode(*run, "--sae-release", "nothing", "--sae-id", "layer_*").refused(
+        "--sae-release nothing", "saefetch list --all"
+    )
+    encode(*run, *named, "--sae-id", "layer_2[01]/width_16k/canonical").refused("no shard has activations", "blocks.20")
+    assert not few.out.exists()
+
+
+def test_two_workers_share_the_shards_and_make_the_same_bytes(few: Capture, zygote: Zygote) -> None:
+    for seed, name in enumerate("abcd"):
+        few.shard(name, seed=seed)
+    run = ("run", few.acts, "--out", few.out, *few.flags(), "--workers", 2, "--saes-at-once", 2, "--quiet", "--json")
+    status, ran = zygote.run(*run)
+    assert status == 0, ran.err
+    assert json.loads(ran.out)["done"] == 4 and few.results() == few.singly()
+    status, ran = zygote.run(*run)
+    assert status == 0 and json.loads(ran.out)["skipped"] == 4
+
+
+def test_a_run_with_other_saes_goes_on_where_an_interrupted_one_stopped(few: Capture) -> None:
+    few.shard("a")
+    queue = Queue(few.out / ".queue", create=True)
+    hashes = (str(encoding.load(sae).identity["weights_sha256"]) for sae in few.saes)
+    weights = dict(zip(few.folders(), hashes, strict=True))
+    saes = names_of(list(few.saes[:2]))
+    queue.submit(tickets_of(inputs_of([few.acts]), few.out, saes, {}, weights_sha256=weights))
+    few.encode(few.saes[1:])
+    assert sorted(few.results()) == [f"{folder}/a.npz" for folder in sorted(few.folders())]
+    assert not queue.root.exists()

@@ -31,7 +31,9 @@ from queueing import (
     names,
     places,
     recover,
+    several,
     work,
+    work_in_parts,
 )
 
 from encoder.errors import FencedError, InputError
@@ -620,6 +622,59 @@ def test_a_crash_at_any_call_leaves_each_job_in_one_state_and_loses_none(
         shutil.rmtree(root)
     print(f"{action}: {n - 1} crash points")
     assert n > least
+
+
+def assert_nothing_lost(root: Path) -> None:
+    """What a ticket says was made is there, and every result that is there is whole."""
+    for state in ("ready", "done", "failed"):
+        for path in (root / state).glob("*.json"):
+            ticket = read(path)
+            for folder in ticket["result"].get("saes", {}):
+                assert (root / "out" / folder / "a.npz").read_bytes() == encoded(folder)
+
+
+def assert_all_parts(root: Path) -> None:
+    assert places(root) == {"a": ["done"]}
+    found = sorted(path.relative_to(root / "out").as_posix() for path in (root / "out").rglob("*") if path.is_file())
+    assert found == ["r/0/a.npz", "r/1/a.npz", "r/2/a.npz"], found
+    assert_nothing_lost(root)
+    assert len(read(root / "done/a.json")["result"]["saes"]) == 3
+
+
+def test_a_crash_at_any_call_loses_no_result_of_a_job_of_several_saes(tmp_path: Path, zygote: Zygote) -> None:
+    for n in range(1, 400):
+        root = tmp_path / f"{n}"
+        make_queue(root).submit([make_ticket("a", sae=several())])
+        status = zygote.act(root, "work in parts", n, signal.SIGKILL)
+        assert_one_state_each(root, "a")
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL
+        hours_later = Queue(root, now=lambda: time.time() + AN_HOUR_S, max_attempts=9)
+        hours_later.reclaim_expired()
+        assert_nothing_lost(root)
+        work_in_parts(hours_later)
+        assert_all_parts(root)
+        shutil.rmtree(root)
+    assert n > 50, n
+
+
+def test_a_worker_of_several_saes_that_wakes_up_late_publishes_over_nobody(tmp_path: Path, zygote: Zygote) -> None:
+    for n in range(1, 400):
+        root = tmp_path / f"{n}"
+        make_queue(root).submit([make_ticket("a", sae=several())])
+        if zygote.act(root, "work in parts", n, signal.SIGSTOP) != "stopped":
+            break
+        successor = Queue(root, now=lambda: time.time() + AN_HOUR_S, max_attempts=9)
+        successor.reclaim_expired()
+        work_in_parts(successor)
+        assert_all_parts(root)
+        inodes = {path: path.stat().st_ino for path in (root / "out").rglob("*.npz")}
+        assert zygote.go_on() in (0, 1)
+        assert_all_parts(root)
+        assert {path: path.stat().st_ino for path in (root / "out").rglob("*.npz")} == inodes
+        shutil.rmtree(root)
+    assert n > 50, n
 
 
 @pytest.mark.parametrize("successor_is", ["half way", "done", "done, and another after it"])

@@ -87,6 +87,24 @@ def work(queue: Queue, by: str | None = None, on_claim: Any = None) -> list[str]
     return did
 
 
+def several(n_saes: int = 3) -> dict[str, Any]:
+    """Return a ticket's `sae` of several SAEs."""
+    return {"saes": [{"folder": f"r/{i}", "sae_id": str(i)} for i in range(n_saes)]}
+
+
+def work_in_parts(queue: Queue) -> None:
+    """Work as one does that loads one SAE at a time: each attempt publishes a result and puts the job back."""
+    while (claim := queue.claim()) is not None:
+        said = dict(claim.ticket.result.get("saes", {}))
+        target = next(one for one in claim.ticket.targets if one.folder not in said)
+        out = claim.place_of(target)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        claim.temporary_for(out).write_bytes(encoded(target.folder))
+        said[target.folder] = {"rows": 1}
+        is_last = len(said) == len(claim.ticket.targets)
+        (claim.done if is_last else claim.put_back)({"saes": said}, [out])
+
+
 def done_ticket(claim: Claim) -> Ticket:
     """Return the ticket of a verdict that publishes what was written for the claim."""
     return replace(claim.ticket, extra={"outputs": {str(claim.out): mark_of(claim.temporary.stat())}})
@@ -110,6 +128,8 @@ def act(queue: Queue, action: str) -> None:
         queue.retry()
     elif action == "reclaim":
         Queue(queue.root, now=lambda: time.time() + AN_HOUR_S, max_attempts=1).reclaim_expired()
+    elif action == "work in parts":
+        work_in_parts(queue)
     elif action == "work":
         work(queue, by="late")
     else:
