@@ -25,7 +25,9 @@ SaeId = Annotated[
 ]
 SaePaths = Annotated[
     list[Path] | None,
-    typer.Option("--sae-path", parser=local_path, metavar="DIR_OR_NPZ", help="SAELens folder, or params.npz."),
+    typer.Option(
+        "--sae-path", parser=local_path, metavar="DIR_OR_NPZ", help="SAELens folder, or params.npz; again for another."
+    ),
 ]
 SaesAtOnce = Annotated[
     int | None, typer.Option(metavar="N", help="Of several SAEs, so many are loaded at a time.  [default: by memory]")

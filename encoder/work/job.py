@@ -133,9 +133,9 @@ class JobEncoder:
         self, claim: Claim, made: Made, known: dict[str, Known], select: dict[str, str], files: ExitStack
     ) -> tuple[list[Stream], list[tuple[Target, Task]]]:
         """Find the rows for each SAE that is left, load some of the SAEs, and open the files of their features."""
-        ticket, sought = claim.ticket, {folder: Sought.of(known[folder]) for folder in made.left}
+        ticket, sought = claim.ticket, {folder: Sought.of(one) for folder, one in known.items()}
         root = Path(str(ticket.extra.get("root", claim.shard.parent)))
-        matched = match(claim.shard, sought, select, root, several=ticket.is_of_several)
+        matched = match(claim.shard, sought, made.left, select, root, several=ticket.is_of_several)
         made.take(matched)
         self._tell_what_is_missing(claim.shard, made)
         tasks: list[tuple[Target, Task]] = []

@@ -55,6 +55,7 @@ class Made:
     line: str = ""
     cause: BaseException | None = None
     _encoded: list[Encoded] = field(default_factory=list)
+    _is_resumed: bool = False
 
     @classmethod
     def resumed(cls, ticket: Ticket) -> Made:
@@ -63,6 +64,9 @@ class Made:
         if isinstance(before, dict):
             folders = {target.folder for target in ticket.targets}
             made.said = {name: said for name, said in before.items() if name in folders and isinstance(said, dict)}
+            made._is_resumed = True
+            without = ticket.result.get("without_sae")
+            made.without_sae = list(map(str, without)) if isinstance(without, list) else []
         return made
 
     @property
@@ -93,7 +97,8 @@ class Made:
     def take(self, matched: Matched) -> None:
         """Take which SAEs the shard has no rows for."""
         self.said |= {folder: {"absent": why} for folder, why in matched.absent.items()}
-        self.without_sae = matched.without_sae
+        if not self._is_resumed:  # the first attempt has looked at all SAEs
+            self.without_sae = matched.without_sae
         for folder, exc in matched.errors.items():
             self.fail(folder, exc)
 
@@ -149,7 +154,7 @@ class Made:
             l0 = sum(one.nnz_counted for one in self._encoded) / max(1, sum(one.n_counted for one in self._encoded))
             parts.append(f"{n_rows:,} tokens")
             if self.ticket.is_of_several:
-                parts[0] = f"{len(self._encoded):,} SAEs, {n_rows:,} tokens in all"
+                parts[0] = f"{_saes(len(self._encoded))}, {n_rows:,} tokens in all"
                 parts.append(f"L0 {l0:.1f}")
             else:
                 (one,) = self._encoded
@@ -158,9 +163,9 @@ class Made:
         n_absent = sum("absent" in said for said in self.said.values())
         n_skipped = sum("skipped" in said for said in self.said.values())
         if self.ticket.is_of_several:
-            parts.append(f"{n_skipped:,} SAEs finished before" if n_skipped else "")
-            parts.append(f"none here for {n_absent:,} SAEs" if n_absent else "")
-            parts.append(f"{len(self.left):,} SAEs to go" if self.left else "")
+            parts.append(f"{_saes(n_skipped)} finished before" if n_skipped else "")
+            parts.append(f"none here for {_saes(n_absent)}" if n_absent else "")
+            parts.append(f"{_saes(len(self.left))} to go" if self.left else "")
         elif n_skipped:
             parts.append("finished before")
         return ", ".join(filter(None, parts))
@@ -171,6 +176,10 @@ def words_of(exc: BaseException) -> str:
     if isinstance(exc, OSError) and exc.errno in FULL:
         return f"its result cannot be written: {exc.strerror}; make room, and try again"
     return str(exc) or type(exc).__name__
+
+
+def _saes(n: int) -> str:
+    return "1 SAE" if n == 1 else f"{n:,} SAEs"
 
 
 def is_for_good(exc: BaseException) -> bool:

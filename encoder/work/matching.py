@@ -9,7 +9,7 @@ none of them is taken: the rows would be right for one SAE, and nobody can say f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -56,16 +56,24 @@ class Matched:
 
 
 def match(
-    path: Path, sought: Mapping[str, Sought], select: Mapping[str, str], root: Path | None, *, several: bool
+    path: Path,
+    sought: Mapping[str, Sought],
+    names: Iterable[str],
+    select: Mapping[str, str],
+    root: Path | None,
+    *,
+    several: bool,
 ) -> Matched:
-    """Open the rows of a file for each SAE; rows that two SAEs share are one `Shard`.
+    """Open the rows of a file for each of the SAEs `names`; rows that two SAEs share are one `Shard`.
 
+    `sought` also has SAEs whose rows are not asked for any more, but which the file's places are for.
     Raises: ShardError where the file itself cannot be read.
     """
     found, opened = Matched(), list[Shard]()
     file = DataFile(path, select, root)
     places: dict[str, None] = {}
-    for name, one in sought.items():
+    for name in names:
+        one = sought[name]
         try:
             shard = file.shard_for(one.d_in, one.hook_name, one.model_name)
             check_width(shard, one.d_in)

@@ -51,10 +51,11 @@ class Saes:
         self._given = list(given)
         self._loaded: OrderedDict[str, tuple[LoadedSae, Kernel]] = OrderedDict()
         self._at_once, self._why = options.saes_at_once, ""
+        self._noted: set[str] = set()
 
     def pick(self, targets: Sequence[Target]) -> list[Target]:
         """Return those of the targets to be encoded in one reading: such as are loaded first, then others in order."""
-        if self._at_once is None:
+        if self._at_once is None and targets:
             self.get(targets[0])
         if self._why and self._at_once is not None and self._at_once < len(targets):
             self._display.say(f"note: {self._at_once:,} of {len(targets):,} SAEs are loaded at a time: {self._why}")
@@ -77,7 +78,9 @@ class Saes:
             except InputError as exc:  # not the shard's fault, and the same for the next one
                 raise MismatchError(str(exc)) from exc
             for note in sae.notes:
-                self._display.say(f"note: {note}")
+                if note not in self._noted:
+                    self._noted.add(note)
+                    self._display.say(f"note: {note}")
             self._display.say(
                 f"{f'{target.folder}: ' if target.folder else ''}{sae.architecture} SAE, {sae.d_in:,} ->"
                 f" {sae.d_sae:,}, kernel {kernel.name} on {kernel.device}: {kernel.reason}"

@@ -215,7 +215,22 @@ def test_what_is_in_the_data_without_sae_and_the_reverse_is_said(few: Capture, e
     assert ended.document["without_sae"] == [hook(7)] and ended.document["done"] == 2
     assert f"a.safetensors: has no activations for {folders[0]}" in ended.err
     assert f"has activations that no SAE is for: {hook(7)}" in ended.err
-    assert sorted(few.results()) == sorted([f"{folders[1]}/a.npz", f"{folders[2]}/a.npz", f"{folders[2]}/b.npz"])
+    made = sorted([f"{folders[1]}/a.npz", f"{folders[2]}/a.npz", f"{folders[2]}/b.npz"])
+    assert sorted(few.results()) == made
+    again = encode("run", few.acts, "--out", few.out, *few.flags(), "--json")
+    assert again.status == 0 and (again.document["done"], again.document["skipped"]) == (0, 2)
+    assert again.document["saes"] == ended.document["saes"] and again.document["without_sae"] == [hook(7)]
+    assert sorted(few.results()) == made
+
+
+@pytest.mark.parametrize("saes_at_once", [1, 2])
+def test_what_has_no_sae_is_told_of_all_saes_however_few_are_loaded(few: Capture, saes_at_once: int) -> None:
+    few.shard("a", layers=(1, 2, 7))
+    queue = work(few, saes_at_once=saes_at_once)
+    ticket = queue.ticket("done", "a")
+    assert ticket is not None and ticket.result["without_sae"] == [hook(7)]
+    few.encode(few.saes[:2])
+    assert len(few.results()) == 2
 
 
 def test_a_shard_that_no_sae_is_for_is_no_error_but_nothing_at_all_is(few: Capture, encode: Command) -> None:
