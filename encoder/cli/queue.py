@@ -34,11 +34,12 @@ def submit(
     from encoder.readers import parse_select  # takes torch along
     from encoder.work.enqueue import enqueue
     from encoder.work.named import names_of
-    from encoder.work.submit import inputs_of, strictly, why_not_read
+    from encoder.work.submit import inputs_of, is_result, strictly, why_not_read
 
     unread: list[Path] = []
     chosen, names = parse_select(select, axes), names_of(sae)
     found = inputs_of(inputs, unread=unread.append, prefix=prefix, select=chosen)
+    unread = [path for path in unread if not is_result(path, out or root / "out")]
     for path in unread if not options.strict else ():
         remark(f"note: {why_not_read(path)}")
     # Where nothing is said here, the ticket says nothing, and a worker may.

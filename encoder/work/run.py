@@ -21,7 +21,7 @@ from encoder.stores.address import local_path
 from encoder.work.display import open_display
 from encoder.work.named import SaesLike, folded, loaded_in, names_of
 from encoder.work.rounds import Work
-from encoder.work.submit import inputs_of, strictly, tickets_of, why_not_read
+from encoder.work.submit import inputs_of, is_result, strictly, tickets_of, why_not_read
 from encoder.work.survey import Survey
 from encoder.work.wanted import Wanted
 from saefetch.terminal.progress import Progress
@@ -152,6 +152,7 @@ def run(
     unread: list[Path] = []
     with open_display(listener or progress) as display:
         found = inputs_of(inputs, unread=unread.append, prefix=prefix, select=select)
+        unread = [path for path in unread if not is_result(path, out)]
         for path in unread:
             display.say(f"note: {why_not_read(path)}")
         survey = Survey(names, found, select)

@@ -144,6 +144,11 @@ def why_not_read(path: Path) -> str:
     return f"{path} is not read: no format here has the ending {path.suffix or 'of ' + path.name}"
 
 
+def is_result(path: Path, out: Path) -> bool:
+    """Say whether a file in the folder of the results, which may be below an INPUT, is one of them or their index."""
+    return path.suffix in (".npz", ".csc") and out.absolute() in path.absolute().parents
+
+
 def strictly(unread: Iterable[Path]) -> dict[str, str]:
     """Return an error for each file or folder that is not read, as --strict has it."""
     return {str(path): f"{why_not_read(path)}; --strict makes that an error" for path in unread}

@@ -301,6 +301,21 @@ def test_what_is_not_read_is_named_at_the_start_and_in_the_summary_and_is_an_err
     assert strict.status == 1 and len(strict.document["errors"]) == 2 and names(site.out) == ["a.npz"]
 
 
+def test_results_below_the_input_are_no_files_that_were_not_read(site: Site, encode: Command) -> None:
+    site.shard("a")
+    for out in (site.acts, site.acts / "features"):
+        run = ("run", site.acts, "--out", out, "--sae-path", site.params, "--strict")
+        assert encode(*run).status == 0
+        again = encode(*run)
+        assert again.status == 0 and "1 finished before" in again.out and "not read" not in again.err, again
+        (out / "features.csc").write_bytes(b"an index")
+        assert "not read" not in encode(*run).err
+        (out / "x.h9").write_bytes(b"something else")
+        assert "x.h9 is not read" in encode(*run).err
+        for name in ("a.npz", "features.csc", "x.h9"):
+            (out / name).unlink()
+
+
 def test_what_is_not_read_is_named_by_submit_and_an_error_with_strict_but_the_rest_is_submitted(
     site: Site, encode: Command
 ) -> None:
