@@ -3,7 +3,7 @@
 SaefetchError
 `-- EncoderError            a plain message for a person
     |-- InputError          exit 2: a flag, an SAE, a queue that cannot be used            -> stop before any work
-    |   `-- UnreachableError  an SAE could not be downloaded                              -> the one to try again
+    |   `-- UnreachableError  an SAE could not be downloaded, or a store does not answer  -> the one to try again
     |-- ShardError          one shard is no good: truncated, hostile, wrong width, NaN     -> fail this shard, go on
     |   |-- AmbiguousError  the file holds several tensors; the message names them for --select
     |   |-- NotHereError    the file says that it holds other places of the model only; `places` names them
@@ -31,7 +31,7 @@ class InputError(EncoderError):
 
 
 class UnreachableError(InputError):
-    """An SAE could not be downloaded; another try may reach it."""
+    """An SAE could not be downloaded, or a store does not answer; another try may reach it."""
 
 
 class ShardError(EncoderError):

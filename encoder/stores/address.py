@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,6 +16,45 @@ _COPY_WITH = {
     "abfs": "azcopy copy", "abfss": "azcopy copy", "hf": "hf download", "http": "curl -LO", "https": "curl -LO",
     "ftp": "curl -O", "sftp": "sftp", "ssh": "scp -r", "r2": "rclone copy", "memory": "", "file": "",
 }  # fmt: skip
+
+SCHEMES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
+"""The schemes of stores, with the name that each has here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A place in an object store: `key` is "" for all of a bucket, and has no slash at either end."""
+
+    scheme: str
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.root}/{self.key}" if self.key else self.root
+
+    @property
+    def root(self) -> str:
+        """The address of the bucket."""
+        return f"{self.scheme}://{self.bucket}"
+
+
+def place_of(named: str | Path | Address) -> Path | Address:
+    """Return the path or the address that is named. Raises: InputError for an address of which no store is known."""
+    found = None if isinstance(named, Address) else _ADDRESS.fullmatch(str(named))
+    scheme = SCHEMES.get(found[1].lower()) if found else None
+    if found is None or scheme is None:
+        return named if isinstance(named, Address) else local_path(named)
+    bucket, _, key = found[2].partition("/")
+    if scheme == "az":  # az://account/container/path
+        container, _, key = key.partition("/")
+        bucket = f"{bucket}/{container}" if bucket and container else ""
+    parts = key.strip("/").split("/")
+    if not bucket or any(part in (".", "..") for part in parts) or (key.strip("/") and "" in parts):
+        form = "az://ACCOUNT/CONTAINER/KEY" if scheme == "az" else f"{scheme}://BUCKET/KEY"
+        raise InputError(f"{named}: not an address: write {form}, without empty parts, '.' and '..'")
+    if any(mark in str(named) for mark in "?#@\0"):
+        raise InputError(f"{scheme}://...: an address has no '?', '#' or '@': credentials come from the environment")
+    return Address(scheme, bucket, "/".join(parts))
 
 
 def local_path(named: str | Path) -> Path:

@@ -1,0 +1,156 @@
+"""A bucket as a store, through obstore: S3 and what speaks like it, Google's and Azure's.
+
+Credentials and endpoint come from the provider's own environment variables and files; obstore reads them. What its
+errors say is cut to one line, from which the values of these variables and the queries of addresses are removed.
+
+obstore tries again what may be tried again, with a backoff, for RETRY_S: broken connections, 5xx, SlowDown. A create
+of which the answer was lost is sent twice, and the second answer is that the key is taken, by the first one: `create`
+returns False then, and whoever has to know reads the object.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+
+from encoder.errors import ChangingError, InputError, UnreachableError
+from encoder.stores.address import Address
+from encoder.stores.store import Entry
+
+MAX_RETRIES = 8
+RETRY_S = 60
+"""How long one request is tried again: a store that is throttling comes round, one that is gone does not."""
+CONNECT_S, REQUEST_S = 10, 120
+MAX_PUT_BYTES = 5 << 30
+"""What one PUT takes; a conditional write is one PUT."""
+_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|SAS|SIGNATURE", re.IGNORECASE)
+_MIN_SECRET_CHARACTERS = 4
+
+
+class ObjectStore:
+    """The objects below an address. `client` is a store of obstore; without one, it is made for the address."""
+
+    def __init__(self, address: Address, client: Any = None) -> None:
+        self.place, self._base = str(address), address.key
+        self._client: Any = _client_for(address) if client is None else client
+
+    def list(self, below: str = "") -> Iterator[Entry]:
+        folder = self._path(below)
+        with self._told(folder):
+            for page in obstore.list(self._client, f"{folder}/" if folder else None):
+                for found in page:
+                    yield self._entry(found)
+
+    def status(self, key: str) -> Entry:
+        with self._told(key):
+            return self._entry(obstore.head(self._client, self._path(key)))
+
+    def read(self, key: str, start: int = 0, stop: int | None = None, *, etag: str | None = None) -> bytes:
+        if stop is not None and stop <= start:
+            return b""
+        wanted: dict[str, Any] = {} if etag is None else {"if_match": etag}
+        if stop is not None or start:
+            wanted["range"] = {"offset": start} if stop is None else (start, stop)
+        with self._told(key):
+            try:
+                return bytes(obstore.get(self._client, self._path(key), options=wanted).bytes())  # type: ignore[arg-type]
+            except PreconditionError as exc:
+                raise ChangingError(
+                    f"{self._shown(key)}: changed while it was read; try it again when it is complete"
+                ) from exc
+
+    def create(self, key: str, data: bytes) -> bool:
+        return self._put(key, data, "create")
+
+    def replace(self, key: str, data: bytes, etag: str) -> bool:
+        return self._put(key, data, {"e_tag": etag})
+
+    def delete(self, key: str) -> None:
+        with self._told(key):
+            try:
+                obstore.delete(self._client, self._path(key))
+            except FileNotFoundError:
+                return
+
+    def _put(self, key: str, data: bytes, mode: Any) -> bool:
+        if len(data) > MAX_PUT_BYTES:
+            raise InputError(
+                f"{self._shown(key)}: {len(data):,} bytes are more than one conditional write takes,"
+                f" {MAX_PUT_BYTES:,}; cut the shard into smaller ones"
+            )
+        with self._told(key):
+            try:
+                obstore.put(self._client, self._path(key), data, mode=mode, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            except FileNotFoundError:
+                if mode == "create":  # the bucket
+                    raise
+                return False
+            return True
+
+    def _path(self, key: str) -> str:
+        return "/".join(part for part in (self._base, key) if part)
+
+    def _entry(self, found: Any) -> Entry:
+        key = str(found["path"])
+        key = key[len(self._base) + 1 :] if self._base else key
+        return Entry(key, int(found["size"]), str(found["e_tag"] or found["last_modified"]))
+
+    def _shown(self, key: str) -> str:
+        return f"{self.place}/{key}" if key else self.place
+
+    @contextmanager
+    def _told(self, key: str) -> Iterator[None]:
+        """Turn what obstore raises into one line of ours. What is missing stays FileNotFoundError."""
+        try:
+            yield
+        except FileNotFoundError as exc:
+            raise FileNotFoundError(2, "there is no such object", self._shown(key)) from exc
+        except (PermissionDeniedError, UnauthenticatedError) as exc:
+            raise InputError(
+                f"{self._shown(key)}: the store refuses: {without_secrets(exc)}; check the credentials in the"
+                " environment, and what they allow"
+            ) from None
+        except (BaseError, OSError, ValueError) as exc:
+            raise UnreachableError(
+                f"{self._shown(key)}: the store does not answer as it should: {without_secrets(exc)}; run it again"
+                " when it does, finished shards are safe"
+            ) from None
+
+
+def _client_for(address: Address) -> Any:
+    from obstore.store import from_url
+
+    options: dict[str, Any] = {
+        "client_options": {"connect_timeout": timedelta(seconds=CONNECT_S), "timeout": timedelta(seconds=REQUEST_S)},
+        "retry_config": {"max_retries": MAX_RETRIES, "retry_timeout": timedelta(seconds=RETRY_S)},
+    }
+    if os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true") and address.scheme == "s3":
+        options["client_options"]["allow_http"] = True
+    try:
+        return from_url(address.root, **options)
+    except (BaseError, ValueError) as exc:
+        raise InputError(f"{address}: cannot be used: {without_secrets(exc)}; check the address") from None
+
+
+def without_secrets(exc: BaseException) -> str:
+    """Say what went wrong in one line, without what only the environment knows."""
+    text = " ".join((str(exc) or type(exc).__name__).partition("\n\nDebug source")[0].split())
+    for name, value in os.environ.items():
+        if len(value) >= _MIN_SECRET_CHARACTERS and _SECRET.search(name):
+            text = text.replace(value, "***")
+    return re.sub(r"\?[^\s\"')]+", "?...", text)[:300]

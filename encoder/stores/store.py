@@ -1,0 +1,55 @@
+"""What a store can do. Keys are relative to the place that the store was opened at, with `/` between their parts.
+
+    list      what lies below a key          status   size and tag of one object
+    read      a range of its bytes           create   write a key that is not there
+    replace   write a key that is unchanged  delete   remove a key, if it is there
+
+What is not there raises FileNotFoundError. A store that cannot be reached raises UnreachableError, and one that lets
+nobody in InputError: one line each, without credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object. `etag` is another one after each write; two writes of equal bytes may have equal tags."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class Store(Protocol):
+    """See the module. `place` is what the user named, for messages."""
+
+    place: str
+
+    def list(self, below: str = "") -> Iterator[Entry]:
+        """Yield every object below the folder `below`, in no particular order."""
+
+    def status(self, key: str) -> Entry:
+        """Return what the object is now."""
+
+    def read(self, key: str, start: int = 0, stop: int | None = None, *, etag: str | None = None) -> bytes:
+        """Return the bytes [start, stop), fewer where the object ends before.
+
+        Raises: ChangingError where the object is another one than that of `etag`.
+        """
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object that is not there yet, whole or not at all.
+
+        False says that the store calls the key taken. Some stores say so of a write that met another one, which then
+        failed too: whoever has to know reads the object.
+        """
+
+    def replace(self, key: str, data: bytes, etag: str) -> bool:
+        """Write an object over the one with this tag; False where there is another one, or none."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object, if it is there."""

@@ -1,0 +1,140 @@
+"""A small S3 on loopback: objects in memory, ranges, conditional writes, pages of lists, and faults on demand.
+
+with S3Server() as server:                     honest
+with S3Server(ignores_conditions=True) ...     every create succeeds, as on some stores
+server.faults.append((503, "SlowDown"))        the next requests are answered so, one each
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from typing import Any, Self
+from xml.sax.saxutils import escape
+
+from aiohttp import web
+
+BUCKET = "bucket"
+MAX_KEYS = 3
+"""Keys a page of a list, so that lists have several pages."""
+
+
+class S3Server:
+    def __init__(self, *, ignores_conditions: bool = False) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.faults: list[tuple[int, str]] = []
+        self.requests: list[tuple[str, str]] = []
+        self._ignores = ignores_conditions
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the provider's own variables have to be."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "AKIAVERYSECRET",
+            "AWS_SECRET_ACCESS_KEY": "wJalrVERYSECRET",
+            "AWS_REGION": "us-east-1",
+        }
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        app = web.Application(client_max_size=1 << 30)
+        app.router.add_route("*", "/{bucket}", self._answer)
+        app.router.add_route("*", "/{bucket}/{key:.*}", self._answer)
+        runner = web.AppRunner(app)
+        self._loop.run_until_complete(runner.setup())
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        self._loop.run_until_complete(site.start())
+        self._port = runner.addresses[0][1]
+        self._ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(runner.cleanup())
+        self._loop.close()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        key = request.match_info.get("key", "")
+        self.requests.append((request.method, key))
+        body = await request.read()
+        if self.faults:
+            return _error(*self.faults.pop(0))
+        if request.match_info["bucket"] != BUCKET:
+            return _error(404, "NoSuchBucket")
+        if not key and request.method == "GET":
+            return self._list(request.query)
+        if not key and request.method == "POST":
+            names = [part.partition(b"</Key>")[0].decode() for part in body.split(b"<Key>")[1:]]
+            for name in names:
+                self.objects.pop(name, None)
+            gone = "".join(f"<Deleted><Key>{escape(name)}</Key></Deleted>" for name in names)
+            return web.Response(text=f"<DeleteResult>{gone}</DeleteResult>", content_type="application/xml")
+        return {"GET": self._get, "HEAD": self._get, "PUT": self._put, "DELETE": self._delete}[request.method](
+            request, key, body
+        )
+
+    def _put(self, request: web.Request, key: str, body: bytes) -> web.Response:
+        there = self.objects.get(key)
+        if not self._ignores:
+            if request.headers.get("If-None-Match") == "*" and there is not None:
+                return _error(412, "PreconditionFailed")
+            wanted = request.headers.get("If-Match")
+            if wanted is not None and (there is None or wanted != tag(there)):
+                return _error(404, "NoSuchKey") if there is None else _error(412, "PreconditionFailed")
+        self.objects[key] = body
+        return web.Response(headers={"ETag": tag(body)})
+
+    def _get(self, request: web.Request, key: str, _: bytes) -> web.Response:
+        data = self.objects.get(key)
+        if data is None:
+            return _error(404, "NoSuchKey")
+        if request.headers.get("If-Match", tag(data)) != tag(data):
+            return _error(412, "PreconditionFailed")
+        headers = {"ETag": tag(data), "Last-Modified": "Tue, 01 Dec 2026 00:00:00 GMT"}
+        if "Range" in request.headers:
+            first, _, last = request.headers["Range"].removeprefix("bytes=").partition("-")
+            start, stop = int(first), min(len(data), int(last) + 1 if last else len(data))
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
+            return web.Response(status=206, body=data[start:stop], headers=headers)
+        return web.Response(body=data, headers=headers)
+
+    def _delete(self, request: web.Request, key: str, _: bytes) -> web.Response:
+        self.objects.pop(key, None)
+        return web.Response(status=204)
+
+    def _list(self, query: Any) -> web.Response:
+        after = query.get("continuation-token", query.get("start-after", ""))
+        keys = sorted(key for key in self.objects if key.startswith(query.get("prefix", "")) and key > after)
+        page, rest = keys[:MAX_KEYS], keys[MAX_KEYS:]
+        contents = "".join(
+            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.objects[key])}</Size><ETag>{tag(self.objects[key])}"
+            "</ETag><LastModified>2026-12-01T00:00:00.000Z</LastModified></Contents>"
+            for key in page
+        )
+        more = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if rest else ""
+        text = (
+            f"<ListBucketResult><IsTruncated>{'true' if rest else 'false'}</IsTruncated>{more}{contents}"
+            "</ListBucketResult>"
+        )
+        return web.Response(text=text, content_type="application/xml")
+
+
+def tag(data: bytes) -> str:
+    return f'"{hashlib.md5(data).hexdigest()}"'
+
+
+def _error(status: int, code: str) -> web.Response:
+    text = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>"
+    return web.Response(status=status, text=text, content_type="application/xml")
