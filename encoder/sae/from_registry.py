@@ -27,6 +27,7 @@ from encoder.sae.known import Hub
 from encoder.sae.loaders import sae_lens_folder
 from encoder.sae.loaders.loaded import DAMAGED, Loaded, why
 from encoder.sae.plain import Plain, config_of
+from saefetch.net.certificates import advice, is_untrusted, shared_certificates
 
 SETTLED = ("sae_lens", "gemma_2")
 """Loaders of SAELens of which it is known that they read one repository, and only files of the SAE's own folder."""
@@ -42,17 +43,25 @@ def from_registry(release: str, sae_id: str) -> tuple[Loaded, float | None, Hub 
         raise InputError(f"--sae-id {sae_id}: the release {release} has no such SAE; {near}")
     known = directory.get(release)
     try:
-        loader = get_conversion_loader_name(release)
-        repository, folder = get_repo_id_and_folder_name(release, sae_id)
-        at = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
-        hub = Hub(at, folder) if loader in SETTLED else None
-        if loader == "sae_lens":
-            return _from_hub(release, sae_id, known), _expected_l0(known, sae_id), hub
-        module = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
+        with shared_certificates():
+            return _downloaded(release, sae_id, known)
     except (FileNotFoundError, ConnectionError, HTTPError) as exc:  # no network, no such file or repository, no access
-        raise UnreachableError(f"{release} {sae_id} could not be downloaded: {why(exc)}") from exc
+        advised = f" No secure connection: {advice()}" if is_untrusted(exc) else ""
+        raise UnreachableError(f"{release} {sae_id} could not be downloaded: {why(exc)}{advised}") from exc
     except DAMAGED as exc:
         raise InputError(f"{release} {sae_id} was downloaded, but SAELens cannot load it: {why(exc)}") from exc
+
+
+def _downloaded(
+    release: str, sae_id: str, known: PretrainedSAELookup | None
+) -> tuple[Loaded, float | None, Hub | None]:
+    loader = get_conversion_loader_name(release)
+    repository, folder = get_repo_id_and_folder_name(release, sae_id)
+    at = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    hub = Hub(at, folder) if loader in SETTLED else None
+    if loader == "sae_lens":
+        return _from_hub(release, sae_id, known), _expected_l0(known, sae_id), hub
+    module = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
     neuronpedia_id = known.neuronpedia_id.get(sae_id) if known else None
     return Loaded(_plain(module), neuronpedia_id=neuronpedia_id), _expected_l0(known, sae_id), hub
 

@@ -6,7 +6,9 @@ sockets and of HTTP become the classes of `saefetch.errors` in `saefetch.net.fau
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import aiohttp
@@ -15,6 +17,7 @@ from yarl import URL
 
 from saefetch.errors import BadAnswerError, RefusedError, RequestError, RequestRejectedError
 from saefetch.net.body import Unpacked
+from saefetch.net.certificates import trusting_context
 from saefetch.net.faults import redirect_target, status_error, translate
 from saefetch.net.pace import Hosts
 from saefetch.net.request import Counters, Limits, Request
@@ -63,6 +66,7 @@ class Exchange:
         headers = {}
         if first_hop and request.with_key and self._api_key and url.origin() == self._api_origin:
             headers["x-api-key"] = self._api_key
+        tls = self._tls if url.scheme == "https" else True
         body = None
         if request.json is not None:
             body = orjson.dumps(request.json)
@@ -75,6 +79,7 @@ class Exchange:
                 data=body,
                 headers=headers,
                 allow_redirects=False,
+                ssl=tls,
                 proxy=self._hosts.of(url).proxy,
             ) as response:
                 self._note_quota(url, response)
@@ -92,6 +97,11 @@ class Exchange:
             error = translate(what, url, exc, self._session.timeout)
             self._hide_key(error)
             raise error from exc
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Whom a secure connection trusts. Raises: UsageError where the environment names what is not there."""
+        return trusting_context()
 
     def _hide_key(self, error: RequestError | RefusedError) -> None:
         """Take the key out of a message, in case the server quotes it back."""

@@ -26,6 +26,7 @@ from saefetch.errors import (
     TooLargeError,
     UnreachableError,
 )
+from saefetch.net.certificates import advice, is_untrusted
 
 HOUR_S = 3600.0
 
@@ -77,7 +78,8 @@ def translate(what: str, url: URL, exc: Exception, timeout: aiohttp.ClientTimeou
     if isinstance(exc, aiohttp.ClientConnectorDNSError) or type(exc) in (UnicodeError, UnicodeEncodeError):  # no IDNA
         return UnreachableError(f"cannot find the host {url.host}: no such name, or no network")
     if isinstance(exc, aiohttp.ClientSSLError | ssl.SSLError | aiohttp.ServerFingerprintMismatch):
-        return UnreachableError(f"no secure connection to {url.host}: {exc}")
+        advised = f"; {advice()}" if is_untrusted(exc) else ""
+        return UnreachableError(f"no secure connection to {url.host}: {exc}{advised}")
     if isinstance(exc, aiohttp.ClientConnectorError):
         reason = os.strerror(exc.os_error.errno) if exc.os_error.errno else exc.os_error
         return UnreachableError(f"cannot connect to {url.host}:{url.port}: {reason}")
