@@ -108,10 +108,13 @@ def mask_beside(named: Mapping[str, Array], chosen: str, lead: Sequence[int]) ->
         for key, array in named.items()
         if not array.is_float and len(lead) > 1 and _squeezed(array.shape) == [lead[0]] and _tells_lengths(key)
     ]
-    for one in find(named, MASK_NAMES, chosen):
+    found = find(named, MASK_NAMES, chosen)
+    for i, one in enumerate(found):
         what = _own_name(one.name)
         must_fit = one.is_beside and what not in ANY_MASK and not _is_of_attention(one.array)
         if fits(lead, one.array) or must_fit:
+            others = [other for other in found[i + 1 :] if fits(lead, other.array) and other.is_beside]
+            notes += [f"{printable(other.name)} is not used, as {printable(one.name)} is" for other in others]
             return one.array, tuple(notes)
         notes.append(
             f"the {what} is {one.array.describe()}, not one entry for each row, and is not used: if it is attention's"

@@ -76,6 +76,12 @@ def test_what_may_tell_of_padding_and_is_not_obeyed_is_told_of(
     assert [note for note in shard.notes if note.startswith(f"{name} is not used") and why in note]
 
 
+def test_of_two_masks_it_is_told_which_one_is_not_obeyed(tmp_path: Path) -> None:
+    torch.save({"acts": ACTS, "mask": ~MASK, "attention_mask": MASK}, tmp_path / "x.pt")
+    shard = open_one(tmp_path / "x.pt", 4)
+    assert listed(shard.tokens().row_mask) == REAL and shard.notes == ("mask is not used, as attention_mask is",)
+
+
 def test_a_mask_beside_vllms_states_and_in_the_sections_of_a_capture_is_obeyed(tmp_path: Path) -> None:
     states = shards.random((6, 2, 4), torch.float32)
     save_file(
