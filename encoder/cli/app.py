@@ -215,13 +215,24 @@ def index(
 
 @app.command(short_help="What this machine computes with, and why.")
 def info(
-    context: typer.Context, device: Device = None, backend: Backend = None, json: Json = False, config: Config = None
+    context: typer.Context,
+    sae_release: Release = None,
+    sae_id: SaeId = None,
+    sae_path: SaePaths = None,
+    device: Device = None,
+    backend: Backend = None,
+    json: Json = False,
+    config: Config = None,
 ) -> None:
-    """Show the libraries, the devices, which kernel is taken and in which precision its screen runs, and why."""
+    """Show the libraries, the devices, which kernel is taken and in which precision its screen runs, and why.
+
+    With an SAE also how much memory it takes, before any of it is taken.
+    """
     options = _options(context)
     from encoder.cli.info import info as show
 
-    show(options, as_json=json)
+    is_named = bool(sae_release or sae_id or sae_path)
+    show(options, options.name_saes(sae_release, sae_id, sae_path) if is_named else None, as_json=json)
 
 
 def _with_raw(select: str | None, dtype: str | None, shape: str | None) -> str | None:

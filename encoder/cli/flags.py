@@ -26,7 +26,10 @@ SaeId = Annotated[
 SaePaths = Annotated[
     list[Path] | None,
     typer.Option(
-        "--sae-path", parser=local_path, metavar="DIR_OR_NPZ", help="SAELens folder, or params.npz; again for another."
+        "--sae-path",
+        parser=local_path,
+        metavar="DIR_OR_FILE",
+        help="An SAE on disk, of any trainer; known by its content; again for another.",
     ),
 ]
 SaesAtOnce = Annotated[

@@ -1,9 +1,12 @@
-"""`sae-encode info`: what this machine computes with, and why. No SAE is loaded."""
+"""`sae-encode info`: what this machine computes with, and why; and what an SAE would take. No SAE is loaded."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,17 +15,27 @@ import saefetch
 from encoder.kernels import BACKENDS, check_backend, choose
 from encoder.kernels.cpu.calibrate import screen_precision
 from encoder.machine.devices import pick_device
+from encoder.machine.free_memory import free_bytes
 from encoder.machine.processor import cpu_model
 from encoder.options import Options
+from encoder.sae.known import recall
+from encoder.sae.memory import Memory, gigabytes, of_path, of_widths
 from saefetch.terminal.output import print_json
 
 LIBRARIES = ("torch", "sae-lens", "numba", "triton")
 RULES = {"thresholds": "JumpReLU, ReLU and BatchTopK", "topk": "TopK"}
 
 
-def info(options: Options, *, as_json: bool) -> None:
-    """Print the libraries, the devices, the kernel and its screen. Raises: InputError for what is not there."""
+def info(options: Options, saes: Any, *, as_json: bool) -> None:
+    """Print the libraries, the devices, the kernel and its screen, and the memory that each of the SAEs takes.
+
+    `saes` is the `sae` of a ticket, a list of them, or None. Raises: InputError for what is not there.
+    """
     found = describe(options)
+    named = saes if isinstance(saes, list) else [saes] if saes else []
+    if named:
+        found["free_bytes"] = free_bytes(torch.device("cpu"))
+        found["saes"] = [_memory_of(sae, found["screen"]) for sae in named]
     if as_json:
         print_json(found)
         return
@@ -34,6 +47,27 @@ def info(options: Options, *, as_json: bool) -> None:
     print(f"backend    {found['backend']} (--backend {options.backend}): {found['reason']}")
     for name, screen in found["screen"].items():
         print(f"screen     {screen['precision']} for {RULES[name]}, {screen['reason']}")
+    for sae in found.get("saes", ()):
+        print(f"SAE        {sae['sae']}: {_in_words(sae, found['free_bytes'])}")
+
+
+def _memory_of(sae: Mapping[str, Any], screens: Mapping[str, Any]) -> dict[str, Any]:
+    precision = screens["thresholds"]["precision"] if screens else "bf16"
+    path = sae.get("sae_path")
+    known = recall(sae).known
+    if known is not None:
+        memory: Memory | None = of_widths(known.d_in, known.d_sae, precision)
+    else:
+        memory = of_path(Path(path), precision) if path else None
+    told = None if memory is None else {**asdict(memory), "peak": memory.peak}
+    return {"sae": path or f"{sae['sae_release']} {sae['sae_id']}", "memory": told}
+
+
+def _in_words(sae: Mapping[str, Any], free: int) -> str:
+    if sae["memory"] is None:
+        return "how much memory it takes is known once it was loaded here"
+    memory = Memory(**{name: sae["memory"][name] for name in Memory.__dataclass_fields__})
+    return f"{memory}; {gigabytes(free)} are free" + (", which is too little" if memory.peak > free else "")
 
 
 def describe(options: Options) -> dict[str, Any]:

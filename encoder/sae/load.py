@@ -22,6 +22,7 @@ from encoder.options import Options
 from encoder.sae.keys import SAE_LENS
 from encoder.sae.known import Memory
 from encoder.sae.loaders import load_path, sae_lens_folder
+from encoder.sae.memory import check_fits
 from encoder.sae.plain import Plain
 from encoder.sae.rules import rule_of
 from encoder.sae.sae import LoadedSae
@@ -64,6 +65,7 @@ def load_named(sae: Mapping[str, Any]) -> LoadedSae:
 
         loaded, expected_l0, hub = from_registry(str(release), str(sae_id))
     else:
+        check_fits(path)
         loaded = load_path(path)
     name = path or f"{release} {sae_id}"
     module = loaded.module
@@ -73,6 +75,9 @@ def load_named(sae: Mapping[str, Any]) -> LoadedSae:
     known = memory.confirmed()
     if known is None:
         _check_numbers(module, name)
+    sha256 = weights_sha256(module) if known is None else known.weights_sha256
+    if isinstance(module, Plain):
+        module.lay_by_feature()
     rule = rule_of(module)
     notes = loaded.notes
     if rule is None:
@@ -82,7 +87,7 @@ def load_named(sae: Mapping[str, Any]) -> LoadedSae:
         "sae_id": sae_id,
         "sae_path": str(path.absolute()) if path else None,
         "neuronpedia_id": loaded.neuronpedia_id,
-        "weights_sha256": weights_sha256(module) if known is None else known.weights_sha256,
+        "weights_sha256": sha256,
     }
     trained_on = loaded.trained_on or SAE_LENS.facts(dict(module.cfg.metadata.items()))
     least, largest = _decoder_norm(module) if known is None else known.decoder_norm

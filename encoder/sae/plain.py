@@ -144,6 +144,15 @@ class Plain:
         self._module = None
         return self
 
+    def lay_by_feature(self) -> None:
+        """Lay the weights of each feature together, as the kernels need them: so that W_enc is held once.
+
+        An SAE of `ENCODERS` stays as it is: its products are SAELens' then, bit for bit.
+        """
+        if self.cfg.kind not in ENCODERS:
+            self._weights["W_enc"] = self._weights["W_enc"].T.contiguous().T
+            self._module = None
+
     def process_sae_in(self, x: torch.Tensor) -> torch.Tensor:
         """Return what SAELens' method of this name returns, of x [T, D], or [T, heads, D / heads] for hook_z."""
         x = x.to(self.W_enc.dtype)

@@ -25,7 +25,8 @@ def decoder_norms(module: Any) -> F64:
     """Return what Neuronpedia's values are the SAE's values times of, float64 [F]."""
     if module.cfg.architecture() in AS_THEY_ARE:
         return np.ones(int(module.cfg.d_sae))
-    norms = torch.linalg.vector_norm(module.W_dec.detach(), dim=-1, dtype=torch.float64)
+    parts = module.W_dec.detach().split(4096)  # a float64 copy of all would be the largest array of a load
+    norms = torch.cat([torch.linalg.vector_norm(part, dim=-1, dtype=torch.float64) for part in parts])
     return np.array(norms.clamp(min=1e-8).cpu().numpy())
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from encoder.errors import InputError
+from encoder.errors import InputError, ShardError
+from encoder.readers import safetensors_header
 from encoder.sae.plain import Plain, config_of, shapes_of
 
 if TYPE_CHECKING:
@@ -112,17 +113,25 @@ def contents_of(path: Path) -> dict[str, tuple[int, ...]]:
     """
     try:
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt", device="cpu") as file:
-                return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            header = safetensors_header.load(path, path.stat().st_size)
+            return {name: tuple(array.shape) for name, array in header.items()}
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: arrays[name].shape for name in arrays.files}
+            with zipfile.ZipFile(path) as archive:
+                return {member.removesuffix(".npy"): _npy_shape(archive, member) for member in archive.namelist()}
         if path.suffix in (".pt", ".pth", ".bin") and path.is_file():
             loaded = read_pickled(path, mmap=zipfile.is_zipfile(path))
             return {name: tuple(value.shape) if hasattr(value, "shape") else () for name, value in loaded.items()}
-    except (*DAMAGED, InputError):
+    except (*DAMAGED, InputError, ShardError):
         pass
     return {}
+
+
+def _npy_shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
+    with archive.open(member) as file:
+        is_first = np.lib.format.read_magic(file) == (1, 0)
+        header = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+        shape: tuple[int, ...] = header(file)[0]
+        return shape
 
 
 def read_config(path: Path) -> dict[str, Any]:
