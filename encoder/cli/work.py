@@ -16,6 +16,7 @@ from encoder.machine.signals import signals
 from encoder.options import Options
 from encoder.queue.queue import Queue
 from encoder.readers import parse_select
+from encoder.work.by_sae import of_queue
 from encoder.work.display import open_display
 from encoder.work.named import SaesLike, names_of
 from encoder.work.submit import strictly
@@ -69,6 +70,7 @@ def work(
         "ready": len(status.ready),
         "claimed": len(status.claimed),
         "errors": errors,
+        **of_queue(queue),
         "not_read": [str(path) for path in unread],
         "elapsed_s": round(time.monotonic() - began, 3),
         "out": str(root / "out"),

@@ -20,7 +20,7 @@ def free_bytes(device: torch.device) -> int:
         import torch
 
         return int(torch.cuda.mem_get_info(device)[0])
-    return min(_of_machine(), _of_group())
+    return min(_of_machine(), left_of_group(CONTROL_GROUP))
 
 
 def _of_machine() -> int:
@@ -31,11 +31,11 @@ def _of_machine() -> int:
     return UNKNOWN
 
 
-def _of_group() -> int:
-    """Return what the control group leaves, as containers and batch systems set it; what the page cache has is free."""
+def left_of_group(folder: Path) -> int:
+    """Return what a control group leaves, as containers and batch systems set it; what the page cache has is free."""
     with suppress(OSError, ValueError):
-        limit = int((CONTROL_GROUP / "memory.max").read_text("ascii"))
-        used = int((CONTROL_GROUP / "memory.current").read_text("ascii"))
-        stat = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text("ascii").splitlines())
+        limit = int((folder / "memory.max").read_text("ascii"))
+        used = int((folder / "memory.current").read_text("ascii"))
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text("ascii").splitlines())
         return max(0, limit - used + int(stat.get("inactive_file", 0)))
     return 1 << 62

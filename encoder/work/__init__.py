@@ -25,6 +25,8 @@ processes.py   several workers for one run
 totals.py      the sums of what a worker did, and who hears of it
 display.py     what a worker tells, as progress or as JSON lines
 memory.py      encode: rows in memory, without files and queue
+by_sae.py      what became of each SAE over all shards
+survey.py      the SAEs of a pattern that no shard is for
 named.py       the SAEs that a caller means, and the folders of their results
 wanted.py      the SAEs of a run: known at once, loaded when they are needed
 warm.py        imports beside the reading of weights

@@ -108,9 +108,11 @@ def _are_same_rows(one: Shard, other: Shard) -> bool:
 
 
 def _refuse_rows_of_no_place(path: Path, shard: Shard, sought: Mapping[str, Sought], found: Matched) -> None:
-    """Make it an error of the SAEs at different places of the model that would all be given these rows."""
+    """Make it an error of these rows' SAEs if SAEs of different places of the model would all be given the rows."""
     names = [name for name, one in found.shards.items() if one is shard]
-    hooks = {sought[name].hook_name: sought[name].model_name for name in names}
+    like = [one for one in sought.values() if one.d_in == shard.d_in]
+    like = [one for one in like if compare(shard.hook_name, one.hook_name, one.model_name) != "other"]
+    hooks = {one.hook_name: one.model_name for one in like}
     pairs = [(a, b) for a in hooks for b in hooks if compare(a, b, hooks[a]) == "other"]
     if not pairs:
         return

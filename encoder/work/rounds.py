@@ -11,8 +11,7 @@ import secrets
 import shlex
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from encoder.errors import InputError, MismatchError
 from encoder.options import Options
 from encoder.queue.queue import Queue, Status
 from encoder.queue.ticket import Ticket
+from encoder.work.by_sae import BySae
 from encoder.work.processes import work_in_processes
 from encoder.work.resume import check_folder, check_resumes, results_in, to_do_and_taken
 from encoder.work.totals import Display, Totals
@@ -57,8 +57,7 @@ class Work:
         self._tickets, self._root, self._saes, self._options = tickets, out / QUEUE_NAME, saes, options
         self._settings, self._display, self._stopping = settings, display, stopping
         _check_folders(tickets, out, settings)
-        self._absent: dict[tuple[str, str], str] = {}
-        self.without_sae: dict[str, None] = {}
+        self.by_sae = BySae()
         self.totals = Totals()
         self.status: Status | None = None
         self.taken: dict[str, str] = {}
@@ -68,6 +67,10 @@ class Work:
         self._first = to_do
         if to_do and options.values == "float16":
             display.say(FLOAT16)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return what became of each of several SAEs."""
+        return self.by_sae.summary(self._tickets)
 
     @property
     def is_needed(self) -> bool:
@@ -87,7 +90,7 @@ class Work:
             self.taken |= check_resumes(queue, self._tickets, again=True)
             queue.submit([ticket for ticket in to_do if ticket.job not in self.taken], again=True)
             self._work_on(queue)
-            self._hear_what_is_missing(queue)
+            self.by_sae.hear(queue, self._tickets)
             self.status = _end(queue)
             left = {*self.status.ready, *self.status.failed} if self.status else set()
             left |= {held.job for held in self.status.claimed} if self.status else set()
@@ -110,35 +113,9 @@ class Work:
             at = f"sae-encode status --queue {shlex.quote(str(self._root))}"
             self._display.say(f"note: of other inputs, encoded into this folder before, failed {shown}; see {at}")
 
-    def _hear_what_is_missing(self, queue: Queue) -> None:
-        """Note for which SAEs a shard has nothing, and which of its places have no SAE, as the tickets say."""
-        for ticket in (ticket for ticket in self._tickets if ticket.is_of_several):
-            said: Mapping[str, Any] = {}
-            for state in ("done", "failed"):
-                with suppress(InputError, OSError):
-                    ended = queue.ticket(state, ticket.job)
-                    said = said if ended is None else ended.result
-            saes, without = said.get("saes"), said.get("without_sae")
-            for folder, of_sae in saes.items() if isinstance(saes, dict) else ():
-                if "absent" in of_sae:
-                    self._absent[ticket.job, folder] = str(of_sae["absent"])
-            self.without_sae |= dict.fromkeys(without if isinstance(without, list) else ())
-
-    def summary(self) -> list[dict[str, Any]]:
-        """Return each SAE with how many shards have its result, and how many have nothing for it, and why."""
-        found: dict[str, dict[str, Any]] = {}
-        for ticket in self._tickets:
-            for target in ticket.targets:
-                new = {"folder": target.folder, **target.sae, "results": 0, "absent": 0, "why_absent": None}
-                one, why = found.setdefault(target.folder, new), self._absent.get((ticket.job, target.folder))
-                one["results"] += Path(target.out).exists()
-                one["absent"] += why is not None
-                one["why_absent"] = one["why_absent"] or why
-        return list(found.values())
-
     def _to_do(self) -> list[Ticket]:
         coming = [ticket for ticket in self._tickets if ticket.job not in self.taken]
-        strict, absent = self._options.strict, self._absent
+        strict, absent = self._options.strict, self.by_sae.absent
         to_do, taken = to_do_and_taken(coming, self._settings, strict=strict, absent=absent)
         self.taken |= taken
         return to_do

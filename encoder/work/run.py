@@ -191,7 +191,7 @@ def run(
     errors = {**work.failed, **impossible, **work.taken}
     of_saes: dict[str, Any] = {}
     if survey.of_several:
-        of_saes = {"saes": survey.told(work.summary()), "without_sae": list(work.without_sae)}
+        of_saes = {"saes": survey.told(work.summary()), "without_sae": list(work.by_sae.without_sae)}
         if not errors and not caught and not any(one["results"] for one in of_saes["saes"]):
             errors[str(out)] = NOTHING_FOR_ANY
     if options.strict:

@@ -8,7 +8,7 @@ because the page cache and the rows need the rest; the workers of one run share 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -30,7 +30,12 @@ MOST = 64
 """SAEs at once that are chosen without being asked for: each has three temporary files open."""
 
 
-def fitting(sae: LoadedSae, device: torch.device, options: Options) -> tuple[int, str]:
+def fitting(
+    sae: LoadedSae,
+    device: torch.device,
+    options: Options,
+    free_bytes: Callable[[torch.device], int] = free_bytes,
+) -> tuple[int, str]:
     """Return how many SAEs of this size are loaded at a time, and why."""
     if options.saes_at_once is not None:
         return options.saes_at_once, ""

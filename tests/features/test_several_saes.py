@@ -276,6 +276,14 @@ def test_rows_of_an_unknown_place_are_given_to_no_sae_of_several_layers(few: Cap
     assert encode("run", few.acts, "--out", few.out, "--sae-path", few.saes[1]).status == 0
 
 
+def test_rows_of_an_unknown_place_are_refused_also_where_one_sae_has_them_already(few: Capture) -> None:
+    save_file({"x": few.rows(0)[1].contiguous()}, few.acts / "a.safetensors")
+    few.encode(few.saes[:1])
+    with pytest.raises(encoder.EncodeError, match="does not say where in the model its rows are from"):
+        few.encode(few.saes[:2])
+    assert list(few.results()) == [f"{few.folders()[0]}/a.npz"]
+
+
 def test_a_layer_that_is_chosen_by_hand_is_given_to_its_own_sae_only(few: Capture, encode: Command) -> None:
     few.shard("a")
     ended = encode("run", few.acts, "--out", few.out, *few.flags(), "--select", hook(1), "--json")
@@ -310,6 +318,7 @@ def test_submit_and_work_do_what_run_does(few: Capture, encode: Command) -> None
     assert encode("submit", few.acts, "--queue", queue, "--out", few.out, *few.flags()).status == 0
     ended = encode("work", "--queue", queue, "--saes-at-once", 2, "--json")
     assert ended.status == 0 and ended.document["done"] == 2
+    assert [(one["results"], one["absent"]) for one in ended.document["saes"]] == [(2, 0), (2, 0), (1, 1)]
     submitted = few.results()
     shutil.rmtree(few.out)
     assert encode("run", few.acts, "--out", few.out, *few.flags()).status == 0
