@@ -1,8 +1,8 @@
 """The SAEs of a worker: loaded when a job needs them, with their kernels, and let go when memory is needed for others.
 
 At most `at_once` SAEs are loaded at a time. Where the user does not say how many, so many are as fit into half of the
-memory that is free, by the size of the first: its weights, and as much again for the kernel's copies of them. Half,
-because the page cache and the rows need the rest; the workers of one run share it.
+memory that is free, by what the first takes at its peak: its weights, and as much again while they are read and for
+the kernel's copies. Half, because the page cache and the rows need the rest; the workers of one run share it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from encoder.options import Options
 from encoder.queue.ticket import Target
 from encoder.sae.known import Known, recall
 from encoder.sae.load import load_named
+from encoder.sae.memory import gigabytes, of_widths
 from encoder.sae.sae import LoadedSae
 from encoder.work.named import NAMES, name_of
 from encoder.work.totals import Display
 
 SHARE = 0.5
-COPIES = 2
-"""Bytes that an SAE and its kernel take, as a multiple of the bytes of the SAE's weights."""
 MOST = 64
 """SAEs at once that are chosen without being asked for: each has three temporary files open."""
 
@@ -40,10 +39,9 @@ def fitting(
     if options.saes_at_once is not None:
         return options.saes_at_once, ""
     free = min(free_bytes(torch.device("cpu")), free_bytes(device))
-    weights = sae.source.state_dict().values()
-    each = COPIES * sum(tensor.numel() * tensor.element_size() for tensor in weights)
-    n = max(1, min(MOST, int(free * SHARE / options.workers) // max(1, each)))
-    return n, f"{each / 2**20:,.0f} MB each, {free / 2**30:,.1f} GB free, of which half is taken"
+    each = of_widths(sae.d_in, sae.d_sae).peak
+    n = max(1, min(MOST, int(free * SHARE / options.workers) // each))
+    return n, f"{gigabytes(each)} each, and {gigabytes(free)} are free, of which half is taken"
 
 
 class Saes:

@@ -14,8 +14,9 @@ from encoder.errors import InputError
 from encoder.machine.free_memory import UNKNOWN, free_bytes, left_of_group
 from encoder.options import Options
 from encoder.queue.ticket import Target
+from encoder.sae.memory import of_widths
 from encoder.sae.sae import LoadedSae
-from encoder.work.saes import COPIES, MOST, Saes, fitting
+from encoder.work.saes import MOST, Saes, fitting
 
 CPU = torch.device("cpu")
 
@@ -32,10 +33,6 @@ def targets(paths: list[Path]) -> list[Target]:
     return [Target(name, f"local/{i}", f"out/local/{i}/a.npz") for i, name in enumerate(names)]
 
 
-def size_of(sae: LoadedSae) -> int:
-    return COPIES * sum(tensor.numel() * tensor.element_size() for tensor in sae.source.state_dict().values())
-
-
 @pytest.mark.parametrize(
     ("n_fit", "workers", "expected"), [(10, 1, 5), (10, 2, 2), (1, 1, 1), (0, 1, 1), (10**6, 1, MOST)]
 )
@@ -43,8 +40,8 @@ def test_as_many_are_loaded_as_fit_into_half_of_the_free_memory(
     paths: list[Path], n_fit: int, workers: int, expected: int
 ) -> None:
     sae = encoding.load(paths[0])
-    found, why = fitting(sae, CPU, Options(workers=workers), lambda device: n_fit * size_of(sae))
-    assert found == expected and "GB free" in why
+    found, why = fitting(sae, CPU, Options(workers=workers), lambda device: n_fit * of_widths(sae.d_in, sae.d_sae).peak)
+    assert found == expected and "are free" in why
     assert fitting(sae, CPU, Options(workers=workers, saes_at_once=7), lambda device: 0) == (7, "")
 
 
