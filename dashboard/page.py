@@ -28,8 +28,12 @@ class WebFiles:
         return None if path is None else (path.read_bytes(), KINDS[path.suffix])
 
 
-def policy(source: str) -> str:
-    """Return a Content-Security-Policy: a page loads files of `source` only, no inline script and no other site."""
+def policy(source: str, frames: tuple[str, ...] = ()) -> str:
+    """Return a Content-Security-Policy: a page loads files of `source` only, no inline script and no other site.
+
+    Pages of the origins `frames`, and the page's own, may show it in a frame; without any none may.
+    """
     allowed = {"script": source, "style": source, "connect": source, "img": f"{source} data:", "font": source}
+    ancestors = " ".join(("'self'", *frames)) if frames else "'none'"
     lines = ["default-src 'none'", *(f"{kind}-src {sources}" for kind, sources in allowed.items())]
-    return "; ".join([*lines, "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"])
+    return "; ".join([*lines, "base-uri 'none'", "form-action 'none'", f"frame-ancestors {ancestors}"])

@@ -16,6 +16,7 @@ Examples:
   sae-dashboard --features queue/out --queue queue --open
   sae-dashboard --features features --static out   files to send to a colleague
   sae-dashboard --host 0.0.0.0                     seen from other machines, by whoever has the token
+  sae-dashboard --allow-host hub.example.org --base-path /user/me/proxy/8765/    behind JupyterHub
 
 \b
 It only reads: labels and features may be written meanwhile. Ctrl-C ends it.
@@ -41,6 +42,15 @@ def dashboard(
     ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Another than this needs a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 takes any that is free.")] = 8765,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Behind a proxy: the name in the browser's address.")
+    ] = None,
+    base_path: Annotated[
+        str | None, typer.Option(metavar="/PATH/", help="And where the page lives there, such as /user/me/proxy/8765/.")
+    ] = None,
+    allow_frame: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="And whose pages may show it in a frame.")
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     static: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Do not serve: write a folder that opens without a server.")
@@ -67,6 +77,7 @@ def dashboard(
         tokenizer=tokenizer,
         host=host,
         port=port,
+        proxy=(allow_host, base_path, allow_frame),
         open_browser=open_,
         static=static,
         documents=documents,

@@ -16,6 +16,7 @@ from dashboard.model.figures import figures_of
 from dashboard.model.tokenizer import open_vocabulary
 from dashboard.model.tokens import Vocabulary
 from dashboard.page import WebFiles
+from dashboard.server.proxy import Proxy
 from dashboard.server.serve import serve
 from dashboard.views.parameters import Parameters
 from dashboard.views.summary import summary
@@ -38,6 +39,7 @@ def run(
     tokenizer: str | None,
     host: str,
     port: int,
+    proxy: tuple[list[str] | None, str | None, list[str] | None],
     open_browser: bool,
     static: Path | None,
     documents: str | None,
@@ -49,6 +51,7 @@ def run(
             raise DashboardError(f"{flag} {path}: there is no such folder")
     if documents is not None and static is None:
         raise DashboardError("--documents goes with --static; the page itself shows every document")
+    behind = Proxy.of(*proxy)
     root, *named = one_sae(sae_release, sae_id, data_dir, config)
     sae = named[0], named[1]
     is_named = sae_release is not None or sae_id is not None
@@ -64,7 +67,16 @@ def run(
             print(static / "index.html")
             remark(f"{n_documents:,} documents; open it in a browser, or send the whole folder")
             return 0
-    status = asyncio.run(serve(data, host, port, lambda address: _is_listening(data, address, open_browser)))
+
+    def is_listening(address: str) -> None:
+        _is_listening(data, address, open_browser)
+        for name in behind.hosts:
+            query = f"?{address.partition('?')[2]}"
+            remark(
+                f"behind the proxy: https://{name}{behind.base_path}/{query}, or http:// where it has no certificate"
+            )
+
+    status = asyncio.run(serve(data, host, port, is_listening, behind))
     # Python would wait for a view that still goes through a billion values. It only reads, so nothing can be lost.
     os._exit(status)
 

@@ -8,6 +8,9 @@
 The names that are served: loopback's, with the port, where only loopback can reach the server. Elsewhere also IP
 addresses, this machine's names and the name that the command was told to listen at; a name of an attacker's that leads
 here is refused all the same, as the browser has no cookie for it.
+
+Behind a proxy, the names that the user allowed are served with any port, and the token is needed on loopback too: the
+proxy lets in whoever can reach it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from aiohttp import web
 
 from dashboard.errors import RequestError
 from dashboard.page import policy
+from dashboard.server.proxy import Proxy
 from dashboard.views.answers import dumps
 from saefetch.errors import SaefetchError
 from saefetch.terminal.output import printable, remark
@@ -38,6 +42,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
+"""Of every answer. Where the page may be shown in frames, the last is left out: the policy names the frames then."""
 COOKIE_AGE_S = 30 * 86_400
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 
@@ -57,12 +62,17 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """One server's rules; `port` is known once it listens. `token` is None where only loopback can reach it."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, proxy: Proxy | None = None) -> None:
         self.port = 0
-        self.token = None if is_loopback(host) else secrets.token_urlsafe(32)
+        self.proxy = proxy or Proxy()
+        self.token = None if is_loopback(host) and not self.proxy.is_there else secrets.token_urlsafe(32)
+        self._headers = dict(HEADERS)
+        if self.proxy.frames:
+            del self._headers["X-Frame-Options"]
+            self._headers["Content-Security-Policy"] = policy("'self'", self.proxy.frames)
         self._session = secrets.token_urlsafe(32)
         self._names = {"localhost", "127.0.0.1", "[::1]", host.lower(), f"[{host.lower()}]"}
-        if self.token:
+        if not is_loopback(host):
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     @web.middleware
@@ -79,19 +89,22 @@ class Guard:
         except Exception as exc:
             traceback.print_exc(file=sys.stderr)
             response = refuse(500, f"this is a bug of sae-dashboard ({type(exc).__name__}); see where it was started")
-        response.headers.update(HEADERS)
+        response.headers.update(self._headers)
         return response
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         """Return the answer that refuses the request, None if it may be answered."""
         if not self._is_served(request.headers.get("Host", "")):
             wanted = f"http://localhost:{self.port}/"
-            return refuse(421, f"not served under this name; open {wanted} (through a tunnel, use the same port)")
+            hint = "through a tunnel, use the same port; behind a proxy, start it with --allow-host NAME"
+            return refuse(421, f"not served under this name; open {wanted} ({hint})")
         if request.method not in ("GET", "HEAD"):
             return refuse(405, "this only reads: GET and HEAD", {"Allow": "GET, HEAD"})
         return self._ask_for_token(request) if self.token else None
 
     def _is_served(self, host: str) -> bool:
+        if self.proxy.allows(host):
+            return True
         match = _HOST.fullmatch(host)
         if match is None or int(match[2] or 80) != self.port:
             return False
@@ -103,9 +116,13 @@ class Guard:
         name = f"sae-dashboard-{self.port}"
         given = request.query.get("token")
         if given is not None and _equal(given, self.token):
-            here = "/" + request.rel_url.raw_path.lstrip("/")  # of `//host` a browser would make another site
+            raw_path = request.rel_url.raw_path
+            here = "/" + raw_path.lstrip("/")  # of `//host` a browser would make another site
+            if self.proxy.is_there:  # it may have cut off a prefix, which the browser knows
+                here = "./" + raw_path.rpartition("/")[2]
             response = web.Response(status=303, headers={"Location": here, "Cache-Control": "no-store"})
-            response.set_cookie(name, self._session, max_age=COOKIE_AGE_S, httponly=True, samesite="Strict", path="/")
+            attributes = self.proxy.cookie_attributes(request)
+            response.set_cookie(name, self._session, max_age=COOKIE_AGE_S, httponly=True, **attributes)
             return response
         try:
             cookie = request.cookies.get(name, "")

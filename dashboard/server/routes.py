@@ -34,15 +34,18 @@ _NUMBER = re.compile(r"[0-9]{1,15}")
 class Routes:
     """The handlers of one server."""
 
-    def __init__(self, data: Data, files: WebFiles) -> None:
-        self._data, self._files = data, files
+    def __init__(self, data: Data, files: WebFiles, base_path: str = "") -> None:
+        self._data, self._files, self._base_path = data, files, base_path
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="view")
         self._slow_threads = ThreadPoolExecutor(SLOW_THREADS, thread_name_prefix="slow view")
 
     def add_to(self, app: web.Application) -> None:
-        for address in API:
-            app.router.add_get("/api/" + address.path.replace("{}", "{number}"), self._handler(address))
-        app.router.add_get("/{name:.*}", self._file)
+        for prefix in sorted({"", self._base_path}, reverse=True):  # the longer one first, as the last route takes all
+            for address in API:
+                app.router.add_get(f"{prefix}/api/" + address.path.replace("{}", "{number}"), self._handler(address))
+            if prefix:
+                app.router.add_get(prefix, self._to_folder)
+            app.router.add_get(prefix + "/{name:.*}", self._file)
         app.on_cleanup.append(self._close)
 
     async def _close(self, app: web.Application) -> None:
@@ -82,6 +85,11 @@ class Routes:
     def _look(self, view: View, parameters: Parameters, numbers: list[int]) -> bytes:
         with self._data.look() as look:
             return dumps(view(look, parameters, *numbers))
+
+    async def _to_folder(self, request: web.Request) -> web.Response:
+        """Lead to the same address with a / at its end, as the page's addresses are relative to it."""
+        last = request.rel_url.raw_path.rpartition("/")[2]
+        return web.Response(status=308, headers={"Location": f"./{last}/", "Cache-Control": "no-store"})
 
     async def _file(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]

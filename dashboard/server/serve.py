@@ -16,6 +16,7 @@ from dashboard.errors import DashboardError
 from dashboard.model.data import Data
 from dashboard.page import WebFiles
 from dashboard.server.guard import Guard
+from dashboard.server.proxy import Proxy
 from dashboard.server.routes import Routes
 
 SHUTDOWN_S = 1.0
@@ -26,17 +27,17 @@ reports what goes wrong."""
 
 def make_app(data: Data, guard: Guard) -> web.Application:
     app = web.Application(middlewares=[guard.middleware])
-    Routes(data, WebFiles()).add_to(app)
+    Routes(data, WebFiles(), guard.proxy.base_path).add_to(app)
     return app
 
 
 @asynccontextmanager
-async def listening(data: Data, host: str, port: int) -> AsyncIterator[str]:
+async def listening(data: Data, host: str, port: int, proxy: Proxy | None = None) -> AsyncIterator[str]:
     """Serve for the block; yield the address to open, with the token if one is needed.
 
     Raises: DashboardError if the address cannot be listened at.
     """
-    guard = Guard(host)
+    guard = Guard(host, proxy)
     runner = web.AppRunner(make_app(data, guard), access_log=None, logger=_SILENT, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     try:
@@ -50,7 +51,9 @@ async def listening(data: Data, host: str, port: int) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def serve(data: Data, host: str, port: int, on_listening: Callable[[str], None]) -> int:
+async def serve(
+    data: Data, host: str, port: int, on_listening: Callable[[str], None], proxy: Proxy | None = None
+) -> int:
     """Serve until SIGINT or SIGTERM; return 128 + the signal. `on_listening` gets the address to open."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
@@ -61,7 +64,7 @@ async def serve(data: Data, host: str, port: int, on_listening: Callable[[str], 
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end, number)
-    async with listening(data, host, port) as address:
+    async with listening(data, host, port, proxy) as address:
         on_listening(address)
         return 128 + await ended
 
@@ -70,7 +73,7 @@ def address_of(host: str, guard: Guard) -> str:
     """Return the address to open, with the token if one is needed."""
     is_any = host in ("", "0.0.0.0", "::")
     name = os.uname().nodename if is_any else f"[{host}]" if ":" in host else host
-    return f"http://{name}:{guard.port}/" + (f"?token={guard.token}" if guard.token else "")
+    return f"http://{name}:{guard.port}{guard.proxy.base_path}/" + (f"?token={guard.token}" if guard.token else "")
 
 
 def _cannot_listen(host: str, port: int, exc: OSError) -> str:

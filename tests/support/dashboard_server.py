@@ -13,6 +13,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from dashboard.model.data import Data, Settings
+from dashboard.server.proxy import Proxy
 from dashboard.server.serve import listening
 from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID
 
@@ -39,8 +40,8 @@ class Answer:
 class Dashboard:
     """A server on a free port of loopback, for the block."""
 
-    def __init__(self, data: Data, host: str = "127.0.0.1") -> None:
-        self._data, self._host = data, host
+    def __init__(self, data: Data, host: str = "127.0.0.1", proxy: Proxy | None = None) -> None:
+        self._data, self._host, self._proxy = data, host, proxy
         self._listens, self._ends = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self.address = ""
@@ -48,7 +49,7 @@ class Dashboard:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         try:
-            async with listening(self._data, self._host, 0) as self.address:
+            async with listening(self._data, self._host, 0, self._proxy) as self.address:
                 self._listens.set()
                 await self._ends.wait()
         finally:
