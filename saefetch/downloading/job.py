@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 import saefetch
 from saefetch import search
@@ -19,7 +21,7 @@ from saefetch.names.identity import Target
 from saefetch.publish import LABELS_NAME, METADATA_NAME, SaeInfo, publish, sizes
 from saefetch.sources import Plan
 from saefetch.store.records import State
-from saefetch.store.store import Store
+from saefetch.store.store import FILE_NAME, Store
 
 
 class Job:
@@ -36,20 +38,58 @@ class Job:
         """Do the job. Whatever goes wrong ends up in the outcome, so that it stops no other job."""
         began = self._transport.now()
         with self._errors_in_the_outcome():
-            async with open_session(self._target, self._settings.data_dir) as session:
-                plan = await self._plan(session.store)
-                tally = self._begin(session.store, plan)
-                try:
-                    await self._crawl(session, plan, tally)
-                    await session.writing_unless_cancelled(lambda: self._publish(session, plan))
-                except asyncio.CancelledError:
-                    self._outcome.interrupted = True
-                    raise
-                finally:
-                    self._count(session.store, plan, tally)
+            if not self._is_done():
+                await self._work()
         self._outcome.settle()
         self._outcome.take_counters(self._transport.counters, self._transport.now() - began)
         return self._outcome
+
+    def _is_done(self) -> bool:
+        """Tell whether all that is asked for is here and published, and count it then. Nothing is locked or written.
+
+        So it works in another user's folder. What keeps the store from being read is said by the way with the lock.
+        """
+        folder = self._target.folder(self._settings.data_dir)
+        if self._crew.refresh or not (folder / FILE_NAME).is_file():
+            return False
+        with suppress(StoreError), closing(Store.open_read_only(folder)) as store:
+            settings, plan = self._settings, self._plan_of(store)
+            if plan is None or len(self._here(store, plan)) < len(plan.scope):
+                return False
+            first, version, last = self._published(store, plan, folder)
+            said, may_write = str(store.meta("published")), os.access(folder, os.W_OK)
+            if may_write and (said != first + version + last or store.meta("source") != settings.source):
+                return False
+            if not (said.startswith(first) and said.endswith(last)):
+                return False
+            tally = self._begin(store, plan)
+            self._name_files(folder)
+            self._count(store, plan, tally)
+            return True
+        return False
+
+    def _plan_of(self, store: Store) -> Plan | None:
+        """Return the plan that the store alone can tell; None where it is another SAE's, or not the whole plan."""
+        target = self._target
+        n_held = store.meta("num_features", 0)
+        d_sae = target.d_sae or n_held
+        if not d_sae or d_sae != n_held or store.meta("neuronpedia_id") != target.neuronpedia_id:
+            return None
+        scope = self._scope(d_sae)
+        return Plan(target, d_sae, scope) if scope else None
+
+    async def _work(self) -> None:
+        async with open_session(self._target, self._settings.data_dir) as session:
+            plan = await self._plan(session.store)
+            tally = self._begin(session.store, plan)
+            try:
+                await self._crawl(session, plan, tally)
+                await session.writing_unless_cancelled(lambda: self._publish(session, plan))
+            except asyncio.CancelledError:
+                self._outcome.interrupted = True
+                raise
+            finally:
+                self._count(session.store, plan, tally)
 
     @contextmanager
     def _errors_in_the_outcome(self) -> Iterator[None]:
@@ -80,8 +120,7 @@ class Job:
         d_sae = target.d_sae or int(store.meta("num_features", 0))
         if not d_sae:
             d_sae = await self._crew.widths.ask(self._transport, target)
-        asked = range(d_sae) if self._crew.scope is None else self._crew.scope
-        scope = range(min(asked.start, d_sae), min(asked.stop, d_sae))
+        scope = self._scope(d_sae)
         if not scope:
             raise UsageError(f"--features: none of these is among the {d_sae:,} features, 0 to {d_sae - 1:,}")
         store.set_meta(
@@ -94,6 +133,10 @@ class Job:
             explanation_models="\n".join(settings.preference.models),
         )
         return Plan(target, d_sae, scope)
+
+    def _scope(self, d_sae: int) -> range:
+        asked = range(d_sae) if self._crew.scope is None else self._crew.scope
+        return range(min(asked.start, d_sae), min(asked.stop, d_sae))
 
     def _begin(self, store: Store, plan: Plan) -> Tally:
         display, name, here = self._crew.display, self._target.name, self._here(store, plan)
@@ -132,17 +175,28 @@ class Job:
         store, preference = session.store, self._settings.preference
         if not store.generation:
             return
-        names = (self._target.release, self._target.sae_id, self._target.neuronpedia_id)
-        info = SaeInfo(*names, plan.d_sae, str(store.meta("downloaded_at", utc_now())))
-        state = (store.generation, info, preference, saefetch.__version__)
-        if store.meta("published") != repr((*state, sizes(session.folder))):
-            version = saefetch.__version__
+        folder = session.folder
+        if store.meta("published") != "".join(self._published(store, plan, folder)):
+            version, info = saefetch.__version__, self._info(store, plan)
             stats = publish(store, info, preference, source=self._settings.source, version=version)
             search.build(store, plan.d_sae, preference)
             # Last, so that a crash before it makes the next run do all of it again.
-            store.set_meta(published=repr((*state, sizes(session.folder))), with_descriptions=stats.with_descriptions)
-        self._outcome.summary.labels_path = str(session.folder / LABELS_NAME)
-        self._outcome.summary.metadata_path = str(session.folder / METADATA_NAME)
+            published = "".join(self._published(store, plan, folder))
+            store.set_meta(published=published, with_descriptions=stats.with_descriptions)
+        self._name_files(folder)
+
+    def _info(self, store: Store, plan: Plan) -> SaeInfo:
+        names = (self._target.release, self._target.sae_id, self._target.neuronpedia_id)
+        return SaeInfo(*names, plan.d_sae, str(store.meta("downloaded_at", utc_now())))
+
+    def _published(self, store: Store, plan: Plan, folder: Path) -> tuple[str, str, str]:
+        """Return what the store says of its files when they are published: what is in them, by whom, how large."""
+        first = repr((store.generation, self._info(store, plan), self._settings.preference))[:-1]
+        return first, f", {saefetch.__version__!r}", f", {sizes(folder)!r})"
+
+    def _name_files(self, folder: Path) -> None:
+        self._outcome.summary.labels_path = str(folder / LABELS_NAME)
+        self._outcome.summary.metadata_path = str(folder / METADATA_NAME)
 
     def _count(self, store: Store, plan: Plan, tally: Tally) -> None:
         outcome, summary = self._outcome, self._outcome.summary

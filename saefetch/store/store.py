@@ -17,6 +17,7 @@ replaces it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ from saefetch.store import intake
 from saefetch.store.answers import Answers
 from saefetch.store.records import API_ORIGIN, Merge, Record, State, make_record
 from saefetch.store.schema import check_identity, create, sqlite_errors
+from saefetch.store.snapshot import copy_and_open, may_be_read_from_a_copy
 
 FILE_NAME = "labels.sqlite"
 A_DAY_S = 86_400.0
@@ -70,7 +72,7 @@ class Store:
 
     @classmethod
     def open_read_only(cls, folder: Path) -> Store:
-        """Open the folder's store for reading; a download may be running on it."""
+        """Open the folder's store for reading; a download may be running on it, and the folder be another user's."""
         path = folder / FILE_NAME
         check_identity(path, may_be_empty=False)
         with sqlite_errors(path):
@@ -80,6 +82,11 @@ class Store:
             try:
                 connection.execute("PRAGMA cache_size = -4000")
                 connection.execute("SELECT 1 FROM meta")  # a damaged file is told here
+            except sqlite3.Error as exc:
+                connection.close()
+                if not (may_be_read_from_a_copy(exc) and os.access(path, os.R_OK)):
+                    raise
+                connection = copy_and_open(path)
             except BaseException:
                 connection.close()
                 raise
