@@ -23,13 +23,12 @@ from encoder.readers.source import Source, printable
 from encoder.readers.table_rows import Column, TableRows, lists_of
 from encoder.readers.table_tokens import nesting, notes_of, read_tokens
 from encoder.readers.tables import Table, looks_like, open_table
-from encoder.readers.told import PLACE_NAMES, in_words
+from encoder.readers.told import place_of_rows, tells_place
 from encoder.shard import Shard
 
 NAME = "parquet, Arrow file"
 _FEW_ROWS = 64
 _MANY_ROWS = 1 << 14
-_OF_PLACES = ("string", "large_string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
 def claims(source: Source) -> bool:
@@ -56,25 +55,13 @@ def open_shard(source: Source) -> Shard:
 
 
 def _place(source: Source, table: Table) -> str:
-    """Return the place that columns such as `layer` tell of all rows; "" if none does.
-
-    Raises: ShardError if the rows are of several places.
-    """
-    told: dict[str, object] = {}
+    """Return the place that columns such as `layer` tell of all rows; "" if none does."""
+    told: dict[str, set[object]] = {}
     for name in table.schema.names:
-        depth, leaf = nesting(table.schema.field(name).type)
-        if name.casefold() in PLACE_NAMES and depth == 0 and str(leaf) in _OF_PLACES:
+        if tells_place(name, table.schema.field(name).type):
             batches = table.batches(0, [name], _MANY_ROWS)
-            values = {value for batch in batches for value in batch.column(0).unique().to_pylist()}
-            if len(values) > 1 and all(in_words({name: value}) for value in values):
-                shown = ", ".join(printable(value) for value in sorted(values, key=str)[:5])
-                raise ShardError(
-                    f"{source.path}: save the rows of the SAE's layer alone: column {printable(name)} says {shown}"
-                    f"{', ...' if len(values) > 5 else ''}, and the rows of all of them are in one column"
-                )
-            if len(values) == 1:
-                told[name] = values.pop()
-    return in_words(told)
+            told[name] = {value for batch in batches for value in batch.column(0).unique().to_pylist()}
+    return place_of_rows(source, told)
 
 
 def _column(source: Source, table: Table) -> tuple[Column, tuple[str, ...]]:

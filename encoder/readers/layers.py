@@ -47,13 +47,14 @@ def check_are_documents(source: Source, what: str, read: Callable[[int, int], to
 
     Raises: AmbiguousError.
     """
-    n, length = min(len(lengths), _TOKENS), int(lengths[0]) if len(lengths) else 0
-    if "axes" in source.select or n < 2 or length < 2 or (lengths != length).any():
+    length = int(lengths[0]) if len(lengths) else 0
+    if "axes" in source.select or len(lengths) < 2 or length < 2 or (lengths != length).any():
         return
-    block = read(0, n * length).double().numpy().reshape(n, length, -1)
-    found = _first_alike(
-        block.shape, lambda axis: (block if axis == 0 else block.transpose(1, 0, 2))[:_SLICES, :_TOKENS]
-    )
+    starts = range(0, min(len(lengths), _TOKENS) * length, length)
+    read_of_each = [read(start, start + min(length, _TOKENS)).double().numpy() for start in starts]
+    block = np.stack(read_of_each)
+    shape = (len(lengths), length, block.shape[2])
+    found = _first_alike(shape, lambda axis: (block if axis == 0 else block.transpose(1, 0, 2))[:_SLICES])
     if found is not None:
         each = "token" if found.axis else "layer"
         raise AmbiguousError(

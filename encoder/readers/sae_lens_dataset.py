@@ -20,6 +20,7 @@ import numpy as np
 
 from encoder.arrays import I64, AnyArray
 from encoder.errors import AmbiguousError, ShardError
+from encoder.hooks import parse
 from encoder.readers.arrays import Array, tensor_of
 from encoder.readers.arrow_stream import (
     CONTINUATION,
@@ -35,9 +36,11 @@ from encoder.readers.arrow_stream import (
 )
 from encoder.readers.assemble import finished, joined
 from encoder.readers.companions import counting, is_companion, is_mask, may_be_mask, why_unclear
+from encoder.readers.layers import check_are_documents
 from encoder.readers.resolve import Offer, places_of, resolve
 from encoder.readers.side_json import read_json
 from encoder.readers.source import Source, printable
+from encoder.readers.told import place_of_rows, tells_place
 from encoder.shard import Shard, Tokens
 
 NAME = "SAELens / datasets Arrow"
@@ -83,7 +86,11 @@ def open_shard(source: Source) -> Shard:
     if _is_index(source.path):
         foreign = _index(source.path)[1]
         raise ShardError(f"{source.path}: names {printable(foreign)}, expected an .arrow file in this folder")
-    source.allow_select("key")
+    source.allow_select("key", "axes")
+    if source.axes not in ((), ("document", "token", "d")):
+        raise ShardError(
+            f"{source.path}: leave --axes out, or say document,token,d: a data set's columns have no other axes"
+        )
     with arrow_errors(source.path):
         stream = read_batches(source.path)
         hook_name, places = _hook(source, stream.schema)
@@ -98,14 +105,28 @@ def open_shard(source: Source) -> Shard:
         ids = _beside(source, stream, columns, next((name for name in TOKEN_IDS if name in names), None))
         mask = _beside(source, stream, columns, next(filter(is_mask, names), None))
         notes = _notes(stream.schema, hook_name)
+        place = hook_name if parse(hook_name).is_known else _place(source, stream) or hook_name
     read = (
         joined([column.rows(d) for column in columns])
         if columns
         else lambda start, stop: tensor_of(np.empty((0, d), np.float32), "float32")
     )
     n_rows = sum(column.n_rows for column in columns)
+    if not names:  # a column beside would tell tokens from layers
+        lengths = np.concatenate([np.zeros(0, np.int64), *(list_lengths(column.contexts) for column in columns)])
+        check_are_documents(source, f"column {printable(hook_name)}", read, lengths)
     tokens = partial(_tokens, source, columns, ids, mask)
-    return finished(source, n_rows, d, dtype, read, tokens, hook_name, notes, places)
+    return finished(source, n_rows, d, dtype, read, tokens, place, notes, places)
+
+
+def _place(source: Source, stream: Stream) -> str:
+    """Return the place that columns such as `layer` tell of all contexts; "" if none does."""
+    told = {
+        name: {value for batch in stream.batches for value in storage(batch, name).unique().to_pylist()}
+        for name in stream.schema.names
+        if tells_place(name, stream.schema.field(name).type)
+    }
+    return place_of_rows(source, told)
 
 
 def _hook(source: Source, schema: Any) -> tuple[str, tuple[str, ...]]:

@@ -10,18 +10,20 @@ of HDF5. A tensor's own name, where it tells a place, counts before them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
+from encoder.errors import ShardError
 from encoder.hooks import parse
 from encoder.readers import hdf5_file, safetensors_header
 from encoder.readers.arrays import Array
-from encoder.readers.source import Source
+from encoder.readers.source import Source, printable
 
 HOOK_NAMES = ("hook_name", "hook_point", "hookpoint", "hook", "module_name", "module_path", "module", "submodule")
 LAYER_NAMES = ("layer", "layer_idx", "layer_index", "layer_id", "layer_num", "layer_number", "hook_layer")
 SITE_NAMES = ("component", "site", "hook_type", "activation_type")
 PLACE_NAMES = (*HOOK_NAMES, *LAYER_NAMES, *SITE_NAMES)
+_OF_PLACES = ("string", "large_string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 BESIDE = ("metadata", "meta", "__metadata__", "config", "cfg", "info", "attrs")
 
 
@@ -41,6 +43,29 @@ def in_words(told: Mapping[Any, Any]) -> str:
         return ""
     sites = [site for key in SITE_NAMES if isinstance(site := words.get(key), str) and site]
     return ",".join([f"layer={layers[0]}", *(f"component={site}" for site in sites[:1])])
+
+
+def tells_place(name: str, type_: object) -> bool:
+    """Say whether a column of this Arrow type may tell the places of a table's rows."""
+    return name.casefold() in PLACE_NAMES and str(type_) in _OF_PLACES
+
+
+def place_of_rows(source: Source, columns: Mapping[str, Set[object]]) -> str:
+    """Return the place that a table's columns, each with its different values, tell of all rows; "" if none does.
+
+    Raises: ShardError if the rows are of several places.
+    """
+    told: dict[str, object] = {}
+    for name, values in columns.items():
+        if len(values) > 1 and all(in_words({name: value}) for value in values):
+            shown = ", ".join(printable(value) for value in sorted(values, key=str)[:5])
+            raise ShardError(
+                f"{source.path}: save the rows of the SAE's layer alone: column {printable(name)} says {shown}"
+                f"{', ...' if len(values) > 5 else ''}, and the rows of all of them are in one column"
+            )
+        if len(values) == 1:
+            told[name] = next(iter(values))
+    return in_words(told)
 
 
 def _around(source: Source, name: str) -> Iterator[Mapping[Any, Any]]:

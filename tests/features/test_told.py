@@ -86,3 +86,23 @@ def test_a_column_tells_the_place_of_all_rows_and_several_places_are_refused(tmp
             hook_of(path)
     pq.write_table(pa.table(table | {"module": ["a", "b", "c"], "layer": [2, 2, 2]}), path)
     assert hook_of(path) == "layer=2"
+
+
+def test_a_saved_data_set_tells_its_place_and_rows_of_layers_in_it_are_not_texts(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    path = tmp_path / "d" / "data-00000-of-00001.arrow"
+
+    def save(**columns: Any) -> Path:
+        datasets.Dataset.from_dict(columns).save_to_disk(tmp_path / "d")
+        return path
+
+    acts = np.ones((2, 3, 4), np.float32).tolist()
+    assert hook_of(save(acts=acts, layer=[2, 2])) == "layer=2"
+    with pytest.raises(ShardError, match="save the rows of the SAE's layer alone: column layer says 1, 2"):
+        hook_of(save(acts=acts, layer=[1, 2]))
+    steps = np.random.default_rng(0).standard_normal((6, 40, 16)) * [[[1]], *[[[0.3]]] * 5]
+    layers = np.cumsum(steps, axis=0).astype(np.float32).transpose(1, 0, 2)
+    with pytest.raises(ShardError, match="--axes document,token,d if each is a text"):
+        open_one(save(acts=layers.tolist()), 16)
+    assert open_one(path, 16, {"axes": "document,token,d"}).n_rows == 240
