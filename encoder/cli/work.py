@@ -51,7 +51,7 @@ def work(
 
     watch = None
     if watching:
-        default = options.name_sae(None, None, None)
+        default = names_of(options.name_sae(None, None, None))
         extra = {"exclude": options.exclude.document()} if options.exclude else {}
         names = None if named is None else names_of(named)
         watch = Watch(queue, names, default, parse_select(select, axes), options.stable_s, **extra)
