@@ -1,9 +1,10 @@
-"""Serve the files of one Hugging Face repository on loopback, as far as `hf_hub_download` asks for them.
+"""Serve the files of Hugging Face repositories on loopback, as far as `hf_hub_download` asks for them.
 
     python -m standin.hub --repo google/gemma-scope-2b-pt-res --root DIR
     HF_ENDPOINT=http://127.0.0.1:PORT
 
-`DIR/layer_16/.../params.npz` is what the repository has under that path. When it is ready, one JSON line
+`DIR/layer_16/.../params.npz` is what the repository has under that path. With `--repo '*'` there are many
+repositories, `DIR/OWNER/NAME`. When it is ready, one JSON line
 `{"endpoint", "pid"}` goes to stdout and, atomically, to `--ready-file`. HEAD, GET and ranges are answered, with the
 headers that huggingface_hub goes by: X-Repo-Commit, ETag and Content-Length.
 """
@@ -25,12 +26,14 @@ def make_app(repo: str, root: Path) -> web.Application:
     root = root.resolve()
 
     async def resolve(request: web.Request) -> web.StreamResponse:
-        found = (root / request.match_info["path"]).resolve()
-        if request.match_info["repo"] != repo:
+        asked = request.match_info["repo"]
+        files = root / asked if repo == "*" else root
+        found = (files / request.match_info["path"]).resolve()
+        if not (files.is_dir() and files.resolve().is_relative_to(root)) or asked != (asked if repo == "*" else repo):
             return _refusal(401, "RepoNotFound", "Repository not found")
-        if not found.is_relative_to(root) or not found.is_file():
-            return _refusal(404, "EntryNotFound", "Entry not found", commit=_commit(root))
-        return web.FileResponse(found, headers={"X-Repo-Commit": _commit(root)})  # its ETag is mtime and size
+        if not found.is_relative_to(files) or not found.is_file():
+            return _refusal(404, "EntryNotFound", "Entry not found", commit=_commit(files))
+        return web.FileResponse(found, headers={"X-Repo-Commit": _commit(files)})  # its ETag is mtime and size
 
     app = web.Application()
     app.router.add_get("/{repo:[^/]+/[^/]+}/resolve/{revision}/{path:.+}", resolve)  # HEAD too
@@ -69,7 +72,9 @@ async def serve(repo: str, root: Path, port: int, ready_file: Path | None) -> No
 def parse_args(argv: list[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m standin.hub", description="A stand-in for Hugging Face.")
-    parser.add_argument("--repo", required=True, metavar="OWNER/NAME", help="the one repository that there is")
+    parser.add_argument(
+        "--repo", required=True, metavar="OWNER/NAME", help="the one repository that there is; * for many"
+    )
     parser.add_argument("--root", required=True, type=Path, metavar="DIR", help="its files")
     parser.add_argument("--port", type=int, default=0, help="0 is any free one")
     parser.add_argument("--ready-file", type=Path)

@@ -24,13 +24,20 @@ from sae_lens.loading.pretrained_saes_directory import (
 
 from encoder.errors import InputError, UnreachableError
 from encoder.sae.known import Hub
-from encoder.sae.loaders import sae_lens_folder
+from encoder.sae.loaders import llama_scope, lm_saes, sae_lens_folder, sparsify
 from encoder.sae.loaders.loaded import DAMAGED, Loaded, why
 from encoder.sae.plain import Plain, config_of
 from saefetch.net.certificates import advice, is_untrusted, shared_certificates
 
 SETTLED = ("sae_lens", "gemma_2")
 """Loaders of SAELens of which it is known that they read one repository, and only files of the SAE's own folder."""
+WITH_CONTEXT = ("temporal",)
+BY_OURS = {
+    "llama_scope": (llama_scope.CONFIG, llama_scope.WEIGHTS),
+    "llama_scope_r1_distill": (lm_saes.CONFIG, lm_saes.WEIGHTS),
+    "sparsify": (sparsify.CONFIG, sparsify.WEIGHTS),
+}
+"""Loaders of SAELens that pass over a setting which decides features, and the files that ours read."""
 
 
 def from_registry(release: str, sae_id: str) -> tuple[Loaded, float | None, Hub | None]:
@@ -61,9 +68,26 @@ def _downloaded(
     hub = Hub(at, folder) if loader in SETTLED else None
     if loader == "sae_lens":
         return _from_hub(release, sae_id, known), _expected_l0(known, sae_id), hub
-    module = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
     neuronpedia_id = known.neuronpedia_id.get(sae_id) if known else None
+    if loader in WITH_CONTEXT:
+        raise InputError(
+            f"{release} {sae_id}: a {loader} SAE needs whole texts, not single tokens; it is not supported"
+        )
+    if loader in BY_OURS:
+        factor = get_norm_scaling_factor(release, sae_id)
+        loaded = _by_ours(loader, repository, folder, factor, known.model if known else None)
+        return replace(loaded, neuronpedia_id=neuronpedia_id), _expected_l0(known, sae_id), hub
+    module = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
     return Loaded(_plain(module), neuronpedia_id=neuronpedia_id), _expected_l0(known, sae_id), hub
+
+
+def _by_ours(loader: str, repository: str, folder: str, factor: float | None, model: str | None) -> Loaded:
+    """Load by a loader of ours an SAE of which SAELens' loader passes over a setting that decides features."""
+    files = [hf_hub_download(repository, f"{folder}/{name}") for name in BY_OURS[loader]]
+    path = Path(files[0]).parent
+    if loader == "sparsify":
+        return sparsify.load(path)
+    return llama_scope.load(path, factor) if loader == "llama_scope" else lm_saes.load(path, factor, model)
 
 
 def _plain(module: SAE[Any]) -> Plain | SAE[Any]:

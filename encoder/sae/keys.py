@@ -170,6 +170,22 @@ LLAMA_SCOPE = Table(
     """,
 )  # fmt: skip
 
+LM_SAES = Table(
+    "Language-Model-SAEs",
+    applied={
+        "sae_type": ("sae",), "d_model": ANY, "d_sae": ANY, "expansion_factor": ANY, "top_k": ANY,
+        "use_decoder_bias": FLAG, "act_fn": ("jumprelu", "JumpReLU", "relu", "ReLU", "topk", "TopK"),
+        "norm_activation": ("dataset-wise", "inference"), "sparsity_include_decoder_norm": FLAG,
+        "use_glu_encoder": (False,), "apply_decoder_bias_to_pre_encoder": (False,),
+    },
+    told="hook_point_in hook_point_out model_name",
+    irrelevant=f"""
+        {LLAMA_SCOPE.irrelevant} jumprelu_threshold_window promote_act_fn_dtype jump_relu_threshold
+        activation_fn_dtype
+    """,
+)  # fmt: skip
+"""Thresholds stand in the weights; jump_relu_threshold is of an earlier version, and unused in this."""
+
 _TRAINING = re.compile(
     r"(^|_)(wandb|lr|adam|optim\w*|seed|loss|log\w*|eval\w*|dataset\w*|data|epochs?|checkpoint\w*|ckpt\w*|save\w*|train\w*"
     r"|author\w*|license|url|notes?|description|comment|tags?|citation|date|created\w*|version|commit|git\w*|run)($|_)"

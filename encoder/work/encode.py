@@ -118,10 +118,9 @@ def encode_shard(
         _set_at_the_end(ended),  # when a batch fails or the worker stops, nobody waits for the hash
     ):
         sha256 = hashing.submit(sha256_of, path, ended.is_set)
-        for before, stream in zip([None, *streams], streams, strict=False):
+        for stream in streams:
             with _failing(stream.tasks):
-                counted = reading.submit(count, stream).result()
-                stream.counted = counted if before is None or not before.live else counted.sharing(before.counted)
+                stream.counted = reading.submit(count, stream).result()
         looked: Future[None] | None = None
         for (stream, start), staged in _ahead(reading, stage, _places(streams, batch_tokens)):
             with _failing(stream.tasks):

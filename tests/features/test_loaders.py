@@ -331,6 +331,88 @@ def test_a_folder_of_llama_scope_scales_activations_and_threshold(tmp_path: Path
     assert sae.hook_name == "blocks.15.hook_resid_post"
 
 
+def test_a_threshold_on_features_times_the_decoders_norm_is_divided_by_the_norm(tmp_path: Path) -> None:
+    """As the trainer does it for inference: mean norms into bias and decoder, the decoder's norms into features."""
+    w = weights()
+    norms = {"in": 20.0, "out": 30.0}
+    changes = {"sparsity_include_decoder_norm": True, "dataset_average_activation_norm": norms}
+    sae = encoder.load_sae(sae_path=llama_scope(tmp_path, w, **changes))
+    factor, out = D_IN**0.5 / 20, D_IN**0.5 / 30
+    norm = (w["W_dec"].double() * factor / out).norm(dim=1)
+    inferred = (rows().double() @ w["W_enc"].double() + w["b_enc"].double() / factor) * norm
+    assert_features(sae, torch.where(inferred > 0.7, inferred / norm * factor, 0))
+
+
+def lm_saes(folder: Path, w: Weights, *, new: bool, norm: float | None = 20.0, **changes: Any) -> Path:
+    """Write what Language-Model-SAEs saves, in 2025 and since."""
+    config = {
+        "sae_type": "sae", "d_model": D_IN, "expansion_factor": D_SAE / D_IN, "act_fn": "jumprelu", "top_k": K,
+        "hook_point_in": "blocks.2.hook_resid_post", "hook_point_out": "blocks.2.hook_resid_post",
+        "norm_activation": "dataset-wise", "sparsity_include_decoder_norm": True, "use_decoder_bias": True,
+        "use_glu_encoder": False, "jumprelu_threshold_window": 2.0, "dtype": "torch.float32", "device": "cuda",
+        "use_triton_kernel": False, "sparsity_threshold_for_triton_spmm_kernel": 0.99,
+    }  # fmt: skip
+    write(folder, "config.json", config | changes)
+    if new:
+        named = {"W_E": w["W_enc"], "b_E": w["b_enc"], "W_D": w["W_dec"], "b_D": w["b_dec"]}
+    else:
+        named = linear(w, "decoder.bias")
+    threshold = "activation_function.log_jumprelu_threshold" if new else "log_jumprelu_threshold"
+    if (config | changes)["act_fn"] == "jumprelu":
+        named = named | {threshold: (w["threshold"] + 0.1).log()}
+    if norm is not None:
+        named = named | {"dataset_average_activation_norm.blocks.2.hook_resid_post": torch.tensor(norm)}
+    save_file({name: tensor.contiguous() for name, tensor in named.items()}, folder / "sae_weights.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("new", [False, True])
+@pytest.mark.parametrize("by_norm", [False, True])
+@pytest.mark.parametrize("norm_activation", ["dataset-wise", "inference"])
+def test_language_model_saes_gate_on_features_times_the_decoders_norm(
+    tmp_path: Path, norm_activation: str, *, by_norm: bool, new: bool
+) -> None:
+    w = weights()
+    changes = {"sparsity_include_decoder_norm": by_norm, "norm_activation": norm_activation}
+    sae = encoder.load_sae(sae_path=lm_saes(tmp_path, w, new=new, **changes))
+    x = rows().double() * (D_IN**0.5 / 20 if norm_activation == "dataset-wise" else 1)
+    norm = w["W_dec"].double().norm(dim=1) if by_norm else torch.ones(D_SAE).double()
+    h = (x @ w["W_enc"].double() + w["b_enc"].double()) * norm
+    assert_features(sae, torch.where(h > w["threshold"].double() + 0.1, h, 0) / norm)
+    assert sae.hook_name == "blocks.2.hook_resid_post" and sae.rebuilds
+
+
+def test_topk_of_language_model_saes_takes_the_largest_times_the_decoders_norm(tmp_path: Path) -> None:
+    w = weights()
+    norm = w["W_dec"].double().norm(dim=1)
+    h = (rows().double() * D_IN**0.5 / 20) @ w["W_enc"].double() + w["b_enc"].double()
+    sae = encoder.load_sae(sae_path=lm_saes(tmp_path / "norm", w, new=True, act_fn="topk"))
+    assert_features(sae, largest(h * norm))
+    assert "multiplied by the norms" in str(sae.notes)
+    plain = lm_saes(tmp_path / "plain", w, new=True, act_fn="topk", sparsity_include_decoder_norm=False)
+    assert_features(encoder.load_sae(sae_path=plain), largest(h))
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"sae_type": "crosscoder"}, "sae_type is 'crosscoder'"),
+        ({"act_fn": "batchtopk"}, "act_fn is 'batchtopk'"),
+        ({"norm_activation": "token-wise"}, "norm_activation is 'token-wise'"),
+        ({"use_glu_encoder": True}, "use_glu_encoder is True"),
+        ({"hidden_gain": 3}, "'hidden_gain'"),
+        ({"act_fn": "topk", "top_k": None}, "top_k is None"),
+        ({"norm": None}, "dataset_average_activation_norm.blocks.2.hook_resid_post"),
+    ],
+)
+def test_a_folder_of_language_model_saes_that_would_be_encoded_wrongly_is_refused(
+    tmp_path: Path, changes: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        encoder.load_sae(sae_path=lm_saes(tmp_path, weights(), new=False, **changes))
+    assert word in str(refused.value)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -5,6 +5,7 @@
     sparsify.py             cfg.json, sae.safetensors
     dictionary_learning.py  config.json, ae.pt
     llama_scope.py          hyperparams.json, checkpoints/final.safetensors
+    lm_saes.py              config.json, sae_weights.safetensors: Llama Scope R1 and later
     qwen_scope.py           layer<N>.sae.pt
     sae_lens_folder.py      cfg.json, sae_weights.safetensors: of every age, training checkpoints too
     openai.py               a .pt with pre_bias and latent_bias
@@ -32,6 +33,7 @@ from encoder.sae.loaders import (
     layer_transcoders,
     linear_pair,
     llama_scope,
+    lm_saes,
     openai,
     qwen_scope,
     sae_lens_folder,
@@ -56,6 +58,7 @@ LAYOUTS: tuple[Layout, ...] = (
     gemma_scope_2,
     sparsify,
     llama_scope,
+    lm_saes,
     qwen_scope,
     dictionary_learning,
     sae_lens_folder,

@@ -48,7 +48,8 @@ _FOR_TRAINING = {"topk_threshold", "log_threshold"}
 def claims(path: Path) -> bool:
     """Claim a folder with a cfg.json and no weights too: the weights that are missing are named then."""
     has_config = (path / CONFIG).is_file() and not any(path.glob("*.safetensors")) and not any(path.glob("*.pt"))
-    return path.is_dir() and ((path / WEIGHTS).is_file() or has_config)
+    is_another = not (path / CONFIG).is_file() and (path / "config.json").is_file()  # of Language-Model-SAEs
+    return path.is_dir() and (((path / WEIGHTS).is_file() and not is_another) or has_config)
 
 
 def load(

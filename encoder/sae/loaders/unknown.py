@@ -37,6 +37,11 @@ KNOWN = (
         ("encoder.weight [F, D]", "encoder.bias", "decoder.weight [D, F]", "bias or b_dec"),
     ),
     Needs("Llama Scope", ("hyperparams.json", "checkpoints/final.safetensors"), ("encoder.weight", "decoder.weight")),
+    Needs(
+        "Language-Model-SAEs",
+        ("config.json", "sae_weights.safetensors"),
+        ("encoder.weight or W_E", "decoder.weight or W_D", "log_jumprelu_threshold [F]"),
+    ),
     Needs("Qwen-Scope", ("layer<N>.sae.pt",), ("W_enc [F, D]", "W_dec [D, F]", "b_enc", "b_dec")),
     Needs(
         "OpenAI",
