@@ -4,7 +4,7 @@ import encoder
 
 sae = encoder.load_sae(sae_path="params.npz")
 encoder.encode(activations, sae)                        # an array [..., d_in] -> scipy CSR [rows, d_sae]
-encoder.encode_files("activations/", "features", sae)   # what `sae-encode run` does
+encoder.encode_files("activations/", "features", sae)   # what `sae-encode run` does; of a list of SAEs, all in one
 encoder.open_features("features")[0:10]
 """
 

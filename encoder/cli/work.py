@@ -51,7 +51,7 @@ def work(
 
     watch = None
     if watching:
-        default = options.name_sae(None, None, None)
+        default = names_of(options.name_sae(None, None, None))
         extra = {"exclude": options.exclude.document()} if options.exclude else {}
         names = None if named is None else names_of(named)
         watch = Watch(queue, names, default, parse_select(select, axes), options.stable_s, **extra)
@@ -123,11 +123,12 @@ def _advice(errors: Collection[str], again: str, submitted: bool) -> str:
     if len(flags) != 1:
         return f"Once mended: {again}"
     (flag,) = flags
+    new = " ".join(one for one in re.findall(r"--\w+ \S+", flag) if f" {one}" not in again) or flag
     if any(OTHER_CHOICE in error for error in errors):
-        return f"With the way that is meant, such as {flag}: {again} {flag}"
+        return f"With the way that is meant, such as {flag}: {again} {new}"
     if submitted:
         return f"With {flag}: submit them again with it, to the same queue"
-    return f"With {flag}: {again} {flag}"
+    return f"With {flag}: {again} {new}"
 
 
 def _in_words(summary: dict[str, Any]) -> str:

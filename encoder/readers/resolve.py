@@ -56,7 +56,7 @@ def resolve(offers: Sequence[Offer], source: Source) -> Offer | None:
         shown = listed(offer.hook for offer in offers)
         raise NotHereError(
             f"{source.path}: has nothing of {hook}: it has {shown}{why_final_norm(offers[-1].hook, hook, model)}; give"
-            f" the SAE of one of these, or take one by hand with --select {printable(offers[0].name)}",
+            " the SAE of one of these, or choose one by hand, by its name, with --select",
             places_of(offers),
         )
     return None

@@ -1,7 +1,7 @@
 """The columns beside the activations of a table: token ids and texts, documents, positions, a mask.
 
 A column counts if it has the activations' own nesting: one entry for each token. Where a row of the table is a token,
-a document begins where the value of the document's column changes.
+a document begins where the value of the document's column changes; without that column, where the position does not rise.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ def read_tokens(rows: TableRows) -> Tokens:
             begins = np.flatnonzero(np.diff(document, prepend=document[0] - 1))
             document = np.repeat(np.arange(len(begins)), np.diff(begins, append=rows.n_rows))
             position = np.arange(rows.n_rows) - begins[document] if position is None else position
+        elif document is None and position is not None and len(position):
+            document = np.cumsum(np.diff(position, prepend=position[0] - 1) <= 0)
         mask = beside.mask()
         return Tokens(
             token_ids=beside.numbers(ID_NAMES),

@@ -8,7 +8,7 @@ zeros do not go into the median either, as the unwritten tail of a file would pu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -82,6 +82,15 @@ def _notes(tokens: Tokens, exclude: Exclude) -> tuple[str, ...]:
     )
 
 
+def _are_equal(one: Tokens, other: Tokens) -> bool:
+    for field in fields(Tokens):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        is_array = isinstance(a, np.ndarray) and isinstance(b, np.ndarray)
+        if a is not b and (a is None or b is None or not (np.array_equal(a, b) if is_array else a == b)):
+            return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """What is known of a shard's rows before they are encoded: `tokens` as the file will have them, and which count.
@@ -96,6 +105,10 @@ class Counted:
     def counts(self, start: int, stop: int) -> Bool:
         """Say which rows of [start, stop) count: bool [stop - start]."""
         return np.ones(stop - start, np.bool_) if self.reasons is None else self.reasons[start:stop] == 0
+
+    def sharing(self, other: Counted) -> Counted:
+        """Return the same, with the tokens of `other` where these are equal, so that they are in memory once."""
+        return replace(self, tokens=other.tokens) if _are_equal(self.tokens, other.tokens) else self
 
     @property
     def excluded(self) -> dict[str, int]:

@@ -118,9 +118,10 @@ def encode_shard(
         _set_at_the_end(ended),  # when a batch fails or the worker stops, nobody waits for the hash
     ):
         sha256 = hashing.submit(sha256_of, path, ended.is_set)
-        for stream in streams:
+        for before, stream in zip([None, *streams], streams, strict=False):
             with _failing(stream.tasks):
-                stream.counted = reading.submit(count, stream).result()
+                counted = reading.submit(count, stream).result()
+                stream.counted = counted if before is None or not before.live else counted.sharing(before.counted)
         looked: Future[None] | None = None
         for (stream, start), staged in _ahead(reading, stage, _places(streams, batch_tokens)):
             with _failing(stream.tasks):

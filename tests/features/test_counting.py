@@ -23,7 +23,7 @@ from encoder.kernels.kernel import Kernel
 from encoder.rows import REASONS, Exclude, reasons_in
 from encoder.sae.sae import LoadedSae
 from encoder.shard import Shard, Tokens
-from encoder.work.counting import exclude_by_norm, marked, reasons_of
+from encoder.work.counting import Counted, exclude_by_norm, marked, reasons_of
 from encoder.work.remarks import LONG_RUN, Oddities
 from encoder.work.stream import Encoded
 
@@ -152,6 +152,16 @@ def test_rows_that_are_alike_in_their_first_numbers_are_told_apart() -> None:
     x = torch.zeros(64, 12)
     x[torch.arange(64), 8 + torch.arange(64) % 4] = 1
     assert remarks(x) == []
+
+
+def test_tokens_that_are_equal_are_in_memory_once() -> None:
+    def counted(ids: list[int], texts: list[str] | None = None) -> Counted:
+        return Counted(Tokens(token_ids=np.array(ids), texts=texts, row_mask=np.array([True, False])))
+
+    first = counted([1, 2], ["a", "b"])
+    assert counted([1, 2], ["a", "b"]).sharing(first).tokens is first.tokens
+    for other in (counted([1, 3], ["a", "b"]), counted([1, 2], ["a", "c"]), counted([1, 2])):
+        assert other.sharing(first).tokens is other.tokens and first.sharing(other).tokens is first.tokens
 
 
 # No figure is made of them

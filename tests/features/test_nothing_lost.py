@@ -353,3 +353,14 @@ def test_what_failed_of_other_inputs_before_is_a_note_and_no_failure_of_this_run
     ended = encode("run", good, site.acts / "more.safetensors", *flags)
     assert ended.status == 0 and "note: of other inputs" in ended.err and "failed bad" in ended.err, ended
     assert encode("run", bad, *flags).status == 1
+
+
+def test_the_advice_of_a_failed_run_is_a_command_that_works_and_says_nothing_twice(site: Site, encode: Command) -> None:
+    x = encoding.planted(20, site.weights).reshape(2, 10, -1)
+    np.save(site.acts / "b.npy", np.stack([x.numpy()] * 4))
+    run = ("run", site.acts / "b.npy", "--out", site.out, "--sae-path", site.params, "--select", "layer=2")
+    last = encode(*run).err.splitlines()[-1]
+    assert last.startswith("With the way that is meant, such as --axes ") and last.count("--select layer=2") == 2
+    words = last.partition(": ")[2].split()
+    assert words.count("--select") == 1
+    assert encode(*words[words.index("run") :]).status == 0

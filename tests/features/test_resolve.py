@@ -114,6 +114,21 @@ def test_of_a_capture_and_of_saev_the_saes_own_layer_is_taken(tmp_path: Path) ->
         open_one(saev.path, 4, hook_name=hook(3))
 
 
+def test_no_command_is_offered_that_takes_another_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    encode: Command = encoding.command_of(monkeypatch, capfd)
+    module = make_module("jumprelu")
+    module.cfg.metadata.hook_name = hook(7)
+    sae = save(module, tmp_path / "sae")
+    rows = shards.random((2, 5, D_IN), torch.float32)
+    (tmp_path / "acts").mkdir()
+    torch.save({hook(1): rows[0], hook(2): rows[1]}, tmp_path / "acts" / "a.pt")
+    ended = encode("run", tmp_path / "acts", "--out", tmp_path / "out", "--sae-path", sae)
+    assert ended.status == 1 and "nothing of blocks.7" in ended.err
+    assert ended.err.splitlines()[-1].startswith("Once mended: "), ended.err
+
+
 def test_of_columns_the_saes_own_is_taken_and_all_places_are_told(tmp_path: Path) -> None:
     rows = [[[float(layer)] * 4] * 3 for layer in range(3)]
     table = pa.table({f"model.layers.{layer}": pa.array(rows[layer]) for layer in range(3)})

@@ -236,3 +236,9 @@ def test_a_layer_is_chosen_by_the_names_of_columns(tmp_path: Path) -> None:
     assert (open_one(path, 4, {"layer": "2"}).read(0, 6) == 2).all()
     with pytest.raises(ShardError, match="leave --select layer=7 out"):
         open_one(path, 4, {"layer": "7"})
+
+
+def test_positions_that_do_not_rise_tell_where_a_document_begins(tmp_path: Path) -> None:
+    table = pa.table({"activation": lists(np.ones((7, 4), np.float32)), "position": [3, 4, 0, 1, 2, 0, 0]})
+    tokens = open_one(parquet_file(tmp_path / "x.parquet", table), 4).tokens()
+    assert listed(tokens.row_document) == [0, 0, 1, 1, 1, 2, 3] and listed(tokens.row_position) == [3, 4, 0, 1, 2, 0, 0]

@@ -41,7 +41,7 @@ def claims(path: Path) -> bool:
 
 
 def load(path: Path, factor: float | None = None, model: str | None = None) -> Loaded:
-    """Load the folder; SAELens' registry knows `factor`, the scaling of activations, and `model`. Raises: InputError."""
+    """Load the folder; SAELens' registry knows `factor`, the activations' scaling, and `model`. Raises: InputError."""
     config = read_config(path / CONFIG)
     notes = LM_SAES.check(config, path / CONFIG)
     raw = read_safetensors(path / WEIGHTS)
