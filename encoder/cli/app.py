@@ -23,6 +23,7 @@ from encoder.cli.flags import (
     Inputs,
     Json,
     OutDir,
+    PartOption,
     Prefix,
     QueueDir,
     Quiet,
@@ -78,6 +79,7 @@ def run(
     dtype: Dtype = None,
     shape: Shape = None,
     prefix: Prefix = None,
+    part: PartOption = None,
     exclude_tokens: ExcludeTokens = None,
     exclude_first: ExcludeFirst = None,
     exclude_norm: ExcludeNorm = None,
@@ -91,7 +93,7 @@ def run(
     sae = options.name_saes(sae_release, sae_id, sae_path)
     from encoder.cli.run import encode
 
-    encode(inputs, out, sae, options, _with_raw(select, dtype, shape), axes, prefix, as_json=json, quiet=quiet)
+    encode(inputs, out, sae, options, _with_raw(select, dtype, shape), axes, prefix, part, as_json=json, quiet=quiet)
 
 
 @app.command(short_help="Put shards on a queue.")

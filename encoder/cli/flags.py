@@ -64,6 +64,10 @@ Prefix = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Results are named NAME__..., as if INPUT were in a folder NAME."),
 ]
+PartOption = Annotated[
+    str | None,
+    typer.Option("--part", metavar="I/N", help="Every N-th shard, from the I-th on: for arrays of tasks."),
+]
 Backend = Annotated[
     str | None, typer.Option(metavar="auto|reference|cpu|triton", help="Which kernel.  [default: auto]")
 ]

@@ -21,11 +21,13 @@ def encode(
     select: str | None,
     axes: str | None,
     prefix: str | None,
+    part: str | None,
     *,
     as_json: bool,
     quiet: bool,
 ) -> NoReturn:
     """Encode all inputs into `out` and exit. Raises: InputError, MismatchError before any work."""
-    ended = run(inputs, out, sae, options, select=parse_select(select, axes), prefix=prefix, progress=not quiet)
+    chosen = parse_select(select, axes)
+    ended = run(inputs, out, sae, options, select=chosen, prefix=prefix, part=part, progress=not quiet)
     again = same_command("sae-encode", "encoder")
     finish(ended.outcome, ended.stopped_by, again=again, as_json=as_json, quiet=quiet)

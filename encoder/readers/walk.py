@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from encoder.errors import InputError
+from encoder.file.beside import is_beside
 from encoder.readers import (
     dictionary_learning,
     hdf5_file,
@@ -158,7 +159,11 @@ def is_unfinished(entry: Path) -> bool:
 
 
 def is_for_people(entry: Path) -> bool:
-    """Say whether a file is, by its name, no data: text and pictures for people, settings, what a format leaves."""
+    """Say whether a file is, by its name, no data: text and pictures for people, settings, what a format leaves, what
+    lies beside results.
+    """
+    if is_beside(entry):
+        return True
     if entry.suffix.lower() in TEXT:
         return KNOWN_TEXT.fullmatch(entry.name) is not None
     return entry.suffix.lower() in FOR_PEOPLE and (bool(entry.suffix) or entry.name.isupper())

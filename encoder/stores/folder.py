@@ -72,17 +72,24 @@ class FolderStore:
         path = self.root / key
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise _refused(path, exc) from exc
+        try:
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
                 with temporary.open("xb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as exc:
-                raise InputError(f"{path}: cannot be written: {exc.strerror}; allow it, or name another place") from exc
+                raise _refused(path, exc) from exc
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _refused(path: Path, exc: OSError) -> InputError:
+    return InputError(f"{path}: cannot be written: {exc.strerror}; allow it, or name another place")
 
 
 def _entry(key: str, status: os.stat_result) -> Entry:

@@ -10,6 +10,9 @@ run.py         encode_files, and `sae-encode run`
 rounds.py      the jobs of one run, worked on until nothing is left to do
 submit.py      the data files below the inputs, the name of each result, a ticket for each
 enqueue.py     jobs for a queue that others work on
+parts.py       the shards of one of several processes, by number
+record.py      `_run.json`: one folder, one SAE and one setting
+failures.py    `_failed/`: why a shard has no result
 resume.py      is a shard finished already; what may not be mixed in one folder
 worker.py      the loop: claim, have the job encoded, end the claim
 job.py         one job: its SAEs, finished before?, encode

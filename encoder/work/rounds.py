@@ -12,6 +12,7 @@ import shlex
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from encoder.queue.queue import Queue, Status
 from encoder.queue.ticket import Ticket
 from encoder.work.by_sae import BySae
 from encoder.work.processes import work_in_processes
+from encoder.work.record import Record, settings_of
 from encoder.work.resume import check_folder, check_resumes, results_in, to_do_and_taken
 from encoder.work.totals import Display, Totals
 
@@ -40,8 +42,9 @@ FLOAT16 = (
 class Work:
     """The jobs of a run and what became of them. `saes` returns those SAEs that are loaded already.
 
-    `n_finished` were finished before. `failed` are jobs with their errors. `taken` are jobs whose result's name another
-    shard has, with what to do. `status` says where the jobs of the queue are, if the queue is still there.
+    `n_finished` were finished before. `failed` are jobs with their errors, of which `failed_tickets` say more. `taken`
+    are jobs whose result's name another shard has, with what to do. `status` says where the jobs of the queue are, if
+    the queue is still there.
     """
 
     def __init__(
@@ -53,20 +56,21 @@ class Work:
         settings: dict[str, Any],
         display: Display,
         stopping: threading.Event,
+        queue_name: str = QUEUE_NAME,
     ) -> None:
-        self._tickets, self._root, self._saes, self._options = tickets, out / QUEUE_NAME, saes, options
+        self._tickets, self._root, self._saes, self._options = tickets, out / queue_name, saes, options
         self._settings, self._display, self._stopping = settings, display, stopping
         _check_folders(tickets, out, settings)
+        self._records: list[Record] = []
         self.by_sae = BySae()
         self.totals = Totals()
         self.status: Status | None = None
         self.taken: dict[str, str] = {}
         self.failed: dict[str, str] = {}
+        self.failed_tickets: dict[str, Ticket] = {}
         to_do = self._to_do()
         self.n_finished = len(tickets) - len(to_do) - len(self.taken)
         self._first = to_do
-        if to_do and options.values == "float16":
-            display.say(FLOAT16)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return what became of each of several SAEs."""
@@ -77,9 +81,22 @@ class Work:
         """Say whether there is anything to do: shards, or what is left of a run before."""
         return bool(self._first) or self._root.is_dir()
 
+    def claim_folders(self) -> None:
+        """Claim the folders of the results for this run. Raises: InputError, MismatchError."""
+        for record in _records(self._tickets, self._settings):
+            record.claim()
+            self._records.append(record)
+
+    def release_folders(self) -> None:
+        """End the claims. Raises: MismatchError if a run with other settings took a folder meanwhile."""
+        for record in self._records:
+            record.release()
+
     def do(self) -> None:
         """Work until nothing is left to do, or a signal comes. Raises: InputError, MismatchError."""
         to_do, rounds = self._first, 0
+        if to_do and self._options.values == "float16":
+            self._display.say(FLOAT16)
         while not self._stopping.is_set() and (to_do or (not rounds and self._root.is_dir())):
             rounds += 1
             if rounds > MAX_ROUNDS:
@@ -101,17 +118,27 @@ class Work:
 
     def _sum_up_failures(self, queue: Queue, status: Status, unfinished: set[str]) -> None:
         """Tell failed jobs of this run from those that a run on other inputs left behind, which that run has told."""
-        self.failed, others = {}, []
+        self.failed, self.failed_tickets, others = {}, {}, []
         mine = {ticket.job for ticket in self._tickets}
         for job, error in status.failed.items():
             if job in unfinished or (job not in mine and not _is_readable(queue, job)):
                 self.failed[job] = error
+                with suppress(InputError, OSError):  # what cannot be read has its error all the same
+                    if (ticket := queue.ticket("failed", job)) is not None:
+                        self.failed_tickets[job] = ticket
             elif job not in mine:
                 others.append(job)
         if others:
             shown = ", ".join(others[:MAX_NAMED]) + (", ..." if len(others) > MAX_NAMED else "")
             at = f"sae-encode status --queue {shlex.quote(str(self._root))}"
             self._display.say(f"note: of other inputs, encoded into this folder before, failed {shown}; see {at}")
+
+    @property
+    def done(self) -> list[tuple[str, str]]:
+        """Return the jobs that have all their results, each with its shard."""
+        to_do = {ticket.job for ticket in self._to_do()}
+        mine = (ticket for ticket in self._tickets if ticket.job not in to_do and ticket.job not in self.taken)
+        return [(ticket.job, ticket.shard) for ticket in mine]
 
     def _to_do(self) -> list[Ticket]:
         coming = [ticket for ticket in self._tickets if ticket.job not in self.taken]
@@ -155,6 +182,12 @@ def _check_folders(tickets: Sequence[Ticket], out: Path, settings: dict[str, Any
         )
 
 
+def _records(tickets: Sequence[Ticket], settings: dict[str, Any]) -> list[Record]:
+    """Return what is kept of this run in each folder of results, not claimed yet."""
+    folders = {Path(one.out).parent: one for ticket in tickets for one in ticket.targets}
+    return [Record(folder, settings_of(one.sae, one.weights_sha256, settings)) for folder, one in folders.items()]
+
+
 def _is_readable(queue: Queue, job: str) -> bool:
     try:
         return queue.ticket("failed", job) is not None
@@ -167,8 +200,9 @@ def _end(queue: Queue) -> Status | None:
     try:
         status = queue.status()
         if status.is_finished and not status.failed:
-            queue.root.rename(queue.root.with_name(f"{QUEUE_NAME}.{secrets.token_hex(4)}"))  # gone at once, for others
-            for over in queue.root.parent.glob(f"{QUEUE_NAME}.*"):
+            name = queue.root.name
+            queue.root.rename(queue.root.with_name(f"{name}.{secrets.token_hex(4)}"))  # gone at once, for others
+            for over in queue.root.parent.glob(f"{name}.*"):
                 shutil.rmtree(over, ignore_errors=True)
     except FileNotFoundError:
         return None

@@ -19,9 +19,11 @@ from encoder.readers import select_of
 from encoder.rows import Exclude
 from encoder.stores.address import local_path
 from encoder.work.display import open_display
+from encoder.work.failures import Failure, remove_failures, write_failures
 from encoder.work.named import SaesLike, folded, loaded_in, names_of
-from encoder.work.rounds import Work
-from encoder.work.submit import inputs_of, is_result, strictly, tickets_of, why_not_read
+from encoder.work.parts import Part
+from encoder.work.rounds import QUEUE_NAME, Work
+from encoder.work.submit import Input, inputs_of, is_result, strictly, tickets_of, why_not_read
 from encoder.work.survey import Survey
 from encoder.work.wanted import Wanted
 from saefetch.terminal.progress import Progress
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 NOTHING_FOR_ANY = "no shard has activations for any of the SAEs; are these the SAEs of the layers that were captured?"
 NEW_REVISION = "the SAE is another one now than when it was loaded last: its repository has a new revision"
+INT = (signal.SIGINT,)
 N_TOLD = 3
 """Failed shards that the message of an EncodeError names; all are in its outcome."""
 
@@ -46,6 +49,7 @@ def encode_files(
     dtype: str | None = None,
     shape: str | Iterable[int] | None = None,
     prefix: str | None = None,
+    part: str | None = None,
     exclude_tokens: str | int | Iterable[int] = (),
     exclude_first: int = 0,
     exclude_norm: float | None = None,
@@ -92,7 +96,9 @@ def encode_files(
     if not paths:
         raise InputError("inputs is empty: name at least one file or folder of activations")
     chosen = select_of(select, axes, dtype, shape)
-    ended = run(paths, out, sae, options, select=chosen, prefix=prefix, progress=progress, catching=(signal.SIGINT,))
+    ended = run(
+        paths, out, sae, options, select=chosen, prefix=prefix, part=part, progress=progress, catching=(signal.SIGINT,)
+    )
     if ended.stopped_by:
         raise KeyboardInterrupt
     if ended.n_missing:
@@ -135,17 +141,18 @@ def run(
     *,
     select: dict[str, str],
     prefix: str | None = None,
+    part: str | None = None,
     progress: Progress,
     catching: Iterable[int] = BOTH,
 ) -> Ended:
-    """Encode all inputs into `out`, until all is done or one of the signals `catching` comes.
+    """Encode all inputs into `out`, or the `part` I/N of them, until all is done or a signal of `catching` comes.
 
     Raises: InputError, MismatchError before any work; what a function `progress` raises, once the work has stopped.
     """
     began = time.monotonic()
     if options.fold_decoder_norm:
         sae = folded(sae)
-    names = names_of(sae)
+    names, share = names_of(sae), None if part is None else Part.parse(part)
     check_device(options.device)
     stopping = threading.Event()
     listener = _Listener(progress, stopping) if callable(progress) else None
@@ -161,6 +168,8 @@ def run(
                 raise InputError(f"{NOTHING_FOR_ANY} {next(iter(survey.missing.values()))}")
             shown = ", ".join(survey.missing)
             display.say(f"note: {len(survey.missing):,} SAEs are not loaded, as no shard is for them: {shown}")
+        if share is not None:
+            found = share.of_inputs(found)
         wanted = Wanted(
             survey.names, loaded_in(sae), options, display.say
         )  # not before all that costs nothing to refuse
@@ -172,7 +181,11 @@ def run(
             tickets = tickets_of(found, out, survey.names, select, weights_sha256=weights_sha256, exclude=exclude)
             tickets = [ticket for ticket in tickets if ticket.job not in impossible]
             settings = {"values": options.values, "exclude": exclude, "select": select}
-            return Work(tickets, out, wanted.in_hand, options, settings, display, stopping)
+            queue_name = QUEUE_NAME if share is None else share.queue_name
+            work = Work(tickets, out, wanted.in_hand, options, settings, display, stopping, queue_name)
+            if work.is_needed:
+                work.claim_folders()
+            return work
 
         known = wanted.weights
         work = work_for(known)
@@ -185,6 +198,8 @@ def run(
                 work = work_for(wanted.weights)
         with signals(stopping.set, catching) as caught:  # what comes before is left at once
             work.do()
+    _tell_failures(work, found, out, impossible, survey.names)
+    work.release_folders()
     if listener is not None and listener.raised is not None:
         raise listener.raised
     status = work.status
@@ -192,7 +207,7 @@ def run(
     of_saes: dict[str, Any] = {}
     if survey.of_several:
         of_saes = {"saes": survey.told(work.summary()), "without_sae": list(work.by_sae.without_sae)}
-        if not errors and not caught and not any(one["results"] for one in of_saes["saes"]):
+        if found and not errors and not caught and not any(one["results"] for one in of_saes["saes"]):
             errors[str(out)] = NOTHING_FOR_ANY
     if options.strict:
         errors |= strictly(unread)
@@ -210,6 +225,23 @@ def run(
         "out": str(out),
     }
     return Ended(outcome, caught[0] if caught else 0)
+
+
+def _tell_failures(
+    work: Work, found: Sequence[Input], out: Path, impossible: Mapping[str, str], sae: Mapping[str, Any]
+) -> None:
+    """Leave beside the results why others are missing, and nothing of those that are there now."""
+    shards = {item.job: str(item.path.absolute()) for item in found}
+    failures = {}
+    for job, error in {**work.failed, **impossible, **work.taken}.items():
+        ticket = work.failed_tickets.get(job)
+        if ticket is not None:
+            trace, attempts = ticket.traceback or "", ticket.attempts
+            failures[job] = Failure(ticket.shard, error, ticket.sae, trace, attempts)
+        elif job in shards:
+            failures[job] = Failure(shards[job], error, sae)
+    write_failures(out, failures)
+    remove_failures(out, (one for one in work.done if one[0] not in failures))
 
 
 class _Listener:

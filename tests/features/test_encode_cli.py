@@ -93,7 +93,7 @@ def test_a_failed_shard_is_exit_1_and_a_mended_one_is_done_by_the_next_run(site:
     run = ("run", site.acts, "--out", site.out, "--sae-path", site.params, "--json")
     ended = encode(*run)
     assert ended.status == 1 and ended.document["failed"] == 1
-    assert "row 1 holds NaN" in ended.document["errors"]["b"] and names(site.out) == [".queue", "a.npz"]
+    assert "row 1 holds NaN" in ended.document["errors"]["b"] and names(site.out) == [".queue", "_failed", "a.npz"]
     again = encode(*run[:-1])
     assert again.status == 1 and again.err.splitlines()[-1].startswith("Once mended: ")
     assert again.err.splitlines()[-1].endswith(f"run {site.acts} --out {site.out} --sae-path {site.params}")

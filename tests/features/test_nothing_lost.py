@@ -65,7 +65,7 @@ def test_a_run_refuses_to_replace_the_result_of_another_shard_and_a_prefix_keeps
     assert ended.status == 1 and ended.document["done"] == 1, "the other shard goes on"
     (error,) = ended.document["errors"].values()
     assert str(first) in error and str(second) in error and "--prefix" in error
-    assert names(site.out) == ["acts.npz", "good.npz"] and site.results()["acts.npz"] == before["acts.npz"]
+    assert names(site.out) == ["_failed", "acts.npz", "good.npz"] and site.results()["acts.npz"] == before["acts.npz"]
     assert encode("run", second, *flags, "--prefix", "part1").status == 0
     assert encode("run", first, *flags).status == 0
     assert_is_of(site, first, site.out / "acts.npz")
@@ -222,7 +222,7 @@ def test_a_name_that_no_result_can_have_fails_alone_and_the_rest_is_done(site: S
     for name in ("good", long, odd):
         np.save(site.acts / f"{name}.npy", encoding.planted(9, site.weights).numpy())
     ended = encode("run", site.acts, "--out", site.out, "--sae-path", site.params, "--json")
-    assert ended.status == 1 and names(site.out) == ["good.npz"]
+    assert ended.status == 1 and names(site.out) == ["_failed", "good.npz"]
     reasons = " ".join(ended.document["errors"].values())
     assert len(ended.document["errors"]) == 2 and "at most 180 bytes" in reasons and "control characters" in reasons
     assert "\n" not in reasons, "a name cannot break a line"

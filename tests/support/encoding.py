@@ -244,7 +244,7 @@ class Site:
         return self.work(heard, **options)
 
     def results(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in sorted(self.out.iterdir())}
+        return {path.name: path.read_bytes() for path in sorted(self.out.iterdir()) if path.name[0] != "_"}
 
     def failed(self, job: str) -> Ticket:
         ticket = self.queue().ticket("failed", job)

@@ -43,7 +43,8 @@ def make_queue(root: Path, jobs: Iterable[str] = (), **settings: Any) -> Queue:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """List a folder, without the `_run.json` that every run leaves with its results."""
+    return sorted(path.name for path in folder.iterdir() if path.name != "_run.json")
 
 
 def places(root: Path) -> dict[str, list[str]]:
