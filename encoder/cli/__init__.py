@@ -3,6 +3,7 @@
 app.py     the commands          flags.py: flags of several       examples.py: the end of each help
 run.py     a whole run           work.py: one worker, and the last words of both
 queue.py   submit, status, retry
+template.py  a script for a cluster
 stats.py   a folder of features  index.py: its index      info.py: this machine
 """
 

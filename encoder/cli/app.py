@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import saefetch
-from encoder.cli.examples import EXAMPLES, INDEX_EXAMPLES, RUN_EXAMPLES, WORK_EXAMPLES
+from encoder.cli.examples import EXAMPLES, INDEX_EXAMPLES, RUN_EXAMPLES, TEMPLATE_EXAMPLES, WORK_EXAMPLES
 from encoder.cli.flags import (
     Axes,
     Backend,
@@ -213,6 +213,48 @@ def index(
     from encoder.cli.index import index as make
 
     make(folder, out, memory_mb, as_json=json, quiet=quiet)
+
+
+@app.command(short_help="A script for Slurm, Kubernetes or SkyPilot.", epilog=TEMPLATE_EXAMPLES)
+def template(
+    kind: Annotated[str, typer.Argument(metavar="slurm|kubernetes|skypilot", help="For which scheduler.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="As for run; addresses too.")],
+    out: Annotated[str, typer.Option(metavar="OUT", help="Where the features go.")],
+    sae_release: Release = None,
+    sae_id: SaeId = None,
+    sae_path: Annotated[list[str] | None, typer.Option(metavar="DIR_OR_NPZ", help="As for run.")] = None,
+    workers: Annotated[int, typer.Option(metavar="N", help="Into how many parts.")] = 8,
+    image: Annotated[str | None, typer.Option(metavar="NAME", help="A container that has sae-encode.")] = None,
+    time: Annotated[str, typer.Option(metavar="[D-]HH:MM:SS", help="Limit of each part.")] = "24:00:00",
+    gpus: Annotated[str, typer.Option(metavar="N", help="GPUs of each part; H100:1 for SkyPilot.")] = "1",
+    env_file: Annotated[str | None, typer.Option(metavar="FILE", help="Where credentials are.")] = None,
+    values: ValuesOption = None,
+    fold_decoder_norm: FoldDecoderNorm = False,
+    select: Select = None,
+    axes: Axes = None,
+    dtype: Dtype = None,
+    shape: Shape = None,
+    prefix: Prefix = None,
+    exclude_tokens: ExcludeTokens = None,
+    exclude_first: ExcludeFirst = None,
+    exclude_norm: ExcludeNorm = None,
+    strict: Strict = False,
+) -> None:
+    """Print a script or manifest that encodes one part of the shards on each of many machines."""
+    from encoder.cli.template import template as show
+    from encoder.engines.template import Job
+
+    given = {
+        "--sae-release": sae_release, "--sae-id": sae_id, "--values": values, "--select": select, "--axes": axes,
+        "--dtype": dtype, "--shape": shape, "--prefix": prefix, "--exclude-tokens": exclude_tokens,
+        "--exclude-first": exclude_first, "--exclude-norm": exclude_norm,
+    }  # fmt: skip
+    flags = [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
+    flags += ["--fold-decoder-norm"] if fold_decoder_norm else []
+    flags += ["--strict"] if strict else []
+    paths = sae_path or []
+    job = Job.of(inputs, out, flags, paths, workers=workers, time=time, gpus=gpus, image=image, env_file=env_file)
+    show(kind, job)
 
 
 @app.command(short_help="What this machine computes with, and why.")

@@ -36,3 +36,9 @@ Examples:
   sae-encode index features
   sae-encode index features --memory-mb 64
 Where DIR/features.csc is of the shards that are there, nothing is done."""
+
+TEMPLATE_EXAMPLES = """\b
+Examples:
+  sae-encode template slurm activations/ --out features --workers 32 > encode.sh; sbatch encode.sh
+  sae-encode template kubernetes /data/acts --out /data/features --image registry/saefetch:1 > job.yaml
+Each task is `sae-encode run ... --part I/N`: every N-th shard. What is printed says what to change."""
