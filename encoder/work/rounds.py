@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from encoder.errors import InputError, MismatchError
+from encoder.errors import EncoderError, InputError, MismatchError
 from encoder.options import Options
 from encoder.queue.queue import Queue, Status
 from encoder.queue.ticket import Ticket
@@ -94,6 +94,14 @@ class Work:
 
     def do(self) -> None:
         """Work until nothing is left to do, or a signal comes. Raises: InputError, MismatchError."""
+        try:
+            self._do()
+        except BaseException:
+            with suppress(EncoderError, OSError):  # what went wrong is told
+                self.release_folders()
+            raise
+
+    def _do(self) -> None:
         to_do, rounds = self._first, 0
         if to_do and self._options.values == "float16":
             self._display.say(FLOAT16)

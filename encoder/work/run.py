@@ -182,10 +182,7 @@ def run(
             tickets = [ticket for ticket in tickets if ticket.job not in impossible]
             settings = {"values": options.values, "exclude": exclude, "select": select}
             queue_name = QUEUE_NAME if share is None else share.queue_name
-            work = Work(tickets, out, wanted.in_hand, options, settings, display, stopping, queue_name)
-            if work.is_needed:
-                work.claim_folders()
-            return work
+            return Work(tickets, out, wanted.in_hand, options, settings, display, stopping, queue_name)
 
         known = wanted.weights
         work = work_for(known)
@@ -196,6 +193,7 @@ def run(
             if wanted.weights != known:
                 display.say(f"note: {NEW_REVISION}")
                 work = work_for(wanted.weights)
+            work.claim_folders()
         with signals(stopping.set, catching) as caught:  # what comes before is left at once
             work.do()
     _tell_failures(work, found, out, impossible, survey.names)
