@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from huggingface_hub import hf_hub_download
@@ -31,6 +34,7 @@ from saefetch.net.certificates import advice, is_untrusted, shared_certificates
 
 SETTLED = ("sae_lens", "gemma_2")
 """Loaders of SAELens of which it is known that they read one repository, and only files of the SAE's own folder."""
+EXECUTE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 WITH_CONTEXT = ("temporal",)
 BY_OURS = {
     "llama_scope": (llama_scope.CONFIG, llama_scope.WEIGHTS),
@@ -55,6 +59,11 @@ def from_registry(release: str, sae_id: str) -> tuple[Loaded, float | None, Hub 
     except (FileNotFoundError, ConnectionError, HTTPError) as exc:  # no network, no such file or repository, no access
         advised = f" No secure connection: {advice()}" if is_untrusted(exc) else ""
         raise UnreachableError(f"{release} {sae_id} could not be downloaded: {why(exc)}{advised}") from exc
+    except UnpicklingError as exc:
+        raise InputError(
+            f"{release} {sae_id} was downloaded, but its file needs pickle, which can run code, so it is not loaded: in a"
+            " process that trusts it, save the tensors alone, and give that file as --sae-path"
+        ) from exc
     except DAMAGED as exc:
         raise InputError(f"{release} {sae_id} was downloaded, but SAELens cannot load it: {why(exc)}") from exc
 
@@ -77,8 +86,20 @@ def _downloaded(
         factor = get_norm_scaling_factor(release, sae_id)
         loaded = _by_ours(loader, repository, folder, factor, known.model if known else None)
         return replace(loaded, neuronpedia_id=neuronpedia_id), _expected_l0(known, sae_id), hub
-    module = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
+    with _pickles_are_data():
+        module = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
     return Loaded(_plain(module), neuronpedia_id=neuronpedia_id), _expected_l0(known, sae_id), hub
+
+
+@contextmanager
+def _pickles_are_data() -> Iterator[None]:
+    """For the block, take away the variable with which `torch.load` would execute what a repository's pickle says."""
+    value = os.environ.pop(EXECUTE, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[EXECUTE] = value
 
 
 def _by_ours(loader: str, repository: str, folder: str, factor: float | None, model: str | None) -> Loaded:

@@ -6,6 +6,7 @@ What is encoded is compared with SAELens' own module in float64.
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -249,3 +250,28 @@ def test_an_sae_of_sparsify_is_encoded_as_sparsify_does_it(repositories: Path, m
     monkeypatch.setitem(directory, "own", replace(entry, saes_map={"layers.3": "layers.3"}, config_overrides=None))
     sparsify(repositories / "own/sparsify/layers.3", w)
     assert_features(load_sae("own", "layers.3"), largest(pre_activations(w, rows(), subtract=True)))
+
+
+class Evil:
+    """Makes a folder when a pickle of it is executed."""
+
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.made),)
+
+
+@pytest.mark.parametrize("forced", ["0", "1"])
+def test_a_repositorys_pickle_is_read_as_data_whatever_the_environment_says(
+    repositories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forced: str
+) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", forced)
+    release, sae_id = "goodfire-llama-3.3-70b-instruct", "layer_50"
+    known = get_pretrained_saes_directory()[release]
+    path = repositories / known.repo_id / known.saes_map[sae_id]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"encoder_linear.weight": Evil(tmp_path / "made")}, path)
+    with pytest.raises(InputError, match="needs pickle, which can run code"):
+        load_sae(release, sae_id)
+    assert not (tmp_path / "made").exists() and os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == forced
