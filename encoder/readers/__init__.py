@@ -7,9 +7,14 @@
 A format is one module with `NAME`, `claims`, `open_shard` and, if it is a folder format, `data_files`; `registry` lists
 them. The reader is chosen by what is in the file and beside it. Everything in a file is hostile until it is checked.
 
+    installed.py          readers that other packages bring, by an entry point
     source.py             the file, its parsed contents, and what the caller wants of it
-    torch_archive.py, torch_pickle.py, safetensors_header.py, numpy_header.py, numpy_archive.py, tables.py,
-    arrow_stream.py       what a file holds: arrays by name, each as the place of its bytes, as arrays.py has it
+    containers.py         which file of arrays it is, and the place of each array's bytes (arrays.py):
+        torch_archive.py, torch_legacy.py, torch_pickle.py, numpy_archive.py, numpy_header.py, safetensors_header.py
+    hdf5_file.py, zarr_store.py   arrays that a library reads by boxes (grid.py)
+    tar_archive.py, packed.py     files within a tar, and what gzip and zstd packed
+    tables.py, arrow_stream.py    tables
+    declared.py, side_json.py     what flags and side files say
     resolve.py            which of the things in a file are the SAE's, by their names: the same rule for all formats
     choose.py             the arrays of a file that may be activations, for `resolve`
     axes.py, layers.py    which axis is which; a stack of layers is not taken for texts
@@ -21,9 +26,24 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
     assemble.py           from checked arrays to a Shard
 """
 
+from encoder.errors import ShardError
 from encoder.readers.raw_memmap import SUFFIXES as RAW_SUFFIXES
 from encoder.readers.registry import DataFile
 from encoder.readers.select import parse_select, select_of
+from encoder.readers.source import Source
 from encoder.readers.walk import EMPTY, find_inputs
+from encoder.shard import Shard, Tokens
 
-__all__ = ["EMPTY", "RAW_SUFFIXES", "DataFile", "find_inputs", "parse_select", "select_of"]
+__all__ = [
+    "EMPTY",
+    "RAW_SUFFIXES",
+    "DataFile",
+    "Shard",
+    "ShardError",
+    "Source",
+    "Tokens",
+    "find_inputs",
+    "parse_select",
+    "select_of",
+]
+"""Source, Shard, Tokens and ShardError are what a reader of another package works with: docs/readers.md."""

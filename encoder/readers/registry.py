@@ -13,6 +13,7 @@ from encoder.readers import (
     activault,
     columns,
     dictionary_learning,
+    installed,
     language_model_saes,
     numpy_array,
     packed,
@@ -96,6 +97,8 @@ class DataFile:
             if packed.claims(source):
                 unpacked, inner = self._unpack()
                 return unpacked.outside(lambda: inner.shard_for(d_in, hook_name, model_name))
+            if (foreign := installed.claimant(source)) is not None:
+                return _with_notes(foreign.open_shard(source), foreign, source)
             for reader in READERS:
                 if reader.claims(source):
                     return _with_notes(reader.open_shard(source), reader, source)

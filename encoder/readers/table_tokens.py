@@ -1,7 +1,7 @@
 """The columns beside the activations of a table: token ids and texts, documents, positions, a mask.
 
 A column counts if it has the activations' own nesting: one entry for each token. Where a row of the table is a token,
-a document begins where the value of the document's column changes; without that column, where the position does not rise.
+a document begins where the value of the document's column changes; without it, where the position does not rise.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from encoder.file.beside import is_beside
 from encoder.readers import (
     dictionary_learning,
     hdf5_file,
+    installed,
     numpy_archive,
     numpy_header,
     packed,
@@ -90,7 +91,8 @@ class _Walk:
         if resolved in self.seen:
             return []
         self.seen.add(resolved)
-        owned = next((files for reader in FOLDER_READERS if (files := reader.data_files(folder)) is not None), None)
+        readers = (*installed.installed(), *FOLDER_READERS)
+        owned = next((files for reader in readers if (files := reader.data_files(folder)) is not None), None)
         entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=_natural)
         below = {entry: self._below(entry, depth + 1) for entry in entries if entry.is_dir()}
         has_store = any(file.suffix == dictionary_learning.SUFFIX for files in below.values() for file in files)
@@ -115,6 +117,8 @@ class _Walk:
     def _is_data(self, entry: Path) -> bool:
         if is_unfinished(entry):
             return False
+        if any(reader.takes(entry) for reader in installed.installed()):
+            return True
         if entry.suffix in SUFFIXES:
             return entry.suffix != ".npz" or not numpy_archive.is_sparse(entry)
         if not entry.is_file():
