@@ -176,9 +176,8 @@ def test_saes_of_all_blocks_share_one_reading_of_hidden_states(
     assert len(ended.document["without_sae"]) == N - 1 and "final norm" in ended.document["saes"][2]["why_absent"]
     assert "after the final norm" in ended.err
     for one, path in zip(ended.document["saes"][:2], paths, strict=False):
-        assert encode(*run, "--out", tmp_path / "alone", "--sae-path", path).status == 0
-        alone = (tmp_path / "alone" / "a.npz").read_bytes()
-        assert (tmp_path / "out" / one["folder"] / "a.npz").read_bytes() == alone
-        (tmp_path / "alone" / "a.npz").unlink()
+        alone = tmp_path / f"{path.name} alone"
+        assert encode(*run, "--out", alone, "--sae-path", path).status == 0
+        assert (tmp_path / "out" / one["folder"] / "a.npz").read_bytes() == (alone / "a.npz").read_bytes()
     with pytest.raises(encoder.EncodeError, match="final norm"):
         encoder.encode_files(tmp_path / "acts", tmp_path / "x", paths[2], axes="token,layer,d", progress=False)
