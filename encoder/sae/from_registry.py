@@ -61,8 +61,8 @@ def from_registry(release: str, sae_id: str) -> tuple[Loaded, float | None, Hub 
         raise UnreachableError(f"{release} {sae_id} could not be downloaded: {why(exc)}{advised}") from exc
     except UnpicklingError as exc:
         raise InputError(
-            f"{release} {sae_id} was downloaded, but its file needs pickle, which can run code, so it is not loaded: in a"
-            " process that trusts it, save the tensors alone, and give that file as --sae-path"
+            f"{release} {sae_id} was downloaded, but its file needs pickle, which can run code, so it is not loaded:"
+            " in a process that trusts it, save the tensors alone, and give that file as --sae-path"
         ) from exc
     except DAMAGED as exc:
         raise InputError(f"{release} {sae_id} was downloaded, but SAELens cannot load it: {why(exc)}") from exc

@@ -170,6 +170,16 @@ LLAMA_SCOPE = Table(
     """,
 )  # fmt: skip
 
+CROSSCODER = Table(
+    "crosscoder-model-diff-replication",
+    applied={"d_in": ANY, "dict_size": ANY},
+    told="model_name hook_point site seq_len",
+    irrelevant="""
+        seed batch_size buffer_mult lr num_tokens l1_coeff beta1 beta2 enc_dtype device model_batch_size log_every
+        save_every dec_init_norm wandb_project wandb_entity
+    """,
+)
+
 LM_SAES = Table(
     "Language-Model-SAEs",
     applied={

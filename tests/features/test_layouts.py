@@ -108,6 +108,24 @@ def test_a_crosscoder_takes_the_layers_beside_each_other(tmp_path: Path) -> None
         assert "2 layers" in " ".join(sae.notes) and "come scaled" in " ".join(sae.notes)
 
 
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"activation": "topk"}, "'activation'"),
+        ({"input_norm": 2}, "'input_norm'"),
+        ({"dict_size": 7}, "dict_size is 7"),
+    ],
+)
+@pytest.mark.parametrize("names", [("cc_weights.pt", "cfg.json"), ("3.pt", "3_cfg.json")])
+def test_a_crosscoder_whose_configuration_says_something_else_is_refused(
+    tmp_path: Path, names: tuple[str, str], config: dict[str, Any], word: str
+) -> None:
+    torch.save(crosscoder_state(weights()), tmp_path / names[0])
+    (tmp_path / names[1]).write_text(json.dumps(config))
+    with pytest.raises(InputError, match=word):
+        load_sae(sae_path=tmp_path / names[0])
+
+
 def test_a_crosscoder_of_dictionary_learning_is_one_too(tmp_path: Path) -> None:
     w = weights()
     state = crosscoder_state(w)

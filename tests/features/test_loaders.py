@@ -402,6 +402,8 @@ def test_topk_of_language_model_saes_takes_the_largest_times_the_decoders_norm(t
         ({"use_glu_encoder": True}, "use_glu_encoder is True"),
         ({"hidden_gain": 3}, "'hidden_gain'"),
         ({"act_fn": "topk", "top_k": None}, "top_k is None"),
+        ({"d_model": 7}, "says 7 inputs"),
+        ({"expansion_factor": 9}, f"{9 * D_IN} features"),
         ({"norm": None}, "dataset_average_activation_norm.blocks.2.hook_resid_post"),
     ],
 )

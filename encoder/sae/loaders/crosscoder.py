@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from encoder.errors import InputError
+from encoder.sae.keys import CROSSCODER
 from encoder.sae.loaders.loaded import Loaded, build, contents_of, read_config, read_torch
 
 CONFIG, WEIGHTS = "cfg.json", "cc_weights.pt"
@@ -33,14 +34,25 @@ def claims(path: Path) -> bool:
 def load(path: Path) -> Loaded:
     file = path / WEIGHTS if path.is_dir() else path
     weights = read_torch(file)
-    config = read_config(file.parent / CONFIG) if (file.parent / CONFIG).is_file() else {}
+    beside = next((path for path in _configs(file) if path.is_file()), None)
+    config = read_config(beside) if beside else {}
+    checked = CROSSCODER.check(config, beside) if beside else ()
+    shape = weights["W_enc"].shape if "W_enc" in weights else ()
+    for key, n in zip(("d_in", "dict_size"), shape[1:], strict=False):
+        if config.get(key) not in (None, n):
+            raise InputError(f"{beside}: {key} is {config[key]}, but W_enc has the shape {list(shape)}")
     if "W_dec" in weights and weights["W_dec"].ndim == 3:
         weights["W_dec"] = weights["W_dec"].transpose(0, 1)  # as the other trainer has it: [L, F, D]
     scaled = (
         "its trainer scales each layer's activations to the mean norm sqrt(d) first, by factors that are not in these"
         " files: the rows must come scaled, or the factors be folded into the weights"
     )
-    return crosscoder(weights, file, {key: config.get(key) for key in ("hook_point", "model_name")}, (scaled,))
+    return crosscoder(weights, file, {key: config.get(key) for key in ("hook_point", "model_name")}, (*checked, scaled))
+
+
+def _configs(file: Path) -> tuple[Path, Path]:
+    """Return where a configuration may be: as it is published, and as the trainer saves it."""
+    return file.parent / CONFIG, file.with_name(f"{file.stem}_cfg.json")
 
 
 def of_dictionary_learning(file: Path, config: Path, metadata: dict[str, Any]) -> Loaded:

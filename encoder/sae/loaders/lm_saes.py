@@ -70,8 +70,12 @@ def load(path: Path, factor: float | None = None, model: str | None = None) -> L
     hook_in, hook_out = config.get("hook_point_in"), config.get("hook_point_out")
     metadata = {"hook_name": hook_in, "model_name": config.get("model_name") or model}
     module = build(kind, weights, path, metadata, **settings)
+    d_in, d_sae = module.cfg.d_in, module.cfg.d_sae
+    said = config.get("d_model", d_in), config.get("d_sae", int(config.get("expansion_factor", d_sae / d_in) * d_in))
+    if said != (d_in, d_sae):
+        raise InputError(f"{path / CONFIG}: says {said[0]} inputs and {said[1]} features; W_E has {d_in} and {d_sae}")
     if config.get("norm_activation", "dataset-wise") == "dataset-wise":
-        factor = _factor(path, norms, hook_in, module.cfg.d_in, factor)
+        factor = _factor(path, norms, hook_in, d_in, factor)
         module.fold_activation_norm_scaling_factor(factor)
         notes += (f"the scaling of activations by {factor:g} was folded into the weights",)
     return Loaded(module, notes, LM_SAES.facts(config), rebuilds=hook_out in (None, hook_in))
