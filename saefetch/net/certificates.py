@@ -47,6 +47,9 @@ def trusting_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     for name in (*BY_OPENSSL, *BESIDE):
         if value := environ.get(name):
             _load(context, name, value)
+            # From Python 3.13 on it also wants extensions that authorities of companies often lack. What requests and
+            # curl take from the same file is taken here.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 

@@ -55,7 +55,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
-    async def shutdown_default_executor(self) -> None:
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the threads, however long: Python 3.12's timeout would be over at once on this clock."""
         self._jumping.n_threads += 1
         await super().shutdown_default_executor()
 
