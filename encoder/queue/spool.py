@@ -175,7 +175,8 @@ class Spool:
             self.stamp(grip.fileno())
         except BaseException:
             path.unlink(missing_ok=True)
-            grip.close()
+            with suppress(OSError):  # it tries once more to write what found no room
+                grip.close()
             raise
         return grip
 

@@ -82,8 +82,12 @@ class Worker:
             if watch is not None:
                 for line in watch.submit_what_came(self._queue):
                     self._display.say(line)
-            self._queue.reclaim_expired()
-            claim = self._queue.claim()
+            try:
+                self._queue.reclaim_expired()
+                claim = self._queue.claim()
+            except OSError as exc:
+                self._wait_for_room(exc)
+                continue
             if claim is not None:
                 self._count()
                 self._work(claim)
@@ -92,6 +96,21 @@ class Worker:
                 return
             else:
                 self._stop.wait(POLL_S)
+
+    def _wait_for_room(self, exc: OSError) -> None:
+        """Wait a moment where the disk is full and this worker goes on for ever.
+
+        Raises: EncoderError where the disk is full and it does not: nothing goes on until somebody makes room; the
+        error itself where it is another.
+        """
+        if exc.errno not in FULL:
+            raise exc
+        if not self._is_watching:
+            raise EncoderError(
+                f"{self._queue.root}: cannot be written: {exc.strerror}; finished shards are safe. Make room, and"
+                " start again"
+            ) from exc
+        self._stop.wait(POLL_S)
 
     def _count(self) -> None:
         states = self._queue.states()
@@ -147,17 +166,13 @@ class Worker:
     def _give_up(self, claim: Claim, move: Callable[[], None]) -> bool:
         """Move the job; where that is not possible, say why: its lease runs out, and it goes back by itself.
 
-        Raises: EncoderError where the disk is full, as then nothing goes on until somebody makes room; a worker that
-        goes on for ever waits for that.
+        Raises: EncoderError where the disk is full, as `_wait_for_room` does.
         """
         try:
             move()
         except (FencedError, OSError) as exc:
-            if isinstance(exc, OSError) and exc.errno in FULL and not self._is_watching:
-                raise EncoderError(
-                    f"{self._queue.root}: cannot be written: {exc.strerror}; finished shards are safe. Make room, and"
-                    " start again"
-                ) from exc
+            if isinstance(exc, OSError) and exc.errno in FULL:
+                self._wait_for_room(exc)
             self._display.say(str(exc) if isinstance(exc, FencedError) else f"{claim.ticket.job}: {exc}")
             return False
         return True

@@ -377,9 +377,22 @@ def test_where_not_even_a_failure_can_be_written_down_the_worker_ends_and_a_late
     site.shard("a")
     site.submit()
     heard = Heard()
-    with files_of_at_most(600), pytest.raises(EncoderError, match="cannot be written: File too large; finished shards"):
+    room_for_a_claim = (site.root / "ready" / "a.json").stat().st_size + 150
+    with (
+        files_of_at_most(room_for_a_claim),
+        pytest.raises(EncoderError, match="cannot be written: File too large; finished shards"),
+    ):
         site.work(heard)
     assert heard.said("a: failed in attempt 1", "its result cannot be written: File too large; make room")
+    worker, _ = site.work(queue=Queue(site.root, lease_s=0.05), lease_s=0.05)
+    assert worker.totals.done == 1 and names(site.out) == ["a.npz"]
+
+
+def test_where_not_even_a_claim_can_be_written_down_the_worker_ends_and_a_later_one_goes_on(site: Site) -> None:
+    site.shard("a")
+    site.submit()
+    with files_of_at_most(10), pytest.raises(EncoderError, match="cannot be written: File too large; finished shards"):
+        site.work()
     worker, _ = site.work(queue=Queue(site.root, lease_s=0.05), lease_s=0.05)
     assert worker.totals.done == 1 and names(site.out) == ["a.npz"]
 
