@@ -180,6 +180,17 @@ CROSSCODER = Table(
     """,
 )
 
+BATCHTOPK = Table(
+    "BatchTopK",
+    applied={"sae_type": ANY, "top_k": ANY, "act_size": ANY, "dict_size": ANY, "input_unit_norm": FLAG},
+    told="model_name hook_point layer site seq_len dataset_path",
+    irrelevant="""
+        seed batch_size lr num_tokens l1_coeff beta1 beta2 max_grad_norm dtype device model_batch_size
+        num_batches_in_buffer wandb_project perf_log_freq checkpoint_freq n_batches_to_dead top_k_aux aux_penalty
+        bandwidth name
+    """,
+)
+
 LM_SAES = Table(
     "Language-Model-SAEs",
     applied={

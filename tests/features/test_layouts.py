@@ -203,3 +203,59 @@ def test_an_unknown_layout_is_answered_by_what_is_there_and_by_what_the_nearest_
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="is an empty folder"):
         load_sae(sae_path=tmp_path / "empty")
+
+
+def batchtopk(folder: Path, w: dict[str, torch.Tensor], **changes: Any) -> Path:
+    """Write a checkpoint as bartbussmann's trainer does."""
+    config = {
+        "seed": 49, "lr": 3e-4, "num_tokens": 10**9, "dtype": "torch.float32", "model_name": "gpt2-small", "layer": 8,
+        "site": "resid_pre", "act_size": D_IN, "dict_size": D_SAE, "input_unit_norm": True, "sae_type": "topk",
+        "top_k": K, "top_k_aux": 512, "aux_penalty": 1 / 32, "bandwidth": 0.001, "n_batches_to_dead": 5,
+        "hook_point": "blocks.8.hook_resid_pre", "name": "gpt2-small_blocks.8", "wandb_project": "saes",
+    } | changes  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    state = {name: w[name] for name in ("W_enc", "W_dec", "b_enc", "b_dec")}
+    if config["sae_type"] == "jumprelu":
+        state["jumprelu.log_threshold"] = (w["threshold"] + 0.1).log()
+    torch.save(state, folder / "sae.pt")
+    return folder
+
+
+@pytest.mark.parametrize("is_normed", [True, False])
+@pytest.mark.parametrize("sae_type", ["vanilla", "topk", "jumprelu"])
+def test_a_checkpoint_of_batchtopks_trainer_is_encoded_by_its_own_rule(
+    tmp_path: Path, sae_type: str, *, is_normed: bool
+) -> None:
+    w, x = weights(), rows().double()
+    if is_normed:
+        x = x - x.mean(-1, keepdim=True)
+        x = x / (x.std(-1, keepdim=True) + 1e-5)
+    expected = {
+        "vanilla": above(pre_activations(w, x, subtract=True), 0),
+        "topk": largest(pre_activations(w | {"b_enc": torch.zeros(D_SAE)}, x, subtract=True)),
+        "jumprelu": above(pre_activations(w, x, subtract=False), w["threshold"] + 0.1),
+    }[sae_type]
+    folder = batchtopk(tmp_path, w, sae_type=sae_type, input_unit_norm=is_normed)
+    for path in (folder, folder / "sae.pt"):
+        sae = load_sae(sae_path=path)
+        assert_features(sae, expected)
+        assert (sae.hook_name, sae.model_name) == ("blocks.8.hook_resid_pre", "gpt2-small")
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"sae_type": "batchtopk"}, "depend on the batch"),
+        ({"top_k": None}, "top_k is None"),
+        ({"top_k": D_SAE + 1}, f"from 1 to {D_SAE}"),
+        ({"act_size": 7}, "act_size is 7"),
+        ({"input_unit_norm": "yes"}, "input_unit_norm is 'yes'"),
+        ({"pre_scale": 2}, "'pre_scale'"),
+    ],
+)
+def test_a_checkpoint_of_batchtopks_trainer_that_would_be_encoded_wrongly_is_refused(
+    tmp_path: Path, changes: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(InputError, match=word):
+        load_sae(sae_path=batchtopk(tmp_path, weights(), **changes))

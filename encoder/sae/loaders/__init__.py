@@ -8,6 +8,7 @@
     lm_saes.py              config.json, sae_weights.safetensors: Llama Scope R1 and later
     qwen_scope.py           layer<N>.sae.pt
     sae_lens_folder.py      cfg.json, sae_weights.safetensors: of every age, training checkpoints too
+    batchtopk.py            config.json, sae.pt
     openai.py               a .pt with pre_bias and latent_bias
     linear_pair.py          <model>-SAE-l<N>.pt of Goodfire and qresearch
     crosscoder.py           cc_weights.pt, or W_enc in three dimensions
@@ -26,6 +27,7 @@ from typing import Protocol
 
 from encoder.errors import InputError
 from encoder.sae.loaders import (
+    batchtopk,
     crosscoder,
     dictionary_learning,
     gemma_scope,
@@ -62,6 +64,7 @@ LAYOUTS: tuple[Layout, ...] = (
     qwen_scope,
     dictionary_learning,
     sae_lens_folder,
+    batchtopk,
     openai,
     linear_pair,
     crosscoder,

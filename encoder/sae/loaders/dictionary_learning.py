@@ -45,7 +45,12 @@ _NAMES = {
 
 
 def claims(path: Path) -> bool:
-    return (path / WEIGHTS).is_file() or (path.suffix == ".pt" and path.is_file() and _folder_of(path) is not None)
+    return (path / WEIGHTS).is_file() or _is_checkpoint(path)
+
+
+def _is_checkpoint(file: Path) -> bool:
+    """Say whether a file lies as a checkpoint of this trainer does; sae.pt is another trainer's name."""
+    return file.suffix == ".pt" and file.name != "sae.pt" and file.is_file() and _folder_of(file) is not None
 
 
 def load(path: Path) -> Loaded:

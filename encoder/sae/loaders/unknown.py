@@ -43,6 +43,7 @@ KNOWN = (
         ("encoder.weight or W_E", "decoder.weight or W_D", "log_jumprelu_threshold [F]"),
     ),
     Needs("Qwen-Scope", ("layer<N>.sae.pt",), ("W_enc [F, D]", "W_dec [D, F]", "b_enc", "b_dec")),
+    Needs("BatchTopK", ("config.json", "sae.pt"), ("W_enc [D, F]", "W_dec [F, D]", "b_enc", "b_dec")),
     Needs(
         "OpenAI",
         ("<name>.pt",),
