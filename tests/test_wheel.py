@@ -31,7 +31,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("saefetch", "encoder", "dashboard")
 LIMIT_BYTES = 2 << 20
 # Every command of sae-encode, as little of it as typer takes. Those of the first table need no extra.
-LIGHT = {"status": ["--queue", "queue"], "retry": ["--queue", "queue"]}
+LIGHT = {
+    "status": ["--queue", "queue"],
+    "retry": ["--queue", "queue"],
+    "template": ["slurm", "acts", "--out", "out"],
+}
 HEAVY = {
     "run": ["acts", "--out", "out"],
     "submit": ["acts", "--queue", "queue"],
@@ -177,6 +181,8 @@ def test_a_queue_is_looked_at_and_failed_jobs_are_put_back_without_extras(bin_: 
     assert done.returncode == 0 and json.loads(done.stdout)["ready"] == [], done.stderr
     done = run(bin_, tmp_path, "sae-encode", "retry", *LIGHT["retry"])
     assert done.returncode == 0 and "0 jobs are ready again" in done.stdout, done.stderr
+    done = run(bin_, tmp_path, "sae-encode", "template", *LIGHT["template"])
+    assert done.returncode == 0 and "#SBATCH --array=1-8" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("words", [[], ["--static", "out"]])
