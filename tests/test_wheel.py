@@ -243,3 +243,25 @@ def test_a_newer_python_installs_it_from_the_registry_and_downloads_labels(
     assert done.returncode == 0 and json.loads(done.stdout)["failed"] == 0, done.stderr
     done = run(tmp_path / "env" / "bin", tmp_path / "here", "sae-encode", "run", ".", "--out", "out")
     assert done.returncode == 2 and "pip install 'saefetch[encode]'" in done.stderr
+
+
+TOOLS = (
+    "pytest pytest-timeout pytest-xdist hypothesis psutil requests pyyaml pandas nbclient ipykernel nbformat".split()
+)
+"""What the labels' tests import beside the package."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_the_labels_tests_pass_on_a_newer_python(version: str, wheel: Path, tmp_path: Path) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"no Python {version} here")
+    subprocess.run([python, "-m", "venv", tmp_path / "env"], check=True)
+    pinned = ("--constraint", ROOT / "constraints.txt")
+    subprocess.run([tmp_path / "env" / "bin" / "pip", "install", "--quiet", *pinned, wheel, *TOOLS], check=True)
+    options = ("-q", "-n", "2", "--dist", "worksteal", "-m", "not slow", "-o", "addopts=")
+    command = [tmp_path / "env" / "bin" / "python", "-m", "pytest", *options, "tests/labels"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
