@@ -44,6 +44,11 @@ def test_openais_topk_normalises_the_rows_first(tmp_path: Path) -> None:
     path = openai(tmp_path / "layer_3.pt", w, activation="TopK", activation_state_dict={"k": K, "postact_fn": "ReLU"})
     sae = load_sae(sae_path=path)
     assert_features(sae, largest(pre_activations(w, x, subtract=True)))
+    twice = openai(
+        tmp_path / "layer_4.pt", w, activation="TopK", activation_state_dict={"k": K, "postact_fn": "ReLU"},
+        **{"activation.k": K, "activation.postact_fn": "ReLU"},
+    )  # fmt: skip
+    assert_features(load_sae(sae_path=twice), largest(pre_activations(w, x, subtract=True)))
     tied = torch.load(path)
     tied["decoder.linear.weight"] = tied.pop("decoder.weight").T.contiguous()
     torch.save(tied, tmp_path / "tied.pt")
@@ -56,6 +61,7 @@ def test_openais_topk_normalises_the_rows_first(tmp_path: Path) -> None:
         ({"activation": "GELU"}, "activation is 'GELU', expected one of ReLU, TopK"),
         ({"activation": "TopK"}, "k is None, expected a whole number"),
         ({"activation": "TopK", "activation_state_dict": {"k": K, "postact_fn": "Identity"}}, "ReLU as postact_fn"),
+        ({"activation": "TopK", "activation_state_dict": {"k": K}, "activation.k": K + 1}, "and beside it stands"),
         ({"scale": 2.0}, "the setting 'scale'"),
         ({"gain": torch.ones(D_SAE)}, "has gain, which a standard SAE does not have"),
         ({"latent_bias": torch.ones(D_IN)}, "b_enc has the shape"),

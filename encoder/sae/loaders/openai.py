@@ -33,6 +33,11 @@ def claims(path: Path) -> bool:
 def load(path: Path) -> Loaded:
     raw = read_pickled(path)
     activation, state = raw.pop("activation", "ReLU"), raw.pop("activation_state_dict", {})
+    again = {name: raw.pop(f"activation.{name}") for name in ("k", "postact_fn") if f"activation.{name}" in raw}
+    if again and isinstance(state, dict):  # torch's state_dict and the trainer's own both write the activation's
+        if any(state.get(name, value) != value for name, value in again.items()):
+            raise InputError(f"{path}: activation_state_dict is {state!r:.100}, and beside it stands {again!r:.100}")
+        state = {**again, **state}
     if activation not in _ACTIVATIONS:
         raise InputError(f"{path}: activation is {activation!r}, expected one of {', '.join(_ACTIVATIONS)}")
     for name in _TRAINING:
