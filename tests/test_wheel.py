@@ -245,9 +245,10 @@ def test_a_newer_python_installs_it_from_the_registry_and_downloads_labels(
     assert done.returncode == 2 and "pip install 'saefetch[encode]'" in done.stderr
 
 
-TOOLS = (
-    "pytest pytest-timeout pytest-xdist hypothesis psutil requests pyyaml pandas nbclient ipykernel nbformat".split()
-)
+TOOLS = [
+    "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "psutil", "requests", "pyyaml", "pandas", "nbclient",
+    "ipykernel", "nbformat",
+]  # fmt: skip
 """What the labels' tests import beside the package."""
 
 
