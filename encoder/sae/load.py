@@ -27,6 +27,7 @@ from encoder.sae.plain import Plain
 from encoder.sae.rules import rule_of
 from encoder.sae.sae import LoadedSae
 from encoder.sae.scale import decoder_norms, scale_note
+from encoder.stores.address import local_path
 
 if TYPE_CHECKING:
     from sae_lens import SAE
@@ -47,7 +48,7 @@ def load_sae(
 
     Raises: InputError if there is no such SAE, or the names contradict each other.
     """
-    return load_named(Options().name_sae(sae_release, sae_id, None if sae_path is None else Path(sae_path)))
+    return load_named(Options().name_sae(sae_release, sae_id, None if sae_path is None else local_path(sae_path)))
 
 
 def load_named(sae: Mapping[str, Any]) -> LoadedSae:

@@ -13,7 +13,7 @@ from encoding import D_IN, D_SAE
 from safetensors.torch import save_file
 from test_loaders import K, above, assert_features, largest, pre_activations, rows, weights
 
-from encoder import load_sae
+from encoder import encode, load_sae
 from encoder.errors import InputError
 
 N_LAYERS = 2
@@ -265,3 +265,12 @@ def test_a_checkpoint_of_batchtopks_trainer_that_would_be_encoded_wrongly_is_ref
 ) -> None:
     with pytest.raises(InputError, match=word):
         load_sae(sae_path=batchtopk(tmp_path, weights(), **changes))
+
+
+def test_an_sae_at_a_file_address_is_a_path_and_another_address_says_what_to_do(tmp_path: Path) -> None:
+    path = openai(tmp_path / "my saes/3.pt", weights())
+    sae = load_sae(sae_path=path.as_uri())
+    assert sae.identity["sae_path"] == str(path)
+    with pytest.raises(InputError, match="s3://bucket/sae: not a path of this machine: download it"):
+        load_sae(sae_path="s3://bucket/sae")
+    assert encode(rows(), path.as_uri()).shape == (len(rows()), D_SAE)
