@@ -65,6 +65,7 @@ def test_each_index_of_kubernetes_is_a_part_from_one(tmp_path: Path) -> None:
     text = kubernetes.manifest(job(ODD, workers=4, image="registry/image:1", out="/data/out"))
     only = container(text)
     (script,) = only["args"]
+    assert "$$(HOME)" in script and "$(HOME)" not in script.replace("$$(HOME)", ""), "or it is a variable of the pod"
     words = ran(script.replace("$$(", "$("), tmp_path, JOB_COMPLETION_INDEX="0")  # as Kubernetes does
     assert words[1:] == ["run", ODD, "--out", "/data/out", "--part", "1/4"]
     assert ran(script, tmp_path, JOB_COMPLETION_INDEX="3")[-1] == "4/4"
