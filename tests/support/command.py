@@ -103,10 +103,13 @@ def saefetch(cwd: Path, *args: str, standin: Standin | None, **variables: str) -
 @cache
 def warm() -> Zygote:
     """Return a process that forks `saefetch`, started when it is first needed."""
-    ends = ExitStack()
-    atexit.register(ends.close)
-    folder = ends.enter_context(TemporaryDirectory(prefix="saefetch-commands-"))
-    return ends.enter_context(Zygote("saefetch", Path(folder)))
+    atexit.register(_ends.close)
+    folder = _ends.enter_context(TemporaryDirectory(prefix="saefetch-commands-"))
+    return _ends.enter_context(Zygote("saefetch", Path(folder)))
+
+
+_ends = ExitStack()
+"""Held here, as a forked child of Python 3.13 forgets what is registered with atexit: the folder would go with it."""
 
 
 @contextmanager
