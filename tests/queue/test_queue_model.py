@@ -128,11 +128,15 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(held=claims)
     def fail(self, held: Held) -> None:
+        if held.decided:  # a worker that stopped there makes no other verdict
+            return
         if self.expect_fence(held, lambda: held.claim.fail("no", "Traceback ...")):
             self.end(held.job, self.after_failure(held.job))
 
     @rule(held=claims)
     def put_back(self, held: Held) -> None:
+        if held.decided:  # a worker that stopped there makes no other verdict
+            return
         if self.expect_fence(held, held.claim.put_back):
             self.model[held.job].attempts -= 1
             self.end(held.job, "ready")
