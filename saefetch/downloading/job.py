@@ -16,7 +16,7 @@ from saefetch.downloading.figures import begin_line
 from saefetch.downloading.outcome import Outcome, Summary, count_features
 from saefetch.downloading.session import Session, open_session, utc_now
 from saefetch.downloading.tally import Tally
-from saefetch.errors import RefusedError, RequestError, SaefetchError, StoreError, UsageError
+from saefetch.errors import LockedError, RefusedError, RequestError, SaefetchError, StoreError, UsageError
 from saefetch.names.identity import Target
 from saefetch.publish import LABELS_NAME, METADATA_NAME, SaeInfo, publish, sizes
 from saefetch.sources import Plan
@@ -38,7 +38,9 @@ class Job:
         """Do the job. Whatever goes wrong ends up in the outcome, so that it stops no other job."""
         began = self._transport.now()
         with self._errors_in_the_outcome():
-            if not self._is_done():
+            if self._is_done():
+                await self._clear_up()
+            else:
                 await self._work()
         self._outcome.settle()
         self._outcome.take_counters(self._transport.counters, self._transport.now() - began)
@@ -67,6 +69,14 @@ class Job:
             self._count(store, plan, tally)
             return True
         return False
+
+    async def _clear_up(self) -> None:
+        """Remove what a process left beside a complete store when it was killed; a living one keeps what it has."""
+        folder = self._target.folder(self._settings.data_dir)
+        if os.access(folder, os.W_OK) and any((*folder.glob(".lock"), *folder.glob(f"{FILE_NAME}-*"))):
+            with suppress(LockedError):
+                async with open_session(self._target, self._settings.data_dir):
+                    pass  # closing a store takes its files along
 
     def _plan_of(self, store: Store) -> Plan | None:
         """Return the plan that the store alone can tell; None where it is another SAE's, or not the whole plan."""

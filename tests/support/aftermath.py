@@ -92,7 +92,7 @@ def assert_whole(data_dir: Path, expected: dict[str, Any]) -> None:
     """Nothing is lost, nothing is left over, and the search index is that of these labels."""
     folder = sae_folder(data_dir, RELEASE, SAE_ID)
     assert published(data_dir) == expected
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     assert (folder / "labels.sqlite").read_bytes()[18:20] == b"\1\1", "still in WAL mode"
     assert check(folder) == []
     store = Store.open_read_only(folder)
