@@ -30,4 +30,4 @@ def encode(
     chosen = parse_select(select, axes)
     ended = run(inputs, out, sae, options, select=chosen, prefix=prefix, part=part, progress=not quiet)
     again = same_command("sae-encode", "encoder")
-    finish(ended.outcome, ended.stopped_by, again=again, as_json=as_json, quiet=quiet)
+    finish(ended.outcome, ended.stopped_by, again=again, as_json=as_json, quiet=quiet, inputs=inputs)

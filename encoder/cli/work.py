@@ -27,6 +27,8 @@ CHOICE = re.compile(r"(?<!leave )--(?:select|axes) (?!of\b)[^\s:;,()]+(?:,[^\s:;
 """What an error says to add to the command."""
 OTHER_CHOICE = "; or --"
 """What an error says where there are several ways, of which the first is the likeliest."""
+SELECTED = "-selected"
+"""What the advice adds to the name of a folder of results that were made without the flag that it names."""
 MAX_NAMED = 50
 """Files that are not read which the summary names; --json names all."""
 
@@ -80,12 +82,19 @@ def work(
 
 
 def finish(
-    summary: dict[str, Any], stopped_by: int, *, again: str, as_json: bool, quiet: bool, submitted: bool = False
+    summary: dict[str, Any],
+    stopped_by: int,
+    *,
+    again: str,
+    as_json: bool,
+    quiet: bool,
+    submitted: bool = False,
+    inputs: Collection[Path] = (),
 ) -> NoReturn:
     """Say how it went and exit: 0, 1 if shards failed or were left over, 128 + the signal if one stopped it.
 
-    `again` is the command that tries failed shards once more. With `submitted`, flags that say what a shard's numbers
-    are belong to another command, `submit`.
+    `again` is the command that tries failed shards once more, and `inputs` are its INPUTs. With `submitted`, flags that
+    say what a shard's numbers are belong to another command, `submit`.
     """
     left = summary["ready"] + summary["claimed"]
     if as_json:
@@ -101,7 +110,10 @@ def finish(
         if not quiet:
             print(_in_words(summary))
         if summary["errors"]:
-            print(_advice(summary["errors"].values(), again, submitted), file=sys.stderr)
+            has_results = bool(summary["done"] or summary["skipped"])
+            errors = summary["errors"].values()
+            elsewhere = _elsewhere(again, inputs, errors) if has_results and not submitted else again
+            print(_advice(errors, again, elsewhere, submitted), file=sys.stderr)
     if stopped_by:
         same = same_command("sae-encode", "encoder")
         print(f"Interrupted; finished shards are safe. To resume: {same}", file=sys.stderr)
@@ -117,18 +129,40 @@ def _by_error(errors: dict[str, str]) -> dict[str, list[str]]:
     return jobs
 
 
-def _advice(errors: Collection[str], again: str, submitted: bool) -> str:
-    """Return the last line of a run that failed: the command that works, once what the errors ask for is done."""
+def _advice(errors: Collection[str], again: str, elsewhere: str, submitted: bool) -> str:
+    """Return the last line of a run that failed: the command that works, once what the errors ask for is done.
+
+    `elsewhere` is the command for what failed alone, to another folder of results.
+    """
     flags = {found[0].rstrip(".") for error in errors if (found := CHOICE.search(error))}
     if len(flags) != 1:
         return f"Once mended: {again}"
     (flag,) = flags
     new = " ".join(one for one in re.findall(r"--\w+ \S+", flag) if f" {one}" not in again) or flag
     if any(OTHER_CHOICE in error for error in errors):
-        return f"With the way that is meant, such as {flag}: {again} {new}"
+        return f"With the way that is meant, such as {flag}: {elsewhere} {new}"
     if submitted:
         return f"With {flag}: submit them again with it, to the same queue"
-    return f"With {flag}: {again} {new}"
+    return f"With {flag}: {elsewhere} {new}"
+
+
+def _elsewhere(again: str, inputs: Collection[Path], errors: Collection[str]) -> str:
+    """Return the command `again` for the files that failed alone, with results beside those that are there.
+
+    Results of one folder are all made with one --select and one --axes. Each error begins with the path of its file.
+    """
+    words = shlex.split(again)
+    paths = sorted({error.partition(": ")[0] for error in errors})
+    if "run" not in words or not all(Path(path).exists() for path in paths):
+        return again
+    at = words.index("run") + 1
+    kept = [word for word in words[at:] if Path(word) not in inputs]
+    for i, word in enumerate(kept):
+        if word == "--out" and i + 1 < len(kept):
+            kept[i + 1] = kept[i + 1].rstrip("/") + SELECTED
+        elif word.startswith("--out="):
+            kept[i] = word.rstrip("/") + SELECTED
+    return shlex.join([*words[:at], *paths, *kept])
 
 
 def _in_words(summary: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import threading
 from pathlib import Path
@@ -364,3 +365,20 @@ def test_the_advice_of_a_failed_run_is_a_command_that_works_and_says_nothing_twi
     words = last.partition(": ")[2].split()
     assert words.count("--select") == 1
     assert encode(*words[words.index("run") :]).status == 0
+
+
+def test_where_other_shards_are_done_the_advice_is_for_what_failed_and_for_another_folder(
+    site: Site, encode: Command
+) -> None:
+    """The results of one folder are all made with one --select: the same command with a flag more would be refused."""
+    site.shard("a")
+    hooks = {f"blocks.{n}.hook_resid_post": encoding.planted(20, site.weights, n) for n in (1, 2)}
+    torch.save(hooks, site.acts / "m.pt")
+    ended = encode("run", site.acts, "--out", site.out, "--sae-path", site.params)
+    assert ended.status == 1
+    last = ended.err.splitlines()[-1]
+    assert last.startswith("With --select blocks.1.hook_resid_post: ")
+    words = shlex.split(last.partition(": ")[2])
+    assert str(site.acts) not in words and str(site.acts / "m.pt") in words
+    assert encode(*words[words.index("run") :]).status == 0
+    assert [path.name for path in Path(f"{site.out}-selected").glob("*.npz")] == ["m.npz"]
