@@ -150,19 +150,23 @@ def _elsewhere(again: str, inputs: Collection[Path], errors: Collection[str]) ->
     """Return the command `again` for the files that failed alone, with results beside those that are there.
 
     Results of one folder are all made with one --select and one --axes. Each error begins with the path of its file.
+    Of files of one name, whose results would be one too, it is for the first. A part of few files may be none of them.
     """
     words = shlex.split(again)
-    paths = sorted({error.partition(": ")[0] for error in errors})
-    if "run" not in words or not all(Path(path).exists() for path in paths):
+    paths = {Path(path).stem: path for path in sorted({error.partition(": ")[0] for error in errors}, reverse=True)}
+    if "run" not in words or not all(Path(path).exists() for path in paths.values()):
         return again
     at = words.index("run") + 1
-    kept = [word for word in words[at:] if Path(word) not in inputs]
-    for i, word in enumerate(kept):
-        if word == "--out" and i + 1 < len(kept):
-            kept[i + 1] = kept[i + 1].rstrip("/") + SELECTED
-        elif word.startswith("--out="):
-            kept[i] = word.rstrip("/") + SELECTED
-    return shlex.join([*words[:at], *paths, *kept])
+    kept: list[str] = []
+    rest = iter(words[at:])
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name in ("--out", "--part"):
+            value = value if equals else next(rest, "")
+            kept += ["--out", value.rstrip("/") + SELECTED] if name == "--out" else []
+        elif Path(word) not in inputs:
+            kept.append(word)
+    return shlex.join([*words[:at], *sorted(paths.values()), *kept])
 
 
 def _in_words(summary: dict[str, Any]) -> str:

@@ -382,3 +382,20 @@ def test_where_other_shards_are_done_the_advice_is_for_what_failed_and_for_anoth
     assert str(site.acts) not in words and str(site.acts / "m.pt") in words
     assert encode(*words[words.index("run") :]).status == 0
     assert [path.name for path in Path(f"{site.out}-selected").glob("*.npz")] == ["m.npz"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--part", "1/1"), ("--part=1/1",)])
+def test_that_advice_works_also_into_the_folder_of_the_shards_by_parts_and_for_files_of_one_name(
+    flags: tuple[str, ...], site: Site, encode: Command
+) -> None:
+    site.shard("a")
+    for folder in ("x", "y"):
+        (site.acts / folder).mkdir()
+        pair = {name: encoding.planted(20, site.weights, n) for n, name in enumerate(("one", "two"))}
+        torch.save(pair, site.acts / folder / "m.pt")
+    ended = encode("run", "--quiet", site.acts, "--out", site.acts, "--sae-path", site.params, *flags)
+    assert ended.status == 1
+    words = shlex.split(ended.err.splitlines()[-1].partition(": ")[2])
+    assert "--part" not in words
+    assert encode(*words[words.index("run") :]).status == 0
+    assert [path.name for path in Path(f"{site.acts}-selected").glob("*.npz")] == ["m.npz"]
