@@ -95,6 +95,18 @@ def tells_layer(name: str, layer: str) -> bool:
     return place.hidden_state is None and not name.isdecimal() and str(place.layer) == layer
 
 
+def takes_layers_beside_each_other(array: Array, source: Source) -> bool:
+    """Say whether the SAE is as wide as all layers of the axis `layer` together, as a crosscoder is.
+
+    Not where --select chooses a layer.
+    """
+    axes, shape = source.axes, array.shape
+    if len(axes) != len(shape) or not {"layer", "d"} <= {*axes} or "head" in axes or "layer" in source.select:
+        return False
+    n_layers, d = shape[axes.index("layer")], shape[axes.index("d")]
+    return n_layers > 1 and source.d_in == n_layers * d
+
+
 def is_by_head(array: Array, name: str, source: Source) -> bool:
     """Say whether the array is a head-wise hook_z [..., n_heads, d_head], which SAELens makes one row per token."""
     shape = array.shape

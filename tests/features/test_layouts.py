@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,7 +14,7 @@ from encoding import D_IN, D_SAE
 from safetensors.torch import save_file
 from test_loaders import K, above, assert_features, largest, pre_activations, rows, weights
 
-from encoder import encode, load_sae
+from encoder import EncodeError, encode, encode_files, load_sae
 from encoder.errors import InputError
 
 N_LAYERS = 2
@@ -274,3 +275,18 @@ def test_an_sae_at_a_file_address_is_a_path_and_another_address_says_what_to_do(
     with pytest.raises(InputError, match="s3://bucket/sae: not a path of this machine: download it"):
         load_sae(sae_path="s3://bucket/sae")
     assert encode(rows(), path.as_uri()).shape == (len(rows()), D_SAE)
+
+
+@pytest.mark.parametrize("axes", ["token,layer,d", "layer,token,d"])
+def test_a_crosscoder_takes_an_axis_of_layers_as_one_row(tmp_path: Path, axes: str) -> None:
+    w = weights()
+    torch.save(crosscoder_state(w), tmp_path / "cc_weights.pt")
+    layers = rows().reshape(-1, N_LAYERS, D_IN // N_LAYERS)
+    stacked = layers if axes.startswith("token") else layers.transpose(0, 1)
+    np.save(tmp_path / "x.npy", stacked.contiguous().numpy())
+    features = encode_files(tmp_path / "x.npy", tmp_path / "out", tmp_path / "cc_weights.pt", axes=axes, progress=False)
+    expected = above(pre_activations(w, rows(), subtract=False), 0)
+    assert ((features[:].toarray() != 0) == (expected != 0).numpy()).all()
+    with pytest.raises(EncodeError, match="rows of 24, but the SAE takes 48"):
+        chosen = {"select": "layer=0", "axes": axes}
+        encode_files(tmp_path / "x.npy", tmp_path / "one", tmp_path / "cc_weights.pt", progress=False, **chosen)
