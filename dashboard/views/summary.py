@@ -8,6 +8,7 @@ from dashboard.model.downloads import count
 from dashboard.model.look import Look
 from dashboard.views.excluded import excluded_rows
 from dashboard.views.parameters import Parameters
+from dashboard.views.places import without_places
 from dashboard.views.shapes.state import FeaturesSummary, Hint, LabelsSummary, Summary
 
 PARAMETERS = ()
@@ -19,7 +20,7 @@ INDEX_HINTS = {
 
 
 def summary(look: Look, parameters: Parameters) -> Summary:
-    return {
+    whole: Summary = {
         "version": saefetch.__version__,
         "features": None if look.corpus is None else _features(look, look.corpus),
         "labels": _labels(look),
@@ -29,6 +30,7 @@ def summary(look: Look, parameters: Parameters) -> Summary:
         "static": False,
         "part": None,
     }
+    return without_places(whole)
 
 
 def _features(look: Look, corpus: Corpus) -> FeaturesSummary:
