@@ -31,7 +31,6 @@ from dashboard.errors import RequestError
 from dashboard.page import policy
 from dashboard.server.proxy import Proxy
 from dashboard.views.answers import dumps
-from dashboard.views.places import without_places
 from saefetch.errors import SaefetchError
 from saefetch.terminal.output import printable, remark
 
@@ -86,7 +85,7 @@ class Guard:
             response = refuse(exc.status, exc.reason)
         except SaefetchError as exc:  # a file that is damaged: the message says which
             remark(f"sae-dashboard: {exc}")
-            response = refuse(500, without_places(str(exc)))
+            response = refuse(500, str(exc))
         except Exception as exc:
             traceback.print_exc(file=sys.stderr)
             response = refuse(500, f"this is a bug of sae-dashboard ({type(exc).__name__}); see where it was started")

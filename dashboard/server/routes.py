@@ -16,13 +16,12 @@ from typing import Any
 from aiohttp import web
 from isal import igzip
 
-from dashboard.errors import NotFoundError, RequestError
+from dashboard.errors import NotFoundError
 from dashboard.model.data import Data
 from dashboard.page import WebFiles
 from dashboard.views.addresses import API, Address, View
 from dashboard.views.answers import dumps
 from dashboard.views.parameters import Parameters
-from dashboard.views.places import without_places
 from encoder.errors import EncoderError
 
 THREADS, SLOW_THREADS = 4, 2
@@ -84,12 +83,8 @@ class Routes:
         return body, headers
 
     def _look(self, view: View, parameters: Parameters, numbers: list[int]) -> bytes:
-        try:
-            with self._data.look() as look:
-                return dumps(view(look, parameters, *numbers))
-        except RequestError as exc:
-            exc.args = (without_places(str(exc)),)
-            raise
+        with self._data.look() as look:
+            return dumps(view(look, parameters, *numbers))
 
     async def _to_folder(self, request: web.Request) -> web.Response:
         """Lead to the same address with a / at its end, as the page's addresses are relative to it."""

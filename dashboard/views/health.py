@@ -21,7 +21,6 @@ from dashboard.model.look import Look
 from dashboard.model.shards import L0, dead_of, l0_of
 from dashboard.views.excluded import excluded_rows
 from dashboard.views.parameters import Parameters
-from dashboard.views.places import without_places
 from dashboard.views.shapes.state import Download, Health, QueueHealth, ShardHealth
 from encoder.queue.queue import Queue, Status
 from saefetch.errors import SaefetchError, StoreError
@@ -41,7 +40,7 @@ def health(look: Look, parameters: Parameters) -> Health:
     offset, limit = parameters.number("offset"), parameters.number("limit", 100, MOST_SHARDS)
     numbers = [] if look.corpus is None else look.corpus.shards
     queue = _queue_of(look)
-    whole: Health = {
+    return {
         "total": len(numbers),
         "shards": list(shards(look.corpus, numbers[offset : offset + limit], BUDGET_S)) if look.corpus else [],
         "dead_features": dead_features(look.corpus),
@@ -50,7 +49,6 @@ def health(look: Look, parameters: Parameters) -> Health:
         if queue is None
         else look.kept.get(("queue", queue), partial(_queue, queue), time.monotonic(), patience=PATIENCE),
     }
-    return without_places(whole)
 
 
 def dead_features(corpus: Corpus | None) -> int | None:

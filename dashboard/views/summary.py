@@ -8,7 +8,6 @@ from dashboard.model.downloads import count
 from dashboard.model.look import Look
 from dashboard.views.excluded import excluded_rows
 from dashboard.views.parameters import Parameters
-from dashboard.views.places import without_places
 from dashboard.views.shapes.state import FeaturesSummary, Hint, LabelsSummary, Summary
 
 PARAMETERS = ()
@@ -20,7 +19,7 @@ INDEX_HINTS = {
 
 
 def summary(look: Look, parameters: Parameters) -> Summary:
-    whole: Summary = {
+    return {
         "version": saefetch.__version__,
         "features": None if look.corpus is None else _features(look, look.corpus),
         "labels": _labels(look),
@@ -30,7 +29,6 @@ def summary(look: Look, parameters: Parameters) -> Summary:
         "static": False,
         "part": None,
     }
-    return without_places(whole)
 
 
 def _features(look: Look, corpus: Corpus) -> FeaturesSummary:

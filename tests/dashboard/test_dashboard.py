@@ -52,7 +52,7 @@ def test_the_summary_says_what_there_is(served: Dashboard, folder: Path, truth: 
     answer = served.api("summary")
     assert answer["version"] == saefetch.__version__
     features = answer["features"]
-    assert features["folder"] == "features"
+    assert features["folder"] == str(folder / "features")
     assert (features["rows"], features["d_sae"], features["nnz"]) == (208, WIDTH, int((truth != 0).sum()))
     assert (features["n_shards"], features["n_documents"], features["has_text"]) == (5, len(LENGTHS), True)
     assert features["excluded"] == {"mask": 3, "token": 0, "first": 0, "norm": 0}

@@ -53,7 +53,7 @@ def test_an_empty_place_says_which_commands_fill_it(tmp_path: Path) -> None:
         assert answer["features"] is None and answer["labels"] is None and answer["refusal"] is None
         labels, features = answer["hints"]
         assert labels["command"].startswith(f"saefetch download --sae-release {RELEASE} --sae-id {SAE_ID}")
-        assert features["command"] == "sae-encode run ACTIVATIONS --out features"
+        assert features["command"] == f"sae-encode run ACTIVATIONS --out {tmp_path / 'features'}"
         assert served.api("documents") == {"total": 0, "documents": []}
         assert served.api("search", query="dogs")["features"] == []
         assert served.api("search", sort="max")["features"] == []
@@ -246,7 +246,7 @@ def test_a_queue_is_shown_and_left_as_it_is(tmp_path: Path) -> None:
 def test_the_queue_that_fills_the_features_is_found(tmp_path: Path) -> None:
     write_queue(tmp_path / "features" / ".queue")
     with serving(tmp_path) as served:
-        assert served.api("health")["queue"]["folder"] == ".queue"
+        assert served.api("health")["queue"]["folder"] == str(tmp_path / "features" / ".queue")
 
 
 def test_a_folder_that_is_no_queue_says_so(tmp_path: Path) -> None:
