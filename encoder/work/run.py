@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from encoder.errors import EncodeError, InputError
 from encoder.file.csr import Values
@@ -28,12 +28,8 @@ from encoder.work.survey import Survey
 from encoder.work.wanted import Wanted
 from saefetch.terminal.progress import Progress
 
-if TYPE_CHECKING:
-    pass
-
 NOTHING_FOR_ANY = "no shard has activations for any of the SAEs; are these the SAEs of the layers that were captured?"
 NEW_REVISION = "the SAE is another one now than when it was loaded last: its repository has a new revision"
-INT = (signal.SIGINT,)
 N_TOLD = 3
 """Failed shards that the message of an EncodeError names; all are in its outcome."""
 
