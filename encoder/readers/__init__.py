@@ -20,6 +20,8 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
     axes.py, layers.py    which axis is which; a stack of layers is not taken for texts
     layer_axis.py         which layer of an axis of layers is the SAE's
     companions.py         token ids and masks beside the activations
+    listed.py             the same, where a file has them as plain lists
+    table_tokens.py       the same, where a table has them as columns (table_rows.py)
     sidecars.py           the same in files of their own
     told.py               the place in the model that a file tells in words
     place.py              the hook that the file's or folder's name says
@@ -34,6 +36,7 @@ from encoder.readers.source import Source
 from encoder.readers.walk import EMPTY, find_inputs
 from encoder.shard import Shard, Tokens
 
+# Source, Shard, Tokens and ShardError are what a reader of another package works with: docs/readers.md.
 __all__ = [
     "EMPTY",
     "RAW_SUFFIXES",
@@ -46,4 +49,3 @@ __all__ = [
     "parse_select",
     "select_of",
 ]
-"""Source, Shard, Tokens and ShardError are what a reader of another package works with: docs/readers.md."""

@@ -14,10 +14,14 @@
     crosscoder.py           cc_weights.pt, or W_enc in three dimensions
     layer_transcoders.py    layer_<N>.safetensors, W_enc_<N>.safetensors: one layer of a set of transcoders
 
+    loaded.py               what a layout makes of a path, and the checks of its files
+    defaults.py             a cfg.json before SAELens 6 in the form of SAELens 6
+    stored_npz.py           a large npz, each array with one read
+    by_sae_lens.py          what SAELens' own code is needed for
     unknown.py              what is said of a path that is none of these
 
 A module says with `claims(path)` whether a path has its layout, and makes with `load(path)` a `Loaded` of it:
-SAELens' module for inference, with float32 weights. What a configuration says is looked up in `encoder.sae.keys`.
+an SAE for inference, with float32 weights. What a configuration says is looked up in `encoder.sae.keys`.
 """
 
 from __future__ import annotations
