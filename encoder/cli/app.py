@@ -35,6 +35,7 @@ from encoder.cli.flags import (
     Shape,
     Strict,
     ValuesOption,
+    with_raw,
 )
 from encoder.stores.address import local_path
 from saefetch.terminal.program import new_app
@@ -93,7 +94,7 @@ def run(
     sae = options.name_saes(sae_release, sae_id, sae_path)
     from encoder.cli.run import encode
 
-    encode(inputs, out, sae, options, _with_raw(select, dtype, shape), axes, prefix, part, as_json=json, quiet=quiet)
+    encode(inputs, out, sae, options, with_raw(select, dtype, shape), axes, prefix, part, as_json=json, quiet=quiet)
 
 
 @app.command(short_help="Put shards on a queue.")
@@ -124,7 +125,7 @@ def submit(
     from encoder.cli.queue import submit as put
 
     options = _options(context)
-    sae, select = options.name_saes(sae_release, sae_id, sae_path), _with_raw(select, dtype, shape)
+    sae, select = options.name_saes(sae_release, sae_id, sae_path), with_raw(select, dtype, shape)
     put(inputs, queue, out, sae, select, axes, prefix, options)
 
 
@@ -162,7 +163,7 @@ def work(
     named = options.name_saes(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
     from encoder.cli.work import work as work_on
 
-    select = _with_raw(select, dtype, shape)
+    select = with_raw(select, dtype, shape)
     work_on(queue, options, named, select, axes, watching=watch, as_json=json, quiet=quiet, report=report is not None)
 
 
@@ -277,13 +278,6 @@ def info(
 
     is_named = bool(sae_release or sae_id or sae_path)
     show(options, options.name_saes(sae_release, sae_id, sae_path) if is_named else None, as_json=json)
-
-
-def _with_raw(select: str | None, dtype: str | None, shape: str | None) -> str | None:
-    """Return a --select that also says what files without a header hold."""
-    parts = [select, f"raw_dtype={dtype}" if dtype else None]
-    parts.append(f"raw_shape={shape.replace(',', 'x')}" if shape else None)
-    return ",".join(filter(None, parts)) or None
 
 
 def _options(context: typer.Context) -> Options:

@@ -83,3 +83,10 @@ Strict = Annotated[
     ),
 ]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="TOML file with defaults.")]
+
+
+def with_raw(select: str | None, dtype: str | None, shape: str | None) -> str | None:
+    """Return a --select that also says what files without a header hold."""
+    parts = [select, f"raw_dtype={dtype}" if dtype else None]
+    parts.append(f"raw_shape={shape.replace(',', 'x')}" if shape else None)
+    return ",".join(filter(None, parts)) or None
