@@ -18,12 +18,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fast
 import pytest
 from hub import HubProcess
 from hypothesis import HealthCheck, settings
 from zygote import Zygote
+
+if TYPE_CHECKING:
+    from encoding import Command, Site
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
@@ -73,6 +77,23 @@ def zygote(tmp_path_factory: pytest.TempPathFactory, hub: HubProcess) -> Iterato
     folder: Path = tmp_path_factory.mktemp("zygote")
     with Zygote("encoder", folder, HF_ENDPOINT=hub.endpoint, HF_HOME=str(folder / "hf"), NO_PROXY="*") as zygote:
         yield zygote
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A folder with an SAE and room for shards, a queue and results."""
+    from encoding import Site  # takes torch along
+
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """`sae-encode` as a function of its arguments, in this process, in a folder without a config/encoder.toml."""
+    from encoding import command_of  # takes torch along
+
+    monkeypatch.chdir(tmp_path)
+    return command_of(monkeypatch, capfd)
 
 
 @pytest.fixture(autouse=True)

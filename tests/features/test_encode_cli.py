@@ -28,18 +28,6 @@ from encoder.options import Options, load_options
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-@pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """The command, run in a folder without a config/encoder.toml."""
-    monkeypatch.chdir(tmp_path)
-    return encoding.command_of(monkeypatch, capfd)
-
-
 # run
 
 

@@ -5,22 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from pathlib import Path
 from typing import Any
 
 import encoding
 import numpy as np
 import pytest
 import torch
-from encoding import Site
+from encoding import Command, Site
 from queueing import names
 
 import encoder
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 def quietly(site: Site, **settings: Any) -> encoder.Features:
@@ -28,9 +22,7 @@ def quietly(site: Site, **settings: Any) -> encoder.Features:
     return encoder.encode_files(inputs, out, sae, progress=False, **settings)
 
 
-def test_a_folder_becomes_features_that_the_command_would_have_written(
-    site: Site, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_becomes_features_that_the_command_would_have_written(site: Site, encode: Command) -> None:
     site.shard("a")
     site.shard("b", seed=2)
     features = quietly(site)
@@ -38,7 +30,6 @@ def test_a_folder_becomes_features_that_the_command_would_have_written(
     by_function = site.results()
     for path in site.out.iterdir():
         path.unlink()
-    encode = encoding.command_of(monkeypatch, capfd)
     assert encode("run", site.acts, "--out", site.out, "--sae-path", site.params).status == 0
     assert site.results() == by_function
 

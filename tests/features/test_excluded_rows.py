@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import encoding
 import numpy as np
 import pytest
 import torch
-from encoding import Command, Heard, Site, command_of
+from encoding import Command, Heard, Site
 
 import encoder
 from encoder import open_features, open_index
@@ -19,16 +18,6 @@ from encoder.queue.queue import Queue
 from encoder.rows import REASONS, Exclude
 
 N_DOCUMENTS, LENGTH = 8, 32
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-@pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    return command_of(monkeypatch, capfd)
 
 
 def own_rows(seed: int = 1) -> torch.Tensor:

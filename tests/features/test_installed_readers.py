@@ -62,11 +62,6 @@ def acts(path: Path, rows: torch.Tensor = ROWS) -> Path:
     return path
 
 
-@pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    return encoding.command_of(monkeypatch, capfd)
-
-
 def test_the_example_of_the_docs_reads_its_files_once_it_is_installed(
     tmp_path: Path, packages: Path, encode: Command
 ) -> None:

@@ -36,11 +36,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    return encoding.command_of(monkeypatch, capfd)
-
-
-@pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """SAEs are read long after their files were written."""
     now = time.time_ns

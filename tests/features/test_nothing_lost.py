@@ -26,17 +26,6 @@ from encoder.work.watch import Watch
 from encoder.work.worker import Worker
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-@pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return encoding.command_of(monkeypatch, capfd)
-
-
 def part(site: Site, number: int, n: int = 20) -> Path:
     """Write part<number>/acts.npy, as the tasks of an array do."""
     path = site.folder / f"part{number}" / "acts.npy"

@@ -54,16 +54,6 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    return encoding.command_of(monkeypatch, capfd)
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
 def pack(path: Path, ending: str, packer: Pack | None = None) -> Path:
     target = path.with_name(f"{path.name}.{ending}")
     target.write_bytes((packer or PACKERS[ending])(path.read_bytes()))

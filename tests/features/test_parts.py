@@ -17,17 +17,6 @@ from encoder.work.record import Record, settings_of
 from encoder.work.submit import Input
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-@pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return encoding.command_of(monkeypatch, capfd)
-
-
 def inputs(*named: str) -> list[Input]:
     return [Input(Path(name), Path(), name) for name in named]
 

@@ -20,16 +20,6 @@ from encoder.readers import find_inputs, parse_select, select_of
 ROWS = random((12, 8), torch.float16)
 
 
-@pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    return encoding.command_of(monkeypatch, capfd)
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
 def memmap(path: Path, rows: torch.Tensor = ROWS, dtype: str | None = None) -> Path:
     """Write as np.memmap does."""
     array = rows.contiguous().view(torch.int16).numpy() if rows.dtype == torch.bfloat16 else rows.numpy()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import encoding
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -114,10 +113,7 @@ def test_of_a_capture_and_of_saev_the_saes_own_layer_is_taken(tmp_path: Path) ->
         open_one(saev.path, 4, hook_name=hook(3))
 
 
-def test_no_command_is_offered_that_takes_another_layer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    encode: Command = encoding.command_of(monkeypatch, capfd)
+def test_no_command_is_offered_that_takes_another_layer(tmp_path: Path, encode: Command) -> None:
     module = make_module("jumprelu")
     module.cfg.metadata.hook_name = hook(7)
     sae = save(module, tmp_path / "sae")
@@ -156,10 +152,7 @@ def test_a_blocks_input_that_is_taken_from_the_output_before_is_noted(tmp_path: 
     assert check_hook(shard, "blocks.2.hook_resid_post", "", {}) == ()
 
 
-def test_saes_of_all_blocks_share_one_reading_of_hidden_states(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    encode: Command = encoding.command_of(monkeypatch, capfd)
+def test_saes_of_all_blocks_share_one_reading_of_hidden_states(tmp_path: Path, encode: Command) -> None:
     states = shards.random((7, N + 1, D_IN), torch.float32)  # [token, layer, d]
     (tmp_path / "acts").mkdir()
     torch.save({"hidden_states": states}, tmp_path / "acts" / "a.pt")

@@ -27,11 +27,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    return encoding.command_of(monkeypatch, capfd)
-
-
-@pytest.fixture
 def sae(folder: Path) -> LoadedSae:
     return encoding.load(folder)
 

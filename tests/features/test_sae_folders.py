@@ -25,12 +25,6 @@ def of_registry(folder: Path, ids: list[str], release: str = "a-release") -> Pat
 
 
 @pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return encoding.command_of(monkeypatch, capfd)
-
-
-@pytest.fixture
 def few(tmp_path: Path) -> Capture:
     capture = Capture(tmp_path, 3)
     capture.shard("a")

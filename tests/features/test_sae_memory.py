@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoding import D_IN, D_SAE, Command, Site, command_of
+from encoding import D_IN, D_SAE, Command, Site
 
 from encoder import load_sae
 from encoder.errors import InputError
@@ -40,10 +40,7 @@ def test_too_much_is_refused_with_the_number_before_it_is_taken(tmp_path: Path) 
         load_sae(sae_path=folder)
 
 
-def test_info_says_what_an_sae_would_take(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    encode: Command = command_of(monkeypatch, capfd)
+def test_info_says_what_an_sae_would_take(tmp_path: Path, encode: Command) -> None:
     site = Site(tmp_path)
     folder = enormous(tmp_path / "sae")
     said = encode("info", "--sae-path", folder).out

@@ -97,11 +97,6 @@ def test_norms_are_those_of_float64(tmp_path: Path) -> None:
     np.testing.assert_allclose(decoder_norms(module), module.W_dec.detach().double().norm(dim=1).numpy(), rtol=1e-15)
 
 
-@pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    return encoding.command_of(monkeypatch, capfd)
-
-
 def test_the_command_says_the_scale_writes_it_and_never_mixes_two(tmp_path: Path, encode: Command) -> None:
     folder = save(module_with_norms(), tmp_path / "sae")
     np.save(tmp_path / "a.npy", rows().numpy())

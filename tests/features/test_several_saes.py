@@ -89,12 +89,6 @@ def few(tmp_path: Path) -> Capture:
     return Capture(tmp_path, 3)
 
 
-@pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return encoding.command_of(monkeypatch, capfd)
-
-
 def bytes_read() -> int:
     """Return how many bytes this process has read from files so far, by whatever call."""
     lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import encoding
 import jsonschema
 import pytest
 import yaml
@@ -128,11 +127,7 @@ def test_each_node_of_skypilot_is_a_part_from_one(tmp_path: Path) -> None:
     assert "setup" not in bare
 
 
-def test_relative_paths_are_made_absolute_and_flags_are_handed_on(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    encode: Command = encoding.command_of(monkeypatch, capfd)
+def test_relative_paths_are_made_absolute_and_flags_are_handed_on(tmp_path: Path, encode: Command) -> None:
     flags = ("--sae-path", "params.npz", "--values", "float16", "--exclude-first", 1, "--strict")
     ended = encode("template", "slurm", "acts", "--out", "features", *flags)
     at = tmp_path.resolve()

@@ -35,16 +35,6 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture
-def encode(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    return encoding.command_of(monkeypatch, capfd)
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
 def stored(folder: Path, data: np.ndarray | None = None, **options: Any) -> Path:
     zarr.create_array(store=str(folder), data=ROWS.numpy() if data is None else data, **options)
     return folder

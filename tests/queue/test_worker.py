@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import encoding
 import numpy as np
@@ -25,11 +24,6 @@ from encoder.options import Options
 from encoder.queue.claim import Claim
 from encoder.queue.queue import Queue
 from encoder.work.worker import Worker
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
 
 
 def left_over(site: Site) -> list[str]:
