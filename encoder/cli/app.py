@@ -223,7 +223,7 @@ def template(
     out: Annotated[str, typer.Option(metavar="OUT", help="Where the features go.")],
     sae_release: Release = None,
     sae_id: SaeId = None,
-    sae_path: Annotated[list[str] | None, typer.Option(metavar="DIR_OR_NPZ", help="As for run.")] = None,
+    sae_path: Annotated[list[str] | None, typer.Option(metavar="DIR_OR_FILE", help="As for run.")] = None,
     workers: Annotated[int, typer.Option(metavar="N", help="Into how many parts.")] = 8,
     image: Annotated[str | None, typer.Option(metavar="NAME", help="A container that has sae-encode.")] = None,
     time: Annotated[str, typer.Option(metavar="[D-]HH:MM:SS", help="Limit of each part.")] = "24:00:00",

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,11 +107,21 @@ def _odd(loaded: Mapping[str, Any]) -> str:
     return f"{name!r} is a {type(value).__name__}"
 
 
-def contents_of(path: Path) -> dict[str, tuple[int, ...]]:
+def contents_of(path: Path) -> Mapping[str, tuple[int, ...]]:
     """Return the shape of each array in a file of weights, by name: {} for a file that is none, or cannot be read.
 
-    What a file has on its outermost level counts; a name that is no array has the shape ().
+    What a file has on its outermost level counts; a name that is no array has the shape (). Each layout asks this of a
+    file in turn, and a file that is the same as before is not read again.
     """
+    try:
+        status = path.stat()
+    except OSError:
+        return {}
+    return _contents_of(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _contents_of(path: Path, *stamp: int) -> Mapping[str, tuple[int, ...]]:
     try:
         if path.suffix == ".safetensors":
             header = safetensors_header.load(path, path.stat().st_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def _files(path: Path) -> list[Path]:
     return sorted(file for pattern in ("*", "*/*") for file in path.glob(pattern) if file.is_file())
 
 
-def _described(file: Path, path: Path, arrays: dict[str, tuple[int, ...]] | None) -> str:
+def _described(file: Path, path: Path, arrays: Mapping[str, tuple[int, ...]] | None) -> str:
     name = file.relative_to(path).as_posix() if path.is_dir() else file.name
     if arrays is None:
         return name
@@ -99,7 +100,7 @@ def _described(file: Path, path: Path, arrays: dict[str, tuple[int, ...]] | None
     return f"{name} ({', '.join(shown)}{', ...' if len(arrays) > MAX_ARRAYS else ''})"
 
 
-def _nearest(names: set[str], arrays: dict[Path, dict[str, tuple[int, ...]]]) -> Needs:
+def _nearest(names: set[str], arrays: Mapping[Path, Mapping[str, tuple[int, ...]]]) -> Needs:
     """Return the layout that shares most with what is there: names of arrays first, then names of files."""
     have = {name for contents in arrays.values() for name in contents}
 
