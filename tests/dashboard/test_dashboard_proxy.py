@@ -49,7 +49,9 @@ def test_an_allowed_name_is_served_to_who_has_the_token(behind: Dashboard, host:
     assert behind.ask("/api/summary", **signed_in(behind, Host=host)).status == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", f"{HUB}.evil.example", f"x{HUB}", f"a@{HUB}", "", f"{HUB}:x"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", f"{HUB}.evil.example", f"x{HUB}", f"a@{HUB}", "", f"{HUB}:x", f"{HUB}:123456"]
+)
 def test_another_name_is_refused_and_told_of_the_flag(behind: Dashboard, host: str) -> None:
     answer = behind.ask("/", Host=host)
     assert answer.status == 421 and "--allow-host NAME" in answer.error

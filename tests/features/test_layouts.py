@@ -113,6 +113,7 @@ def test_a_crosscoder_takes_the_layers_beside_each_other(tmp_path: Path) -> None
         sae = load_sae(sae_path=path)
         assert_features(sae, above(h, 0))
         assert "2 layers" in " ".join(sae.notes) and "come scaled" in " ".join(sae.notes)
+        assert torch.equal(sae.source.state_dict()["W_dec"], w["W_dec"]), "the way back, by which quality judges"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,9 @@ def test_a_crosscoder_of_dictionary_learning_is_one_too(tmp_path: Path) -> None:
         tmp_path / "ae.pt",
     )  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps({"trainer": {"dict_class": "CrossCoder", "dict_size": D_SAE}}))
-    assert_features(load_sae(sae_path=tmp_path), above(pre_activations(w, rows(), subtract=False), 0))
+    sae = load_sae(sae_path=tmp_path)
+    assert_features(sae, above(pre_activations(w, rows(), subtract=False), 0))
+    assert torch.equal(sae.source.state_dict()["W_dec"], w["W_dec"])
 
 
 def test_a_crosscoder_whose_arrays_disagree_is_refused(tmp_path: Path) -> None:
