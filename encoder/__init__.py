@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from encoder.engines.run import encode_files
     from encoder.errors import EncodeError, EncoderError, InputError, MismatchError, ShardError
     from encoder.file.folder import Features, open_features
     from encoder.index import FeatureIndex, index_state, open_index
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from encoder.sae.rules import Rule, register_rule
     from encoder.sae.sae import LoadedSae
     from encoder.work.memory import encode
-    from encoder.work.run import encode_files
 
 __all__ = [
     "Active",
@@ -56,7 +56,7 @@ _HOMES = {
     "Rule": "encoder.sae.rules",
     "ShardError": "encoder.errors",
     "encode": "encoder.work.memory",
-    "encode_files": "encoder.work.run",
+    "encode_files": "encoder.engines.run",
     "index_state": "encoder.index",
     "load_sae": "encoder.sae.load",
     "open_features": "encoder.file.folder",

@@ -1,4 +1,4 @@
-"""`sae-encode run`: the face of `encoder.work.run` on the command line."""
+"""`sae-encode run`: the face of `encoder.engines.run` on the command line."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from encoder.cli.work import finish
+from encoder.engines.run import run
 from encoder.options import Options
 from encoder.readers import parse_select
 from encoder.work.named import SaesLike
-from encoder.work.run import run
 from saefetch.terminal.output import same_command
 
 

@@ -1,4 +1,6 @@
-"""Who shares out the shards of a run among machines: a cluster's own scheduler, by scripts that are printed here.
+"""Who shares out the shards of a run: this machine, or a cluster's own scheduler by a script that is printed here.
+
+run.py          encode_files, and `sae-encode run`
 
 template.py     what all scripts have in common: the command, its part, the limit on time
 slurm.py        an array of tasks

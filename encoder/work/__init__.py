@@ -6,7 +6,6 @@
 One SAE is the usual case of many. A job is one shard with all SAEs that it is for; its rows are read once for as many
 SAEs as are loaded at a time.
 
-run.py         encode_files, and `sae-encode run`
 rounds.py      the jobs of one run, worked on until nothing is left to do
 submit.py      the data files below the inputs, the name of each result, a ticket for each
 enqueue.py     jobs for a queue that others work on
