@@ -33,6 +33,7 @@ class Job:
         self._transport = crew.transport.with_own_counters()
         self._outcome = Outcome(target, Summary(target.neuronpedia_id, crew.settings.source))
         self._alone = crew.settings.source == "export"
+        self._looks = crew.refresh or crew.relist  # whether the server is asked also about what is here
 
     async def run(self) -> Outcome:
         """Do the job. Whatever goes wrong ends up in the outcome, so that it stops no other job."""
@@ -52,7 +53,7 @@ class Job:
         So it works in another user's folder. What keeps the store from being read is said by the way with the lock.
         """
         folder = self._target.folder(self._settings.data_dir)
-        if self._crew.refresh or not (folder / FILE_NAME).is_file():
+        if self._looks or not (folder / FILE_NAME).is_file():
             return False
         with suppress(StoreError), closing(Store.open_read_only(folder)) as store:
             settings, plan = self._settings, self._plan_of(store)
@@ -169,7 +170,7 @@ class Job:
 
     async def _crawl(self, session: Session, plan: Plan, tally: Tally) -> None:
         """Get the features that are not here yet. An error ends the job only where there is nothing to publish."""
-        if not (tally.n_open or self._crew.refresh):
+        if not (tally.n_open or self._looks):
             return
         notes = self._outcome.notes
         crawl = Crawl(self._crew, session, plan, tally, transport=self._transport, priority=self._priority, notes=notes)

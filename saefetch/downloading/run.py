@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
-import saefetch
-from saefetch.downloading.crew import Crew
+from saefetch.downloading.crew import Crew, open_crew
 from saefetch.downloading.figures import DOWN, PauseNews, words_of
 from saefetch.downloading.job import Job
 from saefetch.downloading.outcome import Outcome
-from saefetch.downloading.work import Slots
 from saefetch.names.identity import Target
 from saefetch.net.transport import Transport
 from saefetch.settings import Settings
-from saefetch.sources.export import N_THREADS
 from saefetch.sources.width import Widths
 from saefetch.terminal.progress import Display
 
@@ -36,24 +33,17 @@ async def run_jobs(
     """Download all targets; return how each one ended, in their order, also when cancelled."""
     outcomes = [Outcome.not_begun(target, settings.source) for target in targets]
     few = asyncio.Semaphore(OPEN_JOBS)
-    threads = ThreadPoolExecutor(N_THREADS, thread_name_prefix="unpack")
-    transport = Transport(
-        settings.limits,
-        settings.api_url,
-        api_key=api_key,
-        user_agent=f"saefetch/{saefetch.__version__}",
-        now=asyncio.get_running_loop().time,
-    )
 
     async def run(crew: Crew, number: int) -> None:
         async with few:
             outcomes[number] = await Job(crew, targets[number], number).run()
 
     try:
-        async with transport:
-            widths = Widths(targets, api_url=settings.api_url, export_url=settings.export_url)
-            crew = Crew(settings, transport, Slots(settings.concurrency), threads, display, widths, scope, refresh)
-            ticking = asyncio.create_task(_tick(display, transport))
+        widths = Widths(api_url=settings.api_url, export_url=settings.export_url)
+        widths.expect(targets)
+        async with open_crew(settings, display, widths, api_key) as crew:
+            ticking = asyncio.create_task(_tick(display, crew.transport))
+            crew = replace(crew, scope=scope, refresh=refresh)
             jobs = [asyncio.create_task(run(crew, number)) for number in range(len(targets))]
             try:
                 with suppress(asyncio.CancelledError):
@@ -68,7 +58,6 @@ async def run_jobs(
                     job.result()
             return outcomes
     finally:
-        threads.shutdown(wait=False, cancel_futures=True)
         display.close()
 
 

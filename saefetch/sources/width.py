@@ -20,14 +20,18 @@ from saefetch.net.transport import Transport
 
 
 class Widths:
-    """The widths that the server is asked for in one run. `targets` are all SAEs of the run."""
+    """The widths that the server is asked for, in one run or in the service's life."""
 
-    def __init__(self, targets: Sequence[Target], *, api_url: str, export_url: str) -> None:
+    def __init__(self, *, api_url: str, export_url: str) -> None:
         self._api_url, self._export_url = api_url, export_url
-        unknown = Counter(_set_of(target) for target in targets if not target.d_sae)
-        self._large_sets = {name for name, n in unknown.items() if n > 1}
+        self._large_sets: set[str] = set()
         self._told: dict[str, dict[str, int]] = {}
         self._asking = asyncio.Lock()
+
+    def expect(self, targets: Sequence[Target]) -> None:
+        """Hear which SAEs are asked for together: of a set with two of unknown width, all are asked for at once."""
+        unknown = Counter(_set_of(target) for target in targets if not target.d_sae)
+        self._large_sets |= {name for name, n in unknown.items() if n > 1}
 
     async def ask(self, transport: Transport, target: Target) -> int:
         """Return the SAE's `d_sae`.
