@@ -5,6 +5,6 @@
     runner.py     works off the queue                   upkeep.py    old jobs, changed labels
     service.py    all of it as one object               errors.py    what is wrong with a request about a job
 
-A request's way: http -> Service.submit -> wishes_of -> JobTable.submit. A job's way: Runner -> downloading.Job, which is
-the code of `saefetch download` with its stores and locks -> JobTable.end. Each change wakes the streams of events.
+A request's way: http -> Service.submit -> wishes_of -> JobTable.submit. A job's way: Runner -> downloading.Job, the
+code of `saefetch download` with its stores and locks -> JobTable.end. Each change wakes the streams of events.
 """
