@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 import saefetch
+from saefetch.cli.jobs_app import jobs
 from saefetch.terminal.program import new_app
 
 app = new_app("saefetch")
@@ -222,3 +223,6 @@ def verify(
     from saefetch.cli.inspect import verify as run
 
     run(sae_release, sae_id, data_dir, config, as_json=json)
+
+
+app.add_typer(jobs, name="jobs", short_help="Ask a running service; see how far it is.")

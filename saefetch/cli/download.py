@@ -78,7 +78,7 @@ def _report(outcomes: list[Outcome], *, many: bool, as_json: bool, quiet: bool) 
         if outcome.error:
             complain(f"{prefix}{outcome.error}" + (f". {OFFLINE}" if in_vain and not many else ""))
         elif summary.labels_path and not (as_json or quiet or outcome.interrupted):
-            print(f"{prefix}{_result(summary)}")
+            print(f"{prefix}{result_line(summary)}")
         if summary.labels_path and not (many or as_json or quiet or outcome.interrupted):
             print(summary.labels_path)
     if offline and many:
@@ -87,7 +87,8 @@ def _report(outcomes: list[Outcome], *, many: bool, as_json: bool, quiet: bool) 
         remark(_total(outcomes))
 
 
-def _result(summary: Summary) -> str:
+def result_line(summary: Summary) -> str:
+    """Say what an SAE's labels are now, and what work that was."""
     counts = f"{summary.successful:,} of {summary.total_features:,} features, {summary.with_descriptions:,} with labels"
     for n, what in ((summary.missing, "missing"), (summary.failed, "failed"), (summary.resumed, "already here")):
         counts += f", {n:,} {what}" if n else ""

@@ -122,27 +122,38 @@ def run_app(app: typer.Typer, program: str, prepare: Callable[[str], object]) ->
     import typer
 
     words = sys.argv[1:]
-    commands = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
-    name = words[0] if words and words[0] in commands else None
-    if name and {"-h", "--help"} & set(words[: words.index("--")] if "--" in words else words):
-        print(_help(app, program, name))
+    names = _named(app, words)
+    if names and {"-h", "--help"} & set(words[: words.index("--")] if "--" in words else words):
+        print(_help(app, program, names))
         return 0
     try:
-        return int(app(prog_name=program, standalone_mode=False, obj=prepare(name) if name else None) or 0)
+        return int(app(prog_name=program, standalone_mode=False, obj=prepare(names[0]) if names else None) or 0)
     except typer.TyperException as exc:
-        see = f"{program} {name} --help" if name else f"{program} --help"
+        see = " ".join([program, *names, "--help"])
         refusal = exc.format_message().rstrip(".")
         raise UsageError(f"{refusal} See `{see}`" if refusal.endswith("?") else f"{refusal}; see `{see}`") from exc
 
 
-def _help(app: typer.Typer, program: str, name: str) -> str:
+def _named(app: typer.Typer, words: list[str]) -> list[str]:
+    """Return the words that name a command: its own, or a group's and that of the command in it."""
+    for info in app.registered_groups:
+        if words[:1] == [info.name] and info.typer_instance is not None:
+            return [*words[:1], *_named(info.typer_instance, words[1:])]
+    commands = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
+    return words[:1] if words and words[0] in commands else []
+
+
+def _help(app: typer.Typer, program: str, names: list[str]) -> str:
     """Return a command's help. The flags are not parsed: for that, typer would import pydantic, which takes 0.1 s."""
     from typer.main import get_command
 
     group: Any = get_command(app)
     if not hasattr(group, "commands"):  # the app's only command is the app itself
         return str(group.get_help(group.context_class(group, info_name=program, **group.context_settings)))
-    command, settings = group.commands[name], group.context_settings
-    parent = group.context_class(group, info_name=program, **settings)
-    help_: str = command.get_help(command.context_class(command, info_name=name, parent=parent, **settings))
+    settings = group.context_settings
+    context = group.context_class(group, info_name=program, **settings)
+    for name in names:
+        group = group.commands[name]
+        context = group.context_class(group, info_name=name, parent=context, **settings)
+    help_: str = group.get_help(context)
     return help_
