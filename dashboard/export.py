@@ -66,7 +66,7 @@ def as_script(name: str, answer: Any) -> bytes:
 def _choose(look: Look, selection: str | None) -> Ranges:
     """Read which documents are meant. Raises: DashboardError if they are too many for a page without a server."""
     documents = look.features.documents
-    ranges = ((0, len(documents)),) if selection is None else parse_selection(selection, len(documents), "--documents")
+    ranges = ((0, len(documents)),) if selection is None else parse_selection(selection, documents, "--documents")
     numbers = [number for bounds in ranges for number in range(*bounds)]
     nnz = 0
     for n_before, number in enumerate(numbers):

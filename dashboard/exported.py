@@ -20,6 +20,7 @@ from typing import Any
 
 from dashboard.model.look import Look
 from dashboard.model.part import Part
+from dashboard.model.sums import merge
 from dashboard.views.documents import MOST_DOCUMENTS, MOST_TOKENS, documents, tokens
 from dashboard.views.features import feature, top
 from dashboard.views.health import dead_features, shards
@@ -100,9 +101,11 @@ def _document(look: Look, part: Part, number: int, others: Sequence[int]) -> dic
     fires = _all(search, look, "features", MOST_FEATURES, document=number)["features"]
     contrast = None
     if others:
-        b = _selection(others)
-        more = _all(search, look, "features", MOST_FEATURES, a=number, b=b)["features"]
-        contrast = {"b": b, **_columns(more, ("index", "log_ratio", "z"))}
+        ranges = merge([(other, other + 1) for other in others])
+        b = ",".join(f"{start}-{stop - 1}" if stop - start > 1 else str(start) for start, stop in ranges)
+        more = _all(search, look, "features", MOST_FEATURES, a=number, b=b)
+        names = [more["a"], more["b"]]
+        contrast = {"b": b, "names": names, **_columns(more["features"], ("index", "log_ratio", "z"))}
     return {
         "tokens": {name: value for name, value in colours[0].items() if name not in COLOURED},
         "colours": {answer["colour"]: {name: answer[name] for name in COLOURED} for answer in colours},
@@ -134,17 +137,6 @@ def _tokens(look: Look, part: Part, number: int, colour: str) -> dict[str, Any]:
             lists = [[None] * len(piece["tokens"]) if piece[name] is None else [*piece[name]] for piece in pieces]
             answer[name] = [value for values in lists for value in values]
     return answer
-
-
-def _selection(numbers: Sequence[int]) -> str:
-    """Write numbers as a selection: [0, 1, 2, 5] -> "0-2,5"."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1][1:] = [number]
-        else:
-            runs.append([number])
-    return ",".join("-".join(map(str, run)) for run in runs)
 
 
 def _feature(look: Look, index: int, n_contexts: int) -> dict[str, Any]:

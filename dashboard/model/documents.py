@@ -2,10 +2,18 @@
 
 `encoder.file.documents` says what a document is. Ids count from 0 over the folder. All rows are in documents, so the
 rows at which they begin are all there is to know.
+
+A shard that arrives moves the ids of the documents after it. What stays is a document's address: the name of its shard,
+and `:K` for the K-th document of a shard, from 0, where the name alone would not do:
+
+    scripture__exodus-26        the first document of this shard
+    corpus__part-0:2            the third
+    7:0                         the first of a shard called 7, as a number alone is an id
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +25,8 @@ from dashboard.errors import NotFoundError
 from dashboard.model.shards import has_mask
 from encoder.arrays import I64, Int
 from encoder.file.folder import Features
+
+_NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +42,18 @@ class Document:
     first_row: int
     n_rows: int
     number: int | None
+    address: str
     sections: list[tuple[str, int, int]]
 
     @property
     def stop_row(self) -> int:
         return self.first_row + self.n_rows
+
+    def row(self, position: int) -> int:
+        """Return the row of the token at `position`. Raises: NotFoundError if the document is not so long."""
+        if not 0 <= position < self.n_rows:
+            raise NotFoundError(f"document {self.address} has no token {position}: {self.n_rows:,}, counted from 0")
+        return self.first_row + position
 
 
 class Documents:
@@ -81,7 +98,35 @@ class Documents:
         number_in_shard = None if tokens.row_document is None else int(tokens.row_document[0])
         within = [(name, max(a - start, 0), min(b - start, n_rows)) for name, (a, b) in tokens.sections.items()]
         sections = [section for section in within if section[1] < section[2]]
-        return Document(number, shard, start, first_row, n_rows, number_in_shard, sections)
+        address = self._address(number, shard)
+        return Document(number, shard, start, first_row, n_rows, number_in_shard, address, sections)
+
+    def _address(self, number: int, shard: int) -> str:
+        name = self.features.paths[shard].stem
+        k = number - self._first_of(shard)
+        return name if k == 0 and not _NUMBER.fullmatch(name) else f"{name}:{k}"
+
+    def _first_of(self, shard: int) -> int:
+        """Return the id of the shard's first document, or of the next one where it has none."""
+        return int(np.searchsorted(self.starts, self.features.first_rows[shard]))
+
+    @cached_property
+    def _shards(self) -> dict[str, int]:
+        return {path.stem: shard for shard, path in enumerate(self.features.paths)}
+
+    def find(self, address: str) -> int:
+        """Return the id of the document that has this address, or this id. Raises: NotFoundError."""
+        if _NUMBER.fullmatch(address):
+            return self[int(address)].id
+        name, k = address, "0"
+        if name not in self._shards:
+            name, _, k = address.rpartition(":")
+        shard = self._shards.get(name)
+        if shard is not None and _NUMBER.fullmatch(k):
+            number = self._first_of(shard) + int(k)
+            if number < self._first_of(shard + 1):
+                return self[number].id
+        raise NotFoundError(f"document {address[:200]!r} is not here (yet): there is no such shard, or it has fewer")
 
     def __iter__(self) -> Iterator[Document]:
         return (self[number] for number in self.numbers)

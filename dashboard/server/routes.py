@@ -19,7 +19,7 @@ from isal import igzip
 from dashboard.errors import NotFoundError
 from dashboard.model.data import Data
 from dashboard.page import WebFiles
-from dashboard.views.addresses import API, Address, View
+from dashboard.views.addresses import API, Address
 from dashboard.views.answers import dumps
 from dashboard.views.parameters import Parameters
 from encoder.errors import EncoderError
@@ -42,7 +42,8 @@ class Routes:
     def add_to(self, app: web.Application) -> None:
         for prefix in sorted({"", self._base_path}, reverse=True):  # the longer one first, as the last route takes all
             for address in API:
-                app.router.add_get(f"{prefix}/api/" + address.path.replace("{}", "{number}"), self._handler(address))
+                path = address.path.replace("{}", "{which:[^/]+}")
+                app.router.add_get(f"{prefix}/api/{path}", self._handler(address))
             if prefix:
                 app.router.add_get(prefix, self._to_folder)
             app.router.add_get(prefix + "/{name:.*}", self._file)
@@ -54,37 +55,38 @@ class Routes:
 
     def _handler(self, address: Address) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.Response:
-            numbers = []
-            if (number := request.match_info.get("number")) is not None:
-                if not _NUMBER.fullmatch(number):
-                    raise NotFoundError(f"{number[:40]!r} is not there: expected a whole number")
-                numbers.append(int(number))
+            which = request.match_info.get("which")
+            if which is not None and not address.names_document and not _NUMBER.fullmatch(which):
+                raise NotFoundError(f"{which[:40]!r} is not there: expected a whole number")
             parameters = Parameters(request.query, address.parameters)
             zipped = "gzip" in request.headers.get("Accept-Encoding", "")
             threads = self._slow_threads if address.is_slow(request.query) else self._threads
             loop = asyncio.get_running_loop()
-            body, headers = await loop.run_in_executor(threads, self._answer, address.view, parameters, numbers, zipped)
+            body, headers = await loop.run_in_executor(threads, self._answer, address, parameters, which, zipped)
             return respond(request, body, headers)
 
         return handle
 
     def _answer(
-        self, view: View, parameters: Parameters, numbers: list[int], zipped: bool
+        self, address: Address, parameters: Parameters, which: str | None, zipped: bool
     ) -> tuple[bytes, dict[str, str]]:
         try:
-            body = self._look(view, parameters, numbers)
+            body = self._look(address, parameters, which)
         except EncoderError:  # a shard may have been replaced at this very moment; a second look finds the new one
             self._data.folder.look_again()
-            body = self._look(view, parameters, numbers)
+            body = self._look(address, parameters, which)
         headers = {"Content-Type": "application/json", "ETag": etag_of(body), "Vary": "Accept-Encoding"}
         if zipped and len(body) >= ZIPPED_BYTES:
             body = igzip.compress(body, compresslevel=1)
             headers["Content-Encoding"] = "gzip"
         return body, headers
 
-    def _look(self, view: View, parameters: Parameters, numbers: list[int]) -> bytes:
+    def _look(self, address: Address, parameters: Parameters, which: str | None) -> bytes:
         with self._data.look() as look:
-            return dumps(view(look, parameters, *numbers))
+            if which is None:
+                return dumps(address.view(look, parameters))
+            number = look.features.documents.find(which) if address.names_document else int(which)
+            return dumps(address.view(look, parameters, number))
 
     async def _to_folder(self, request: web.Request) -> web.Response:
         """Lead to the same address with a / at its end, as the page's addresses are relative to it."""

@@ -16,6 +16,8 @@ ALWAYS = None
 class Address:
     """One address below /api. `path` may hold one `{}`, which stands for a whole number that the view gets, too.
 
+    In documents/{} it may also be a document's address (`dashboard.model.documents`); the view gets its number.
+
     `parameters` are the names that a query may use. With those in `slow_with` the view goes through whole documents or
     through all values of a feature, which takes seconds in a large folder; ALWAYS if it does so with any parameters.
     """
@@ -24,6 +26,10 @@ class Address:
     view: View
     parameters: tuple[str, ...]
     slow_with: frozenset[str] | None = frozenset()
+
+    @property
+    def names_document(self) -> bool:
+        return self.path.startswith("documents/{}")
 
     def is_slow(self, query: Iterable[str]) -> bool:
         """Say whether a request with these parameters may take seconds."""
@@ -35,6 +41,7 @@ API = (
     Address("documents", documents.documents, documents.LIST_PARAMETERS, frozenset({"query"})),
     Address("documents/{}/tokens", documents.tokens, documents.TOKENS_PARAMETERS),
     Address("documents/{}/features", documents.features, documents.FEATURES_PARAMETERS, ALWAYS),
+    Address("documents/{}/row", rows.row_of_document, rows.DOCUMENT_PARAMETERS),
     Address("rows/{}", rows.row, rows.PARAMETERS),
     Address("features/{}", features.feature, features.PARAMETERS),
     Address("features/{}/top", features.top, features.TOP_PARAMETERS, frozenset({"offset", "distinct"})),

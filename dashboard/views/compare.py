@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from dashboard.errors import RequestError
+from dashboard.model.corpus import Corpus
 from dashboard.model.look import Look
 from dashboard.views.excluded import reasons_of
 from dashboard.views.parameters import Parameters
@@ -16,7 +17,9 @@ from encoder.arrays import F64, Int
 
 PARAMETERS = ("a", "b", "offset", "limit")
 MOST_FEATURES = 1 << 15
-_SIDE = re.compile(r"(row|doc):([0-9]{1,15})")
+_SIDE = re.compile(r"(row|doc):(.+)", re.DOTALL)
+_TOKEN = re.compile(r"(?:(.+)@|([0-9]{1,15}):)([0-9]{1,15})", re.DOTALL)
+"""A token by its document's address or number and its place there: tales:3@17, or 3:17."""
 
 
 def compare(look: Look, parameters: Parameters) -> Comparison:
@@ -42,20 +45,34 @@ def _side(look: Look, name: str, text: str) -> tuple[Side, Int, F64]:
     """Return what a side is, its features, rising, and their values."""
     match = _SIDE.fullmatch(text)
     if match is None:
-        raise RequestError(f"{name} {text[:40]!r}: expected row:NUMBER or doc:NUMBER")
-    corpus, number = look.features, int(match[2])
-    side = cast(Side, {"kind": match[1], "id": number, "document": None, "position": None, "reason": None})
+        raise RequestError(f"{name} {text[:40]!r}: expected doc:DOCUMENT, row:DOCUMENT@POSITION or row:NUMBER")
+    corpus = look.features
+    side = cast(Side, {"kind": match[1], "document": None, "position": None, "reason": None})
     if match[1] == "doc":
-        document = corpus.documents[number]
+        document = corpus.documents[corpus.documents.find(match[2])]
+        number = side["id"] = document.id
+        side["address"], side["name"] = document.address, f"doc:{document.address}"
         sums = corpus.sums(((number, number + 1),))
         side["title"] = look.preview(document) or corpus.name(document.shard)
         return side, sums.columns, sums.total / max(1, sums.n_rows)
+    number = side["id"] = _row(corpus, name, match[2])
     document = corpus.documents.of_row(number)
     matrix, position = corpus.rows(number, number + 1), number - document.first_row
+    side["address"], side["name"] = document.address, f"row:{document.address}@{position}"
     (side["title"],) = look.texts(document, position, position + 1)
     side["document"], side["position"] = document.id, position
     (side["reason"],) = reasons_of(corpus.reasons(number, 1))
     return side, matrix.indices, matrix.data.astype(np.float64)
+
+
+def _row(corpus: Corpus, name: str, text: str) -> int:
+    """Return the row that a text names. Raises: RequestError, NotFoundError."""
+    if match := _TOKEN.fullmatch(text):
+        documents = corpus.documents
+        return documents[documents.find(match[1] or match[2])].row(int(match[3]))
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise RequestError(f"{name} row:{text[:40]!r}: expected DOCUMENT@POSITION, or a row's number")
+    return int(text)
 
 
 def _spread(columns: Int, indices: Int, values: F64) -> F64:

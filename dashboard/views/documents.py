@@ -53,6 +53,7 @@ def _summary(look: Look, document: Document) -> DocumentSummary:
     indptr, excluded = corpus.indptr(document.first_row, document.n_rows), corpus.excluded_in(document)
     return {
         "id": document.id,
+        "address": document.address,
         "shard": corpus.name(document.shard),
         "number": document.number,
         "rows": document.n_rows,
@@ -83,6 +84,7 @@ def tokens(look: Look, parameters: Parameters, number: int) -> DocumentTokens:
     previous, following = corpus.documents.beside(number)
     return {
         "document": number,
+        "address": document.address,
         "shard": corpus.name(document.shard),
         "first_row": document.first_row,
         "total": document.n_rows,
@@ -94,8 +96,8 @@ def tokens(look: Look, parameters: Parameters, number: int) -> DocumentTokens:
         "masked": None if of_rows.row_mask is None else ~of_rows.row_mask,
         "reasons": reasons_of(reasons) if reasons.any() else None,
         "sections": _sections(document),
-        "previous": previous,
-        "next": following,
+        "previous": None if previous is None else corpus.documents[previous].address,
+        "next": None if following is None else corpus.documents[following].address,
         "colour": colour.name,
         "values": values_of(corpus, document.first_row + start, stop - start, colour),
         "floor": floor,

@@ -117,6 +117,7 @@ def _context(look: Look, index: int, row: int, value: np.float32, around: int) -
     return {
         "row": row,
         "document": document.id,
+        "address": document.address,
         "position": position,
         "value": value,
         "tokens": look.texts(document, start, stop),

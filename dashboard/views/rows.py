@@ -13,6 +13,13 @@ from dashboard.views.shapes.documents import Row
 from encoder.arrays import F32
 
 PARAMETERS = ()
+DOCUMENT_PARAMETERS = ("at",)
+
+
+def row_of_document(look: Look, parameters: Parameters, number: int) -> Row:
+    """Return the row at the position `at` of a document, which no shard that arrives can move."""
+    document, at = look.features.documents[number], parameters.number("at")
+    return row(look, parameters, document.row(at))
 
 
 def row(look: Look, parameters: Parameters, number: int) -> Row:
@@ -33,6 +40,7 @@ def row(look: Look, parameters: Parameters, number: int) -> Row:
     return {
         "row": number,
         "document": document.id,
+        "address": document.address,
         "position": position,
         "shard": corpus.name(document.shard),
         "token": look.vocabulary.texts(tokens, position, 1)[0],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dashboard.errors import RequestError
-from dashboard.model.contrast import contrast, parse_selections
+from dashboard.model.contrast import contrast, parse_selections, selection_of
 from dashboard.model.figures import FIGURES, figures_of, figures_of_some, order_of
 from dashboard.model.look import Look
 from dashboard.views.parameters import Parameters
@@ -29,7 +29,7 @@ class _Found:
     """Features in their order, None for all features by index, and what is known of some of them by feature.
 
     `marked` are labels with the matched words marked, `here` sums of values in a document, `log_ratio` and `z` figures
-    of a contrast. `is_cut` says that there are more matches than were looked at.
+    of a contrast of the selections `a` and `b`. `is_cut` says that there are more matches than were looked at.
     """
 
     indices: I64 | None = None
@@ -38,6 +38,8 @@ class _Found:
     here: dict[int, float] | None = None
     log_ratio: dict[int, float] | None = None
     z: dict[int, float] | None = None
+    a: str | None = None
+    b: str | None = None
 
     def narrow(self, columns: I64) -> None:
         """Keep only those among `columns`, in the order they are in."""
@@ -72,7 +74,13 @@ def search(look: Look, parameters: Parameters) -> FeatureList:
         }
         for index, known in zip(chosen, figures.of, strict=True)
     ]
-    return {"total": None if found.is_cut else total, "figures_of": figures.source, "features": listed}
+    return {
+        "total": None if found.is_cut else total,
+        "a": found.a,
+        "b": found.b,
+        "figures_of": figures.source,
+        "features": listed,
+    }
 
 
 def _find(look: Look, parameters: Parameters) -> _Found:
@@ -81,15 +89,19 @@ def _find(look: Look, parameters: Parameters) -> _Found:
     if query.strip():
         _match(look, query, found)
     if "document" in parameters:
-        number = parameters.number("document")
         corpus = look.features
-        sums = corpus.sums(((number, corpus.documents[number].id + 1),))
+        number = corpus.documents.find(parameters.text("document"))
+        sums = corpus.sums(((number, number + 1),))
         found.here = dict(zip(sums.columns.tolist(), sums.mass.tolist(), strict=True))
         found.narrow(sums.columns)
     if "a" in parameters or "b" in parameters:
         corpus = look.features
         texts = parameters.text("a") or "rest", parameters.text("b") or "rest"
-        a, b = parse_selections(*texts, len(corpus.documents))
+        a, b = parse_selections(*texts, corpus.documents)
+        found.a, found.b = (
+            text if text == "rest" else selection_of(corpus.documents, ranges)
+            for text, ranges in zip(texts, (a, b), strict=True)
+        )
         compared = corpus.kept.get(("contrast", a, b), lambda: contrast(corpus, a, b))
         columns = compared.columns.tolist()
         found.log_ratio = dict(zip(columns, compared.log_ratio.tolist(), strict=True))

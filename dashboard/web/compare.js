@@ -19,12 +19,11 @@
       rowHeight: sae.rowHeight("feature-row"),
       label: "Features that differ, the largest difference first",
       fetch: async (offset, limit) => {
-        const [a, b] = await Promise.all([named("a"), named("b")]);
-        const answer = await sae.source.get("compare", { a, b, offset, limit });
+        const answer = await sae.source.get("compare", { a: value("a"), b: value("b"), offset, limit });
         if (offset === 0) {
           most = Math.abs(answer.features[0]?.difference || 1);
           titles.replaceChildren(name("A", answer.a), name("B", answer.b));
-          page.replace({ a, b });
+          page.replace({ a: answer.a.name, b: answer.b.name });
         }
         return { items: answer.features, total: answer.total };
       },
@@ -42,13 +41,13 @@
     });
 
     function side(which, text) {
-      const [kind, number] = text.split(":");
+      const [, kind, number] = /^(\w+):(.*)$/.exec(text) ?? ["", text, ""];
       const kinds = sae.select(`${which.toUpperCase()} is a`, KINDS, kind);
       const box = sae.el("input", {
         value: number || "0",
-        size: 8,
-        "aria-label": `Number of ${which.toUpperCase()}`,
-        title: "a document's number; of a token its row, or document:token",
+        size: 16,
+        "aria-label": `Which is ${which.toUpperCase()}`,
+        title: "a document's name or number; of a token its row, or document@token",
       });
       kinds.addEventListener("change", () => list.reset());
       box.addEventListener(
@@ -62,25 +61,9 @@
       return `${sides[which].kinds.value}:${sides[which].box.value.trim()}`;
     }
 
-    /** The side as the server names it. A person may also write a token as document:token. */
-    async function named(which) {
-      const [, id, position] = /^row:(\d+):(\d+)$/.exec(value(which)) || [];
-      if (id === undefined) return value(which);
-      const tokens = await sae.source.get(`documents/${id}/tokens`, { start: 0, stop: 0 });
-      if (Number(position) < tokens.total) return `row:${tokens.first_row + Number(position)}`;
-      throw new Error(`document ${id} has ${sae.plural(tokens.total, "token")}, counted from 0`);
-    }
-
     function swap() {
-      const [a, b] = [value("a"), value("b")];
-      for (const [which, text] of [
-        ["a", b],
-        ["b", a],
-      ]) {
-        const [kind, number] = text.split(":");
-        sides[which].kinds.value = kind;
-        sides[which].box.value = number;
-      }
+      for (const part of ["kinds", "box"])
+        [sides.a[part].value, sides.b[part].value] = [sides.b[part].value, sides.a[part].value];
       list.reset();
     }
 
@@ -129,8 +112,8 @@
     );
     const href =
       side.kind === "row"
-        ? sae.link(["documents", side.document], { at: side.position })
-        : sae.link(["documents", side.id]);
+        ? sae.link(["documents", side.address], { at: side.position })
+        : sae.link(["documents", side.address]);
     const where =
       side.kind === "row"
         ? `document ${sae.count(side.document)}, token ${sae.count(side.position)}${side.reason ? `, ${sae.reason(side.reason)}` : ""}`

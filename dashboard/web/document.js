@@ -6,15 +6,16 @@
   const readAt = (text) => (/^\d{1,15}$/.test(text ?? "") ? Number(text) : null);
 
   sae.documentView = async (path, params, page) => {
-    const id = Number(path[1]);
     if (!page.summary.features) return page.noFeatures();
-    const doc = await sae.source.get(`documents/${id}/tokens`, { start: 0, stop: 0 });
+    const below = `documents/${encodeURIComponent(path[1])}`;
+    const doc = await sae.source.get(`${below}/tokens`, { start: 0, stop: 0 });
+    const title = `Document ${sae.count(doc.document)}`;
     let colour = readColour(params.colour);
     const chosen = () => (colour.startsWith("feature:") ? Number(colour.slice(8)) : null);
     const toggle = (index) => setColour(index === chosen() ? "l0" : `feature:${index}`);
 
-    const panel = sae.tokenPanel({ chosen, colour: toggle });
-    const whole = documentFeatures(id, chosen, toggle);
+    const panel = sae.tokenPanel({ below, chosen, colour: toggle });
+    const whole = documentFeatures(doc.address, chosen, toggle);
     const legend = sae.el("div", { class: "legend" });
     const remark = sae.el("span", { class: "muted", role: "status" });
     const scale = {
@@ -22,12 +23,12 @@
       most: sae.el("span", { class: "most" }),
     };
     const flow = sae.tokenFlow({
-      id,
+      below,
       total: doc.total,
       sections: doc.sections,
       colour,
       onAt(at, isHeld, isJump) {
-        if (at !== null) panel.show(doc.first_row + at, isHeld);
+        if (at !== null) panel.show(at, isHeld);
         page.replace({ at: isHeld ? at : "" });
         if (isHeld && !isJump) tabs.choose(0);
       },
@@ -94,11 +95,11 @@
 
     drawLegend();
     return {
-      title: `Document ${sae.count(id)}`,
+      title,
       node: sae.filling(
         [
-          sae.el("div", { class: "title" }, sae.heading(`Document ${sae.count(id)}`), neighbours.node),
-          sae.el("p", { class: "facts" }, ...facts(id, doc)),
+          sae.el("div", { class: "title" }, sae.heading(title), neighbours.node),
+          sae.el("p", { class: "facts" }, ...facts(doc)),
           legend,
         ],
         sae.el(
@@ -117,7 +118,7 @@
       ready() {
         const at = readAt(params.at);
         if (at !== null) flow.hold(at, { scroll: "center" });
-        else if (doc.total) panel.show(doc.first_row, false);
+        else if (doc.total) panel.show(0, false);
       },
       update(next) {
         setColour(readColour(next.colour));
@@ -132,8 +133,8 @@
     };
   };
 
-  function facts(id, doc) {
-    const mine = `doc:${id}`;
+  function facts(doc) {
+    const mine = `doc:${doc.address}`;
     const kept = sae.compared();
     const others = doc.previous !== null || doc.next !== null;
     return [
@@ -141,13 +142,13 @@
       doc.excluded > 0 && sae.el("span", { class: "muted" }, `${sae.count(doc.excluded)} of them do not count`),
       sae.el("bdi", { class: "shard" }, doc.shard),
       others &&
-        sae.el("a", { href: sae.link(["features"], { a: id, b: "rest" }) }, "What fires more here than elsewhere"),
+        sae.el("a", { href: sae.link(["features"], { a: doc.address, b: "rest" }) }, "What fires more here than elsewhere"),
       !sae.source.isStatic && compare(),
     ];
 
     function compare() {
       return kept?.startsWith("doc:") && kept !== mine
-        ? sae.el("a", { href: sae.link(["compare"], { a: kept, b: mine }) }, `Compare with document ${kept.slice(4)}`)
+        ? sae.el("a", { href: sae.link(["compare"], { a: kept, b: mine }) }, `Compare with ${kept.slice(4)}`)
         : sae.el(
             "a",
             { href: sae.link(["compare"], { a: mine }), onclick: () => sae.keepForCompare(mine) },
@@ -170,7 +171,7 @@
   }
 
   /** The features that fire in this document, found by their labels, the heaviest first. */
-  function documentFeatures(id, chosen, colour) {
+  function documentFeatures(address, chosen, colour) {
     const words = "Find a feature that fires in this document";
     const box = sae.el("input", { type: "search", placeholder: "Features of this document", "aria-label": words });
     let most = 1;
@@ -179,7 +180,7 @@
       rowHeight: sae.rowHeight("feature-row"),
       label: "Features that fire in this document",
       fetch: async (offset, limit) => {
-        const answer = await sae.source.get("search", { document: id, query: box.value, sort: "here", offset, limit });
+        const answer = await sae.source.get("search", { document: address, query: box.value, sort: "here", offset, limit });
         if (offset === 0) most = answer.features[0]?.here || 1;
         return { items: answer.features, total: answer.total };
       },

@@ -68,7 +68,7 @@
     );
     return sae.el(
       "a",
-      { class: "document", href: sae.link(["documents", item.id]) },
+      { class: "document", href: sae.link(["documents", item.address]) },
       preview,
       sae.el(
         "span",

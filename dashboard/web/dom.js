@@ -55,10 +55,9 @@ const sae = {};
   /** An address within the page: link(["documents", 3], {at: 17}) -> "#/documents/3?at=17" */
   sae.link = (path, params = {}) => {
     const kept = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
-    const query = kept.map(
-      ([key, value]) => `${key}=${encodeURIComponent(value).replaceAll("%3A", ":").replaceAll("%2C", ",")}`,
-    );
-    return `#/${path.map(encodeURIComponent).join("/")}${query.length ? `?${query.join("&")}` : ""}`;
+    const plain = (text) => encodeURIComponent(text).replace(/%(3A|2C|40)/g, decodeURIComponent);
+    const query = kept.map(([key, value]) => `${key}=${plain(value)}`);
+    return `#/${path.map(plain).join("/")}${query.length ? `?${query.join("&")}` : ""}`;
   };
 
   /** Call `work` when `wait_ms` have passed without another call. */

@@ -213,7 +213,7 @@
       sae.warm(span, found.values[i], most);
       return sae.showToken(span, token, { breaks: false });
     });
-    const href = sae.link(["documents", found.document], { at: found.position, colour: `feature:${index}` });
+    const href = sae.link(["documents", found.address], { at: found.position, colour: `feature:${index}` });
     return sae.el(
       "li",
       {},

@@ -99,7 +99,7 @@
         return;
       }
       const made = VIEWS[path[0]]?.[path.length - 1];
-      if (!made || (path.length === 2 && !/^\d+$/.test(path[1]))) throw nowhere();
+      if (!made || (path[0] === "features" && path.length === 2 && !/^\d+$/.test(path[1]))) throw nowhere();
       next = await made(path, parsed.params, pageOf(path, mine));
     } catch (error) {
       next = failed(error);

@@ -72,6 +72,7 @@
           limit,
         });
         source = answer.figures_of;
+        if (answer.a && answer.b) page.replace({ a: answer.a, b: answer.b });
         return { items: answer.features, total: answer.total };
       },
       onTotal: (total) => {

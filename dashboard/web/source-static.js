@@ -40,6 +40,13 @@
     return { total: found.length, documents: found.slice(offset, offset + limit) };
   }
 
+  /** The entry of a document by its address, or by its number. */
+  async function named(address) {
+    const { documents: all } = await load("documents");
+    const found = all.find((one) => one.address === address) ?? all.find(({ id }) => String(id) === address);
+    return found ?? { id: address, first_row: NaN };
+  }
+
   async function tokens(id, { start = 0, stop = start + 512, colour = "l0" }) {
     const { tokens: all, colours, rows } = await load(`document-${id}`);
     const { values, ...scale } = colours[colour] ?? byFeature(rows, colour);
@@ -100,8 +107,9 @@
       const by = new Map(found.map((entry) => [entry.index, entry]));
       found = entries(those).flatMap((entry) => (by.has(entry.index) ? { ...by.get(entry.index), ...entry } : []));
     };
-    if (a || b) narrow(await contrast(a, b));
-    if (id !== "") narrow((await load(`document-${id}`)).fires);
+    const more = a || b ? await contrast(a, b) : null;
+    if (more) narrow(more.columns);
+    if (id !== "") narrow((await load(`document-${(await named(String(id))).id}`)).fires);
     const words = fold(query).match(/[\p{L}\p{N}]+/gu) ?? [];
     if (query.trim() && !words.length) found = [];
     if (words.length)
@@ -110,7 +118,7 @@
     const isRising = order ? order === "asc" : column === "index";
     found.sort((x, y) => compare(x[column], y[column], column, isRising) || x.index - y.index);
     const { offset = 0, limit = 50 } = page;
-    return { total: found.length, figures_of, features: found.slice(offset, offset + limit) };
+    return { total: found.length, a: more?.names[0] ?? null, b: more?.names[1] ?? null, figures_of, features: found.slice(offset, offset + limit) };
   }
 
   /** Columns as objects: {index: [3, 5], here: [1, 2]} -> [{index: 3, here: 1}, {index: 5, here: 2}] */
@@ -128,11 +136,12 @@
 
   /** What fires more in one document than in the others of this page: no other selections were counted. */
   async function contrast(a, b) {
-    const file = /^\d+$/.test(a) ? await load(`document-${a}`) : null;
+    const { id } = await named(a);
+    const file = id === a ? null : await load(`document-${id}`);
     if (file && !file.contrast) throw missing("There is no other document in this page.");
-    if (file && (b === "" || b === "rest" || b === file.contrast.b)) {
-      const { b: others, ...columns } = file.contrast;
-      return columns;
+    if (file && ["", "rest", file.contrast.b, file.contrast.names[1]].includes(b)) {
+      const { b: others, names, ...columns } = file.contrast;
+      return { names: [names[0], b === others ? names[1] : b || "rest"], columns };
     }
     throw missing("This page knows what fires more in one of its documents than in its others. More needs sae-dashboard.");
   }
@@ -159,7 +168,10 @@
   async function get(path, params = {}) {
     const [what, number, part] = path.split("/");
     const n = Number(number);
-    if (what === "documents" && part === "tokens") return tokens(n, params);
+    if (what === "documents" && part) {
+      const { id, first_row } = await named(decodeURIComponent(number));
+      return part === "row" ? row(first_row + Number(params.at)) : tokens(id, params);
+    }
     if (what === "documents") return documents(params);
     if (what === "rows") return row(n);
     if (what === "features" && part === "top") return top(n, params);

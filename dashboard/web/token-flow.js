@@ -14,15 +14,15 @@
   const STYLED = ["prompt", "response"]; // sections have any names; only these are classes
 
   /**
-   * `onAt(at, isHeld, isJump)` is called at each move, `onScale({floor, scale})` with the colour's scale,
+   * `below` is the document's address below api/. `onAt(at, isHeld, isJump)` is called at each move, `onScale({floor, scale})` with the colour's scale,
    * `onRemark(text)` with a message for the person who reads.
    */
-  sae.tokenFlow = ({ id, total, sections, colour, onAt, onScale, onRemark }) => {
+  sae.tokenFlow = ({ below, total, sections, colour, onAt, onScale, onRemark }) => {
     const node = sae.el("div", {
       class: "flow",
       role: "listbox",
       tabindex: "0",
-      "aria-label": `Tokens of document ${id}`,
+      "aria-label": "Tokens of the document",
       "aria-describedby": "flow-help",
     });
     const pieces = cut(total, sections).map((piece) => ({ ...piece, state: "empty", node: frame(piece) }));
@@ -48,7 +48,7 @@
     const pieceOf = (at) => pieces.find((piece) => piece.start <= at && at < piece.stop);
     const span = (at) => document.getElementById(`t${at}`);
     const ask = (start, stop) =>
-      sae.source.get(`documents/${id}/tokens`, { start, stop, colour: now }, { signal: left.signal });
+      sae.source.get(`${below}/tokens`, { start, stop, colour: now }, { signal: left.signal });
 
     function fill(piece) {
       if (piece.state === "filled") return Promise.resolve();

@@ -4,8 +4,8 @@
   const HOVER_MS = 40;
   const KEPT = 300; // answers
 
-  /** `colour(index)` colours the text by a feature; `chosen()` is the feature it is coloured by, null for none. */
-  sae.tokenPanel = ({ colour, chosen }) => {
+  /** `below` is the document's address below api/. `colour(index)` colours the text by a feature; `chosen()` is the feature it is coloured by, null for none. */
+  sae.tokenPanel = ({ below, colour, chosen }) => {
     const head = sae.el("div", { class: "token-head" });
     const list = sae.virtualList({
       rowHeight: sae.rowHeight("feature-row"),
@@ -30,7 +30,7 @@
     const kept = new Map();
     let request = new AbortController();
     let timer = 0;
-    let row = null; // the row that is wanted
+    let at = null; // the token that is wanted
     let shown = null; // the answer that is shown
     let isHeld = false;
 
@@ -38,7 +38,7 @@
       if (kept.has(wanted)) return kept.get(wanted);
       request.abort();
       request = new AbortController();
-      const answer = await sae.source.get(`rows/${wanted}`, {}, { signal: request.signal });
+      const answer = await sae.source.get(`${below}/row`, { at: wanted }, { signal: request.signal });
       kept.set(wanted, answer);
       if (kept.size > KEPT) kept.delete(kept.keys().next().value);
       return answer;
@@ -46,24 +46,24 @@
 
     async function look(wanted, held) {
       clearTimeout(timer);
-      row = wanted;
+      at = wanted;
       isHeld = held;
       node.classList.toggle("waiting", !kept.has(wanted));
       try {
         const answer = await ask(wanted);
-        if (row !== wanted) return;
-        const isNew = shown?.row !== answer.row;
+        if (at !== wanted) return;
+        const isNew = shown?.position !== answer.position;
         shown = answer;
         drawHead();
         if (isNew) drawList();
         if (held) say();
       } catch (error) {
-        if (error.name === "AbortError" || row !== wanted) return;
+        if (error.name === "AbortError" || at !== wanted) return;
         shown = null;
         head.replaceChildren(sae.failure(error, () => look(wanted, held)));
         list.show([]);
       } finally {
-        if (row === wanted) node.classList.remove("waiting");
+        if (at === wanted) node.classList.remove("waiting");
       }
     }
 
@@ -100,7 +100,7 @@
 
     /** A button that keeps this token for a comparison, or a link that compares it with the kept token. */
     function compare() {
-      const [mine, other] = [`row:${shown.row}`, sae.compared()];
+      const [mine, other] = [`row:${shown.address}@${shown.position}`, sae.compared()];
       if (other !== null && other !== mine) {
         const href = sae.link(["compare"], { a: other, b: mine });
         return sae.el("a", { class: "button", href }, "Compare with the kept one");
@@ -138,7 +138,7 @@
 
     return {
       node,
-      /** Show a row: at once when it is held, else when the pointer stays on it for a moment. */
+      /** Show a token: at once when it is held, else when the pointer stays on it for a moment. */
       show(wanted, held) {
         clearTimeout(timer);
         if (held) look(wanted, true);
@@ -155,7 +155,7 @@
   };
 
   let mark = null;
-  /** The token or document that is kept for a comparison: "row:12" or "doc:3", null for none. */
+  /** The token or document that is kept for a comparison: "row:tales@12" or "doc:tales", null for none. */
   sae.compared = () => mark;
   sae.keepForCompare = (what) => {
     mark = what;

@@ -101,7 +101,7 @@ def test_features_are_found_by_where_they_fire(page: Page, browser: Browser, ser
     expect(page.locator("li .figure.added").nth(1)).to_contain_text(f"{ratio[np.add(*counts) > 0].max():.2f}")
     with page_of(browser, served.address, refused="400") as page:
         go(page, "#/features?a=0-99")
-        expect(page.get_by_role("alert").last).to_contain_text("there are 8 documents")
+        expect(page.get_by_role("alert").last).to_contain_text("there are 8, counted from 0")
 
 
 def test_a_feature_has_a_page(page: Page, matrix: Any) -> None:
@@ -152,12 +152,12 @@ def test_two_tokens_and_two_documents_are_compared(page: Page, matrix: Any) -> N
     before = first.locator(".figure.a").inner_text().split()[-1]
     page.get_by_role("button", name="Swap A and B").click()
     expect(first.locator(".figure.b")).to_contain_text(before)
-    expect(page).to_have_url(re.compile("a=row:3&b=row:4$"))
-    page.get_by_label("Number of A").fill("3:7")  # the eighth token of document 3
+    expect(page).to_have_url(re.compile("a=row:capture@3&b=row:capture@4$"))
+    page.get_by_label("Which is A").fill("3:7")  # the eighth token of document 3
     expect(page.locator("a.side.a")).to_contain_text("document 3, token 7")
-    expect(page).to_have_url(re.compile("a=row:58&b=row:4$"))
-    page.get_by_label("Number of A").fill("3")
-    page.get_by_label("Number of B").fill("4")
+    expect(page).to_have_url(re.compile("a=row:corpus__part-0:2@7&b=row:capture@4$"))
+    page.get_by_label("Which is A").fill("3")
+    page.get_by_label("Which is B").fill("4")
     page.get_by_label("A is a").select_option("doc")
     page.get_by_label("B is a").select_option("doc")
     counted = [np.setdiff1d(np.arange(*bounds), EXCLUDED_ROWS) for bounds in ((51, 131), (131, 171))]

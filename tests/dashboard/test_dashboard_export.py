@@ -113,7 +113,9 @@ def test_a_documents_file_holds_what_that_server_answers(
         assert document["fires"] == {name: [one[name] for one in fires] for name in ("index", "here")}
         b = document["contrast"].pop("b")
         assert b == ("1-4", "0,2-4", "0-1,3-4", "0-2,4", "0-3")[number]
-        more = ask(look, "search", a=number, b=b, limit=WIDTH)["features"]
+        answer = ask(look, "search", a=number, b=b, limit=WIDTH)
+        assert document["contrast"].pop("names") == [answer["a"], answer["b"]]
+        more = answer["features"]
         assert document["contrast"] == {name: [one[name] for one in more] for name in ("index", "log_ratio", "z")}
 
 
@@ -121,7 +123,7 @@ def test_contexts_are_the_strongest_of_the_set_and_of_nothing_else(folder: Path,
     data = exported(folder, tmp_path / "out", "1,3")
     assert sorted(name for name in data if name.startswith("document-")) == ["document-1", "document-3"]
     assert [document["id"] for document in data["documents"]["documents"]] == [1, 3]
-    assert (data["document-1"]["tokens"]["next"], data["document-3"]["tokens"]["next"]) == (3, None)
+    assert (data["document-1"]["tokens"]["next"], data["document-3"]["tokens"]["next"]) == ("corpus__part-0:2", None)
     rows = [row for number in (1, 3) for row in data[f"document-{number}"]["rows"]]
     assert data["features"]["index"] == sorted({index for row in rows for index in row["active"]["index"]})
     found: dict[int, list[tuple[float, int]]] = {}

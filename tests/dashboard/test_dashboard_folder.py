@@ -77,7 +77,7 @@ def test_features_alone_are_shown_without_labels(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         assert set(served.api("rows/3")["active"]["label"]) == {None}
         assert served.api("features/3")["label"] is None
-        assert served.api("search", query="dogs") == {"total": 0, "figures_of": None, "features": []}
+        assert served.api("search", query="dogs")["features"] == []
         assert served.api("search", sort="max", limit=2)["total"] == WIDTH
         assert [hint["what"] for hint in served.api("summary")["hints"]] == ["no labels yet", "no index by feature yet"]
 

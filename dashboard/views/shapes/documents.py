@@ -18,10 +18,11 @@ class DocumentList(TypedDict):
 class DocumentSummary(TypedDict):
     """`number` is what the shard calls the document, null where the shard gives no numbers.
 
-    `excluded` of its rows do not count.
+    A shard that arrives may move `id` and `first_row`; `address` stays. `excluded` of its rows do not count.
     """
 
     id: int
+    address: str
     shard: str
     number: int | None
     rows: int
@@ -46,10 +47,11 @@ class DocumentTokens(TypedDict):
     `excluded` of the `total` tokens do not count.
 
     Magnitudes of `values` up to `floor` have no colour, those from `scale` on the full one. `reasons` say why tokens do
-    not count, null where they do, or for a piece that has none; `previous` and `next` are documents.
+    not count, null where they do, or for a piece that has none; `previous` and `next` are addresses of documents.
     """
 
     document: int
+    address: str
     shard: str
     first_row: int
     total: int
@@ -61,8 +63,8 @@ class DocumentTokens(TypedDict):
     masked: Bools | None
     reasons: list[Reason | None] | None
     sections: list[Section]
-    previous: int | None
-    next: int | None
+    previous: str | None
+    next: str | None
     colour: str
     values: Floats
     floor: float
@@ -87,10 +89,11 @@ class DocumentFeature(TypedDict):
 
 
 class Row(TypedDict):
-    """/api/rows/<number>: one token."""
+    """/api/rows/<number>, and /api/documents/<address>/row?at=<position>: one token."""
 
     row: int
     document: int
+    address: str
     position: int
     shard: str
     token: str

@@ -59,6 +59,7 @@ class Context(TypedDict):
 
     row: int
     document: int
+    address: str
     position: int
     value: Value
     tokens: list[str]
@@ -68,9 +69,14 @@ class Context(TypedDict):
 
 
 class FeatureList(TypedDict):
-    """/api/search. `total` is null where only the best matches were looked at."""
+    """/api/search. `total` is null where only the best matches were looked at.
+
+    `a` and `b` are the selections by addresses, which mean the same documents when a shard arrives; null without.
+    """
 
     total: int | None
+    a: str | None
+    b: str | None
     figures_of: Source | None
     features: list[FoundFeature]
 
@@ -103,11 +109,14 @@ class Comparison(TypedDict):
 class Side(TypedDict):
     """A token or a document; `document` and `position` are a token's place, null for a document.
 
+    `name` is what a request calls the side: `doc:<address>` or `row:<address>@<position>`, whatever shards arrive.
     `reason` says why a token does not count, null where it does.
     """
 
     kind: Literal["row", "doc"]
     id: int
+    name: str
+    address: str
     title: str
     document: int | None
     position: int | None
