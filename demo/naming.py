@@ -7,11 +7,13 @@ The feature fires on                                            its label
     different tokens                                            “city”, “house”, “buildings”
     tokens of one book only                                     any of the above, and “(scripture)”
 
-Words are compared without case.
+Words are compared without case. `spell_out` makes a sentence of the label, as long as those of language models are:
+with the words where the feature fires most.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ N_NEAR = 2
 """A label names at most so many words as near."""
 REACH = 8
 """So many words on either side of a token are near it."""
+MOST_CHARACTERS = 108
+"""A sentence is not longer than this, unless the label itself is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,19 @@ def describe(contexts: Sequence[Context], frequency: Mapping[str, Mapping[str, f
         label = _of_one(token, own) or _quoted([token]) + (_beside(token, own) or _near(own, frequency))
     book, n = Counter(context.book for context in contexts).most_common(1)[0]
     return f"{label} ({book})" if n >= NEARLY_ALL * len(contexts) else label
+
+
+def spell_out(label: str, strongest: Context) -> str:
+    """Make a sentence of a label, with as many words around the strongest token as there is room for."""
+    made = ""
+    for reach in range(REACH + 1):
+        words = [*strongest.before[max(0, len(strongest.before) - reach) :], strongest.word, *strongest.after[:reach]]
+        said = re.sub(r" (?=[,.;:!?)\]’'])|(?<=[(\[]) ", "", " ".join(words))
+        longer = f"fires on {label}, most strongly in “{said}”"
+        if made and len(longer) > MOST_CHARACTERS:
+            break
+        made = longer
+    return made
 
 
 def _of_many(contexts: Sequence[Context]) -> str:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from demo.hidden_states import model_folder
-from demo.naming import Context, context_of, describe, words_of
+from demo.naming import Context, context_of, describe, spell_out, words_of
 from demo.published import Published
 
 K = 100
@@ -57,7 +57,8 @@ def study(module: SAE, x: torch.Tensor, texts: Sequence[Studied]) -> Iterator[Pu
     for feature in range(values.shape[1]):
         fired = rows[values[:, feature] > 0, feature].tolist()
         contexts = list(_varied(map(context, fired)))[:N_CONTEXTS]
-        label = describe(contexts, frequency) if len(contexts) >= LEAST_CONTEXTS else None
+        is_clear = len(contexts) >= LEAST_CONTEXTS
+        label = spell_out(describe(contexts, frequency), contexts[0]) if is_clear else None
         positive, negative = close[feature] if fired else ([], [])
         yield Published(label, positive, negative, float(values[0, feature]), float(density[feature]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from demo.naming import Context, context_of, describe, words_of
+from demo.naming import MOST_CHARACTERS, Context, context_of, describe, spell_out, words_of
 
 
 def contexts(*lines: str, book: str | None = None) -> list[Context]:
@@ -61,3 +61,15 @@ def test_a_book_is_named_if_nearly_all_contexts_are_of_it() -> None:
     lines = [f"w{i} [and] v{i}" for i in range(20)]
     assert describe(contexts(*lines, book="scripture"), {}) == "“and” (scripture)"
     assert describe([*contexts(*lines[:18], book="scripture"), *contexts(*lines[18:])], {}) == "“and”"
+
+
+def test_a_label_is_a_sentence_with_the_strongest_words_and_not_too_long() -> None:
+    (strongest,) = contexts("and they , that is the king [of] Babylon , came , with all of his host against it")
+    said = spell_out("“of” after “king”", strongest)
+    assert (
+        said
+        == "fires on “of” after “king”, most strongly in “and they, that is the king of babylon, came, with all of his”"
+    )
+    assert 60 <= len(said) <= MOST_CHARACTERS
+    long = spell_out("x" * 200, strongest)
+    assert long == f"fires on {'x' * 200}, most strongly in “of”"

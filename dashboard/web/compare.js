@@ -16,7 +16,6 @@
     const count = sae.el("span", { class: "muted", role: "status" });
     let most = 1;
     const list = sae.virtualList({
-      rowHeight: sae.rowHeight("feature-row"),
       label: "Features that differ, the largest difference first",
       fetch: async (offset, limit) => {
         const answer = await sae.source.get("compare", { a: value("a"), b: value("b"), offset, limit });
@@ -32,11 +31,15 @@
         count.textContent = "";
         titles.replaceChildren();
       },
-      render: (feature) => [
-        ...sae.featureRow({ ...feature, figures: [["A", sae.figure(feature.a), "a"]] }),
-        difference(feature.difference / most),
-        ...sae.figures([["B", sae.figure(feature.b), "b"]]),
-      ],
+      render: (feature) =>
+        sae.featureRow({
+          ...feature,
+          measures: [
+            ...sae.figures([["A", sae.figure(feature.a), "a"]]),
+            difference(feature.difference / most),
+            ...sae.figures([["B", sae.figure(feature.b), "b"]]),
+          ],
+        }),
       empty: () => sae.empty("Nothing fires in either", "Choose two others."),
     });
 

@@ -106,6 +106,7 @@
           "div",
           { class: "split" },
           flow.node,
+          sae.splitter(),
           sae.el("aside", { class: "panel", "aria-label": "What fires" }, tabs.node),
         ),
         sae.el(
@@ -177,7 +178,6 @@
     let most = 1;
     let isOpen = false;
     const list = sae.virtualList({
-      rowHeight: sae.rowHeight("feature-row"),
       label: "Features that fire in this document",
       fetch: async (offset, limit) => {
         const answer = await sae.source.get("search", { document: address, query: box.value, sort: "here", offset, limit });
@@ -189,8 +189,7 @@
           ...feature,
           chosen: feature.index === chosen(),
           colour,
-          share: feature.here / most,
-          figures: [["sum", sae.figure(feature.here), "value"]],
+          measures: [sae.bar(feature.here / most), ...sae.figures([["sum", sae.figure(feature.here), "value"]])],
         }),
       empty: () => sae.el("p", { class: "muted padded" }, "No feature that fires here has such a label."),
     });
@@ -203,7 +202,6 @@
         "div",
         { class: "panel-body" },
         sae.el("div", { class: "token-head" }, box),
-        sae.columns(["sum", "value", "of its activations in this document"]),
         list.node,
       ),
       open() {

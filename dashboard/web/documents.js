@@ -13,7 +13,7 @@
     });
     const count = sae.el("span", { class: "muted", role: "status" });
     const list = sae.virtualList({
-      rowHeight: sae.rowHeight("document-row"),
+      kind: "documents",
       label: "Documents",
       fetch: async (offset, limit) => {
         const answer = await sae.source.get("documents", { offset, limit, query: box.value });

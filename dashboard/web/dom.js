@@ -69,6 +69,22 @@ const sae = {};
     };
   };
 
+  /** What this browser keeps by a name, null for nothing; some have no storage for pages that are files. */
+  sae.kept = (name) => {
+    try {
+      return localStorage.getItem(name);
+    } catch {
+      return null;
+    }
+  };
+  sae.keep = (name, value) => {
+    try {
+      localStorage.setItem(name, value);
+    } catch {
+      // then it holds until the page is left
+    }
+  };
+
   /** Have a text read out by a screen reader. */
   sae.say = (text) => {
     document.getElementById("said").textContent = text;

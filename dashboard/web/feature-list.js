@@ -1,12 +1,13 @@
 // What lists of features have in common. A row has a button that colours the text by the feature, the feature's number,
-// its label and its figures. Above the figures stand their heads. Also here: links to the previous and the next page.
+// its label, and what is measured of it: beside the label, or below it where the list is narrow. Above wide lists stand
+// the heads of the figures. Also here: links to the previous and the next page.
 "use strict";
 {
   /**
-   * The row of a feature. `colour(index)` is called when the text should be coloured by the feature. `share` is the
-   * length of the bar, from 0 to 1. `figures` go to sae.figures.
+   * The row of a feature. `colour(index)` is called when the text should be coloured by the feature. `measures` are
+   * bars and figures.
    */
-  sae.featureRow = ({ index, label, marked, chosen, colour, share, figures }) => [
+  sae.featureRow = ({ index, label, marked, chosen, colour, measures }) => [
     colour &&
       sae.el("button", {
         type: "button",
@@ -23,14 +24,13 @@
       " ",
       marked ? sae.marked(marked) : sae.label(label),
     ),
-    share === undefined ? null : sae.bar(share),
-    ...sae.figures(figures),
+    sae.el("span", { class: "measures" }, ...measures),
   ];
 
-  /** Figures: [name, text, class]. The name is read out and not seen. */
+  /** Figures: [name, text, class]. The name is read out, and seen where the list is too narrow for heads. */
   sae.figures = (all) =>
     all.map(([name, text, kind]) =>
-      sae.el("span", { class: `figure ${kind}` }, text && sae.el("span", { class: "hidden" }, `${name} `), text),
+      sae.el("span", { class: `figure ${kind}` }, text && sae.el("span", { class: "named" }, `${name} `), text),
     );
 
   /** The heads of figures: [text, class, title], over a list of features. */
@@ -41,9 +41,6 @@
       sae.el("span", {}, "feature"),
       ...figures.map(([text, kind, title]) => sae.el("span", { class: `figure ${kind}`, title }, text)),
     );
-
-  /** The height of a row in pixels, as the style sheet has it. */
-  sae.rowHeight = (name) => () => parseFloat(getComputedStyle(document.documentElement).getPropertyValue(`--${name}`));
 
   /** Links to the previous and the next document or feature, null for none; `lead(params)` sets their parameters. */
   sae.neighbours = (what, [before, after]) => {

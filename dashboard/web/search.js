@@ -62,7 +62,6 @@
     const filled = () => ({ document: inDocument.value.trim(), selections: a.value.trim() || b.value.trim() });
     const offers = (name) => !NEEDS[name] || Boolean(filled()[NEEDS[name]]);
     const list = sae.virtualList({
-      rowHeight: sae.rowHeight("feature-row"),
       label: "Features",
       fetch: async (offset, limit) => {
         const answer = await sae.source.get("search", {
@@ -84,7 +83,7 @@
           sae.columns(...figuresOf({}, filled(), of).map(([name, , kind, title]) => [name, kind, title])),
         );
       },
-      render: (feature) => sae.featureRow({ ...feature, figures: figuresOf(feature, filled(), "") }),
+      render: (feature) => sae.featureRow({ ...feature, measures: sae.figures(figuresOf(feature, filled(), "")) }),
       onError: () => (count.textContent = ""),
       empty: () =>
         sae.empty(

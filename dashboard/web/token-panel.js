@@ -8,7 +8,6 @@
   sae.tokenPanel = ({ below, colour, chosen }) => {
     const head = sae.el("div", { class: "token-head" });
     const list = sae.virtualList({
-      rowHeight: sae.rowHeight("feature-row"),
       label: "Features that fire on this token",
       render: (feature) =>
         sae.featureRow({
@@ -16,17 +15,17 @@
           label: feature.label,
           chosen: feature.index === chosen(),
           colour,
-          share: Math.abs(feature.value) / feature.strongest,
-          figures: [
-            ["activation", sae.figure(feature.value), "value"],
-            ["of its max", feature.share === null ? "" : sae.percent(feature.share), "share muted"],
+          measures: [
+            sae.bar(Math.abs(feature.value) / feature.strongest),
+            ...sae.figures([
+              ["activation", sae.figure(feature.value), "value"],
+              ["of its max", feature.share === null ? "" : sae.percent(feature.share), "share muted"],
+            ]),
           ],
         }),
       empty: () => shown && sae.el("p", { class: "muted padded" }, "No feature fires here."),
     });
-    const most = "of the largest activation of the feature, here or, without an index, on Neuronpedia";
-    const columns = sae.columns(["activation", "value"], ["of its max", "share", most]);
-    const node = sae.el("div", { class: "panel-body" }, head, columns, list.node);
+    const node = sae.el("div", { class: "panel-body" }, head, list.node);
     const kept = new Map();
     let request = new AbortController();
     let timer = 0;

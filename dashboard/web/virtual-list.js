@@ -1,7 +1,7 @@
-// A list of any length. All rows have one height; only the rows in the window exist, and pages of them are fetched as they
+// A list of any length. All rows have one height, --row of the style sheet; only the rows in the window exist, and pages of them are fetched as they
 // are scrolled to.
 //
-//   const list = sae.virtualList({rowHeight, label, render: (item, i) => [nodes], fetch: async (offset, limit) => ({items, total})});
+//   const list = sae.virtualList({kind, label, render: (item, i) => [nodes], fetch: async (offset, limit) => ({items, total})});
 //   list.node, list.reset() fetches anew, list.show(items) shows items without fetching, list.redraw() renders again
 //
 // `total` may be null where the server does not count: the list then grows until a page is not full.
@@ -14,7 +14,7 @@
   const AWAITED = "awaited";
 
   sae.virtualList = ({
-    rowHeight,
+    kind = "features",
     label,
     render,
     fetch,
@@ -23,12 +23,12 @@
     empty = () => null,
   }) => {
     const rows = sae.el("ol", { role: "list", "aria-label": label });
-    const node = sae.el("div", { class: "virtual" }, rows);
+    const node = sae.el("div", { class: `virtual ${kind}` }, rows);
     const live = new Map(); // index -> its <li>
     let pages = new Map(); // page -> its items, or AWAITED
     let total = 0;
     let round = 0; // answers to requests from before a reset are dropped
-    let height = rowHeight();
+    let height = 48; // until the list is in the page
     let awaited = null; // the row that gets the focus when its page has arrived
     let wantedTop = 0; // how far the list is scrolled when its first page has arrived
 
@@ -138,10 +138,10 @@
       focus(to, event.target.matches("button") ? "button" : "a");
     });
     const resized = new ResizeObserver(() => {
-      if (height !== rowHeight()) {
-        height = rowHeight();
-        grow(total);
-      } else draw();
+      const now = Number(getComputedStyle(rows).getPropertyValue("--row"));
+      if (now === height) return draw();
+      height = now;
+      if (total) grow(total);
     });
     resized.observe(node);
 

@@ -22,7 +22,7 @@ def test_back_leads_to_where_one_was(page: Page) -> None:
     go(page, "#/features?sort=index")
     rows = page.locator("main li")
     expect(rows.first).to_be_visible()
-    page.locator(".virtual").evaluate("node => node.scrollTo(0, 9000)")
+    page.locator(".virtual").evaluate("node => node.scrollTo(0, 13600)")
     expect(page.get_by_role("link", name=re.compile("^290 "))).to_be_visible()
     page.wait_for_timeout(400)  # the page keeps how far it is scrolled when the scrolling has ended
     page.get_by_role("link", name=re.compile("^290 ")).click()

@@ -41,6 +41,11 @@ HOSTILE = {
 }
 MISSING, FAILED, UNEXPLAINED = (10, 11), (12,), (13, 14, 15)
 TOPICS = ("dogs", "cats", "legal proceedings", "cryptography", "the weather", "cooking", "HTML tags", "negation")
+MANNERS = (
+    "particularly in sentences that report what somebody else has said about it",
+    "often right after a comma and before a verb in the past tense",
+    "and phrases that concern how it is described to readers who do not know it",
+)
 TEXT = "the dogs slept while legal proceedings on cryptography went on and the weather was fine"
 WORDS = TEXT.split()
 PROMPT = ["<bos>", "Tell", " me", " about", " dogs", ".", "\n"]
@@ -77,7 +82,9 @@ def write_labels(data_dir: Path, *, n_features: int = WIDTH, finished: bool = Tr
 
 
 def label(index: int) -> str:
-    return HOSTILE.get(index, f"references to {TOPICS[index % len(TOPICS)]}, kind {index // len(TOPICS)}")
+    """Return a label as long as those of language models are."""
+    said = f"references to {TOPICS[index % len(TOPICS)]}, kind {index // len(TOPICS)}, {MANNERS[index % len(MANNERS)]}"
+    return HOSTILE.get(index, said)
 
 
 def also(index: int) -> str:
