@@ -131,17 +131,9 @@ class JobTable:
             for wish in wishes:
                 job = self.open_job(wish.folder)
                 if job is None:
-                    columns = (
-                        "state, folder, release, sae_id, neuronpedia_id, num_features, source, looks, submitted_at"
-                    )
-                    names = (wish.folder, wish.release, wish.sae_id, wish.neuronpedia_id, wish.num_features)
-                    row = self._connection.execute(
-                        f"INSERT INTO jobs ({columns}) VALUES ('queued', ?, ?, ?, ?, ?, ?, ?, ?)",
-                        (*names, wish.source, wish.looks, now),
-                    )
-                    job = self._tell(cast("int", row.lastrowid))
+                    job = self._insert(wish, now)
                     n_new += 1
-                elif job.wish != wish:
+                elif not job.wish.covers(wish):
                     raise Clash(job)
                 jobs.append(job)
         return jobs, n_new

@@ -170,3 +170,16 @@ def is_open(state: str) -> bool:
 
 TestModel = Model.TestCase
 TestModel.settings = settings(max_examples=50, stateful_step_count=25, deadline=None, derandomize=True)
+
+
+def test_a_cancel_that_a_crash_cuts_short_is_a_cancel_still(tmp_path: Path) -> None:
+    wishes = [Wish(folder, "r", folder[2:], "m/s", None, "auto") for folder in FOLDERS[:2]]
+    table = JobTable.open(tmp_path)
+    for job in table.submit(wishes, "2026-01-01T00:00:00Z")[0]:
+        table.start(job.id, "2026-01-01T00:00:01Z")
+    table.cancelling(1)
+    table.close()
+    table = JobTable.open(tmp_path)
+    table.recover("2026-01-01T00:00:02Z")
+    assert [job.state for job in table.page(None, 9, None)] == ["queued", "cancelled"]
+    table.close()
