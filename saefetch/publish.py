@@ -73,11 +73,11 @@ def render(store: Store, info: SaeInfo, preference: Preference, stats: Stats | N
     yield b'{"sae_info":' + orjson.dumps(asdict(info)) + b',\n"features":{'
     separator = b"\n"
     for record in store.records(0, info.num_features):
-        entry, described = _entry(record, preference)
+        members, described = members_of(record, preference)
         stats.with_descriptions += described
         stats.successful += record.error is None
         stats.missing += record.state in (State.MISSING, State.NOT_EXPORTED)
-        yield separator + entry
+        yield b'%b"%d":{%b}' % (separator, record.index, members)
         separator = b",\n"
     yield b'\n},\n"stats":' + orjson.dumps(stats.document()) + b"}\n"
 
@@ -90,8 +90,8 @@ def sizes(folder: Path) -> tuple[int, int] | None:
         return None
 
 
-def _entry(record: Record, preference: Preference) -> tuple[bytes, bool]:
-    """Render one member of `features`; return its bytes and whether it has a description."""
+def members_of(record: Record, preference: Preference) -> tuple[bytes, bool]:
+    """Render what a feature's object in `features` holds; return its bytes and whether it has a description."""
     ranked = preference.rank(record.explanations)
     described = bool(ranked) and not ranked[0].blank
     extra = b""
@@ -99,11 +99,9 @@ def _entry(record: Record, preference: Preference) -> tuple[bytes, bool]:
         extra = b',"all_descriptions":' + orjson.dumps([explanation.text for explanation in ranked])
     if record.error is not None:
         extra = b',"error":' + orjson.dumps(record.error)
-    entry = (
-        b'"%d":{"description":%b,"top_positive_tokens":%b,"top_negative_tokens":%b,"max_activation":%b,'
-        b'"has_explanations":%b%b}'
+    members = (
+        b'"description":%b,"top_positive_tokens":%b,"top_negative_tokens":%b,"max_activation":%b,"has_explanations":%b%b'
     ) % (
-        record.index,
         orjson.dumps(ranked[0].text) if described else b"null",
         record.positive,
         record.negative,
@@ -111,7 +109,7 @@ def _entry(record: Record, preference: Preference) -> tuple[bytes, bool]:
         b"true" if ranked else b"false",
         extra,
     )
-    return entry, described
+    return members, described
 
 
 def all_texts(record: Record, preference: Preference) -> Iterable[str]:

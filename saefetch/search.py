@@ -14,6 +14,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from saefetch.errors import UsageError
 from saefetch.explanations import Preference
@@ -88,7 +89,12 @@ def search(store: Store, query: str, limit: int) -> list[Match]:
 
 def stored_preference(store: Store) -> Preference:
     """Return the preference of the last run."""
-    types, models = (str(store.meta(name, "")) for name in ("explanation_types", "explanation_models"))
+    return preference_of(*(str(store.meta(name, "")) for name in ("explanation_types", "explanation_models")))
+
+
+@cache
+def preference_of(types: str, models: str) -> Preference:
+    """Return the preference that the store holds as two texts, with a name a line."""
     return Preference(tuple(filter(None, types.split("\n"))), tuple(filter(None, models.split("\n"))))
 
 

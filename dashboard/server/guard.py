@@ -15,15 +15,12 @@ proxy lets in whoever can reach it.
 
 from __future__ import annotations
 
-import hmac
-import re
 import secrets
 import socket
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from http.cookies import CookieError
-from ipaddress import ip_address
 
 from aiohttp import web
 
@@ -32,6 +29,7 @@ from dashboard.page import policy
 from dashboard.server.proxy import Proxy
 from dashboard.views.answers import dumps
 from saefetch.errors import SaefetchError
+from saefetch.service.http.host import LOOPBACK_NAMES, is_address, is_loopback, same_secret, split_host
 from saefetch.terminal.output import printable, remark
 
 HEADERS = {
@@ -44,19 +42,8 @@ HEADERS = {
 }
 """Of every answer. Where the page may be shown in frames, the last is left out: the policy names the frames then."""
 COOKIE_AGE_S = 30 * 86_400
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine can reach a server that listens at `host`."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Guard:
@@ -71,7 +58,7 @@ class Guard:
             del self._headers["X-Frame-Options"]
             self._headers["Content-Security-Policy"] = policy("'self'", self.proxy.frames)
         self._session = secrets.token_urlsafe(32)
-        self._names = {"localhost", "127.0.0.1", "[::1]", host.lower(), f"[{host.lower()}]"}
+        self._names = {*LOOPBACK_NAMES, host.lower(), f"[{host.lower()}]"}
         if not is_loopback(host):
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
@@ -105,17 +92,17 @@ class Guard:
     def _is_served(self, host: str) -> bool:
         if self.proxy.allows(host):
             return True
-        match = _HOST.fullmatch(host)
-        if match is None or int(match[2] or 80) != self.port:
+        asked = split_host(host)
+        if asked is None or asked[1] != self.port:
             return False
-        name = match[1].lower()
-        return name in self._names or (self.token is not None and _is_address(name))
+        name = asked[0]
+        return name in self._names or (self.token is not None and is_address(name))
 
     def _ask_for_token(self, request: web.Request) -> web.Response | None:
         assert self.token is not None
         name = f"sae-dashboard-{self.port}"
         given = request.query.get("token")
-        if given is not None and _equal(given, self.token):
+        if given is not None and same_secret(given, self.token):
             raw_path = request.rel_url.raw_path
             here = "/" + raw_path.lstrip("/")  # of `//host` a browser would make another site
             if self.proxy.is_there:  # it may have cut off a prefix, which the browser knows
@@ -128,21 +115,9 @@ class Guard:
             cookie = request.cookies.get(name, "")
         except CookieError:
             cookie = ""
-        if _equal(cookie, self._session):
+        if same_secret(cookie, self._session):
             return None
         return refuse(401, "open the address that sae-dashboard printed when it started, with its token")
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True
-
-
-def _equal(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
 
 
 def refuse(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:

@@ -84,7 +84,7 @@ class Crawl:
         if source.stale:
             raise RequestError("the export kept changing while it was read; try again later")
         await self._session.writing(partial(store.keep_objects, [o.key for o in source.listed]))
-        store.set_meta(export_open=0)
+        store.set_meta(export_open=0, been_whole=1)  # whatever comes later replaces what is here, object by object
         if self._alone:
             await self._session.writing(self._mark_not_exported)
 
@@ -129,7 +129,7 @@ class Crawl:
         if store.meta("export_open"):
             states = store.states(d_sae, api_only=True)
             if all(state in (State.GOT, State.MISSING) for state in states):
-                store.set_meta(export_open=0)  # the API answered for all: the export is not needed
+                store.set_meta(export_open=0, been_whole=1)  # the API answered for all: the export is not needed
 
     def _way(self) -> Way:
         target, settings = self._plan.target, self._settings

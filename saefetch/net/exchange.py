@@ -54,7 +54,7 @@ class Exchange:
         url, first = URL(request.url), True
         for _ in range(MAX_REDIRECTS + 1):
             if not first:
-                await self._hosts.of(url).limiter.acquire()
+                await self._hosts.of(url).acquire()
             answer_or_url = await self._hop(url, request, counters, first_hop=first)
             if not isinstance(answer_or_url, _Redirect):
                 return answer_or_url

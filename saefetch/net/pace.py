@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypedDict
 from urllib.request import getproxies, proxy_bypass
@@ -27,10 +28,34 @@ class Host:
     """All that paces the requests to one origin, the proxy on the way, and whether it ever answered in this run."""
 
     def __init__(
-        self, limiter: AsyncLimiter, pause: Pause, brake: Brake, outage: Outage, proxy: str | None = None
+        self,
+        limiter: AsyncLimiter,
+        pause: Pause,
+        brake: Brake,
+        outage: Outage,
+        proxy: str | None = None,
+        now: Now = time.monotonic,
     ) -> None:
-        self.limiter, self.pause, self.brake, self.outage, self.proxy = limiter, pause, brake, outage, proxy
+        self.pause, self.brake, self.outage, self.proxy = pause, brake, outage, proxy
+        self._limiter, self._now = limiter, now
         self.answered = False
+        self.waited_s = 0.0
+        """How long requests waited for the bucket and the brake, each counted by itself."""
+
+    async def acquire(self) -> None:
+        """Wait for the bucket."""
+        began = self._now()
+        try:
+            await self._limiter.acquire()
+        finally:
+            self.waited_s += self._now() - began
+
+    async def _slow_down(self) -> None:
+        began = self._now()
+        try:
+            await self.brake.wait()
+        finally:
+            self.waited_s += self._now() - began
 
     async def admit(self) -> bool:
         """Wait for the end of outage and pause, for the brake and the bucket.
@@ -42,8 +67,8 @@ class Host:
             probe = await self.pause.wait()
             try:
                 if not probe:
-                    await self.brake.wait()
-                await self.limiter.acquire()
+                    await self._slow_down()
+                await self.acquire()
             except BaseException:
                 if probe:
                     self.pause.unsettle()
@@ -73,7 +98,8 @@ class Hosts:
             clock: _Clock = {"now": self._now, "sleep": self._sleep}
             pause = Pause(**clock, jitter=self._jitter, max_total_s=max_wait_s, host=name)
             outage = Outage(**clock, jitter=self._jitter, max_total_s=min(MAX_OUTAGE_S, max_wait_s), host=name)
-            self._hosts[origin] = Host(self._limiter(origin), pause, Brake(**clock), outage, proxy_for(origin))
+            limiter, brake = self._limiter(origin), Brake(**clock)
+            self._hosts[origin] = Host(limiter, pause, brake, outage, proxy_for(origin), self._now)
         return self._hosts[origin]
 
     def _limiter(self, origin: URL) -> AsyncLimiter:
@@ -88,6 +114,11 @@ class Hosts:
         """How long the longest pause still lasts; None when no origin has told us to wait."""
         pauses = [host.pause.remaining_s for host in self._hosts.values()]
         return max((pause for pause in pauses if pause is not None), default=None)
+
+    @property
+    def waited_s(self) -> float:
+        """How long requests have waited for the buckets and the brakes, each counted by itself."""
+        return sum(host.waited_s for host in self._hosts.values())
 
     @property
     def is_down(self) -> bool:

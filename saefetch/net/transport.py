@@ -86,6 +86,10 @@ class Transport:
         return self.hosts.paused_s
 
     @property
+    def waited_s(self) -> float:
+        return self.hosts.waited_s
+
+    @property
     def is_down(self) -> bool:
         return self.hosts.is_down
 
@@ -188,7 +192,7 @@ class Transport:
     async def _probe(self, host: Host, request: Request[T], found: list[T]) -> RequestError | None:
         """Ask once, past the slots, whose holders wait for the outage's end; return what says that the host is down."""
         await host.pause.sit_out()
-        await host.limiter.acquire()
+        await host.acquire()
         self.counters.add(retries=1)
         try:
             found.append(await self._exchange.send(request, self.counters))

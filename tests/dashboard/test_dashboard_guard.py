@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dashboard.model.data import Data
-from dashboard.server.guard import HEADERS, is_loopback
+from dashboard.server.guard import HEADERS
 from dashboard.views.addresses import API
+from saefetch.service.http.host import is_loopback
 
 
 @pytest.fixture(scope="module")

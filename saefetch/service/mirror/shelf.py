@@ -1,0 +1,179 @@
+"""Which stores hold an SAE, by its Neuronpedia id; and those stores, open for reading, as many as are in use.
+
+The folders are looked through when a name is asked for that is not known. Whose store it is never changes, so each
+file is asked once. An open store is checked at each use: a file that was removed or replaced is opened anew. Stores
+that nobody asks for are closed after a while, as a writer can tidy up its files only where nobody reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from saefetch.errors import StoreError
+from saefetch.inventory import folders
+from saefetch.names import registry
+from saefetch.service.mirror.feature import Sae
+from saefetch.store.one import One, read_one
+from saefetch.store.schema import sqlite_errors
+from saefetch.store.store import FILE_NAME, Store
+
+MOST_OPEN = 32
+IDLE_S = 3.0
+FileId = tuple[int, int]
+Key = tuple[Path, FileId]
+
+
+class Reader:
+    """One open store."""
+
+    def __init__(self, folder: Path, file_id: FileId) -> None:
+        self.folder, self.file_id = folder, file_id
+        self._store = Store.open_read_only(folder)
+        try:
+            self._store.connection.execute("PRAGMA cache_size = -2000")
+            self.sae = self._look()
+        except BaseException:
+            self._store.close()
+            raise
+        self.used_at = 0.0
+
+    def _look(self) -> Sae:
+        release, sae_id, name = (str(self._store.meta(key, "")) for key in ("release", "sae_id", "neuronpedia_id"))
+        known = registry.find(release, sae_id)
+        model, _, source = name.partition("/")
+        return Sae(model, source, (known.d_sae or 0) if known and known.neuronpedia_id == name else 0)
+
+    def read(self, index: int) -> One:
+        """Raises: StoreError."""
+        with sqlite_errors(self._store.path):
+            return read_one(self._store.connection, index)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class Shelf:
+    """The stores under a data dir. Used in the event loop only; `close` it in the end."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        most_open: int = MOST_OPEN,
+        idle_s: float = IDLE_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._data_dir, self._most_open, self._idle_s, self._now = data_dir, most_open, idle_s, now
+        self._folders: dict[str, list[Path]] = {}
+        self._whose: dict[Key, str] = {}
+        self._unreadable = ""
+        self._open: OrderedDict[Path, Reader] = OrderedDict()
+        self._scan: asyncio.Task[None] | None = None
+        self._tidying: asyncio.TimerHandle | None = None
+
+    async def readers(self, model: str, source: str) -> list[Reader]:
+        """Return the stores of an SAE, in the order of their folders; none where it is not here.
+
+        They are for use at once: what else is asked for may close them.
+
+        Raises: StoreError where one of them cannot be read, or one that may be the SAE's.
+        """
+        name = f"{model}/{source}"
+        found = self._opened(name)
+        if not found:
+            await self._look_again()
+            found = self._opened(name)
+            if not found and self._unreadable:
+                raise StoreError(f"{self._unreadable}; so it is not known whether it holds {name[:200]}")
+        return found
+
+    def _opened(self, name: str) -> list[Reader]:
+        return [reader for folder in self._folders.get(name, ()) if (reader := self._reader(folder)) is not None]
+
+    def _reader(self, folder: Path) -> Reader | None:
+        file_id = file_id_of(folder)
+        reader = self._open.get(folder)
+        if reader is not None and reader.file_id != file_id:
+            self._open.pop(folder).close()
+            reader = None
+        if file_id is None or (reader is None and (folder, file_id) not in self._whose):
+            return None
+        if reader is None:
+            while len(self._open) >= self._most_open:
+                self._open.popitem(last=False)[1].close()
+            reader = self._open[folder] = Reader(folder, file_id)
+            self._tidy_later()
+        self._open.move_to_end(folder)
+        reader.used_at = self._now()
+        return reader
+
+    async def _look_again(self) -> None:
+        """Go through the folders, once for all who ask while nobody has begun; it takes a look at each file."""
+        while self._scan is not None:  # it may have passed what was just made
+            await asyncio.shield(asyncio.wait([self._scan]))
+        self._scan = asyncio.create_task(self._go_through())
+        await asyncio.shield(self._scan)
+
+    async def _go_through(self) -> None:
+        try:
+            whose, self._unreadable = await asyncio.to_thread(_names_of, self._data_dir, self._whose)
+        finally:
+            self._scan = None
+        found: dict[str, list[Path]] = {}
+        for (folder, _), name in whose.items():
+            found.setdefault(name, []).append(folder)
+        self._whose, self._folders = whose, found
+
+    def _tidy_later(self) -> None:
+        if self._tidying is None:
+            self._tidying = asyncio.get_running_loop().call_later(self._idle_s, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        idle = [folder for folder, reader in self._open.items() if self._now() - reader.used_at >= self._idle_s]
+        for folder in idle:
+            self._open.pop(folder).close()
+        if self._open:
+            self._tidy_later()
+
+    def close(self) -> None:
+        if self._tidying is not None:
+            self._tidying.cancel()
+        for reader in self._open.values():
+            reader.close()
+        self._open.clear()
+
+
+def file_id_of(folder: Path) -> FileId | None:
+    try:
+        stat = (folder / FILE_NAME).stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _names_of(data_dir: Path, known: dict[Key, str]) -> tuple[dict[Key, str], str]:
+    """Return the Neuronpedia id of each store that has one, and what keeps one from being read; "" where all can be.
+
+    `known` are those of before. A file that holds nothing is none: its download has just begun, or never did.
+    """
+    found, unreadable = {}, ""
+    for folder in folders(data_dir):
+        file_id = file_id_of(folder)
+        if file_id is None or not (folder / FILE_NAME).stat().st_size:
+            continue
+        name = known.get((folder, file_id))
+        if name is None:
+            try:
+                with closing(Store.open_read_only(folder)) as store:
+                    name = store.meta("neuronpedia_id")
+            except StoreError as exc:
+                unreadable = str(exc)
+        if isinstance(name, str) and name.count("/") == 1:
+            found[folder, file_id] = name
+    return found, unreadable
