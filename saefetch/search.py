@@ -69,9 +69,7 @@ def search(store: Store, query: str, limit: int) -> list[Match]:
 
     Raises: UsageError for a query without a word.
     """
-    terms = _terms(query)
-    if not terms:
-        raise UsageError(f'nothing to search for in {query!r}: give a word, a beginning such as dog*, or a "phrase"')
+    terms = terms_of(query)
     schema = "main"
     if store.meta("searchable") != store.generation:
         schema = "temp"
@@ -164,8 +162,11 @@ def _relaxed(store: Store, schema: str, terms: Sequence[str]) -> Iterator[Sequen
     yield from ([term] for term in rarest[1:])
 
 
-def _terms(query: str) -> list[str]:
-    """Turn what a person types into FTS5 terms, quoted, so that no character of it is taken for FTS5's syntax."""
+def terms_of(query: str) -> list[str]:
+    """Turn what a person types into FTS5 terms, quoted, so that no character of it is taken for FTS5's syntax.
+
+    Raises: UsageError for a query without a word.
+    """
     terms = []
     query = query.encode("utf-8", "replace").decode()  # an argument that is no UTF-8 comes with lone surrogates
     for phrase, word in re.findall(r'"([^"]*)"|([^\s"]+)', query):
@@ -173,4 +174,6 @@ def _terms(query: str) -> list[str]:
         if re.search(r"[^\W_]", text):
             star = "*" if word.endswith("*") else ""
             terms.append('"' + text.rstrip("*").replace("\0", "") + '"' + star)
+    if not terms:
+        raise UsageError(f'nothing to search for in {query!r}: give a word, a beginning such as dog*, or a "phrase"')
     return list(dict.fromkeys(terms))

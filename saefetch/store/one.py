@@ -11,6 +11,7 @@ from saefetch.store.records import API_ORIGIN, Record, make_record
 from saefetch.store.store import LIVE
 
 _FEATURE, _EXPLANATION, _ABSENT, _META = range(4)
+_N_COLUMNS = 6, 4, 3, 3
 # The columns of each kind stand as `make_record` takes them, with the kind in the place of the index.
 _STATEMENT = f"""
 SELECT {_FEATURE}, max_activation, frac_nonzero, positive, negative, origin FROM features WHERE idx = ?1 AND {LIVE}
@@ -42,7 +43,7 @@ def read_one(connection: sqlite3.Connection, index: int) -> One:
     """Raises: sqlite3.Error."""
     rows: tuple[list[tuple[Any, ...]], ...] = ([], [], [], [])
     for row in connection.execute(_STATEMENT, (index,)):
-        rows[row[0]].append(row)
+        rows[row[0]].append(row[: _N_COLUMNS[row[0]]])
     features, explanations, absent, meta = rows
     told = {row[1]: row[2] for row in meta}
     record = make_record(index, features, explanations, absent, bool(told.get("export_open")))

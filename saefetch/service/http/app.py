@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
+from saefetch.errors import StoreError
 from saefetch.service.http import openapi
 from saefetch.service.http.events import Events
-from saefetch.service.http.given import MAX_BODY, MAX_MIRROR_BODY, Given, json_of, parameters_of
+from saefetch.service.http.given import BODY_S, MAX_BODY, MAX_MIRROR_BODY, Given, json_of, parameters_of
 from saefetch.service.http.guard import Guard
 from saefetch.service.http.jobs import JobRoutes
 from saefetch.service.http.log import HEADER, LOGGER, id_of, path_of
@@ -30,12 +31,16 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HEARTBEAT_S = 15.0
 
 
-def make_app(service: Service, guard: Guard, *, mirror: bool, heartbeat_s: float = HEARTBEAT_S) -> web.Application:
+def make_app(
+    service: Service, guard: Guard, *, mirror: bool, heartbeat_s: float = HEARTBEAT_S, body_s: float = BODY_S
+) -> web.Application:
     """Make the application of one service. `guard.port` has to be set when the port is known.
+
+    A stream of events says each `heartbeat_s` that it lives; a body has `body_s` to arrive.
 
     It is to be served by `saefetch.service.http.runner.make_runner`, which knows the limits that it needs.
     """
-    front = Front(guard)
+    front = Front(guard, body_s)
     app = web.Application(middlewares=[front.middleware], client_max_size=MAX_MIRROR_BODY)
     app.on_response_prepare.append(add_headers)
     front.add_to(app, service, mirror=mirror, heartbeat_s=heartbeat_s)
@@ -45,8 +50,8 @@ def make_app(service: Service, guard: Guard, *, mirror: bool, heartbeat_s: float
 class Front:
     """What every request goes through: its id, the guard, the table's checks; and every error to its document."""
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
+    def __init__(self, guard: Guard, body_s: float) -> None:
+        self._guard, self._body_s = guard, body_s
         self._routes: dict[object, Route] = {}
         self.answered: Counter[int] = Counter()
 
@@ -69,7 +74,7 @@ class Front:
         for route in TABLE:
             if route.area == "mirror" and not mirror:
                 continue
-            handler = _checking(route, operations[route.name])
+            handler = _checking(route, operations[route.name], self._body_s)
             self._routes[handler] = route
             app.router.add_route(route.method, route.path, handler)
             if route.method == "GET" and route.name != "events":
@@ -92,7 +97,7 @@ class Front:
         except Exception as exc:
             if request.writer.output_size:  # half an answer is out, and the end of the connection says so
                 LOGGER.exception(
-                    "%s %s broke off", request.method, path_of(request), extra={"request_id": request["id"]}
+                    "%s %s broke off", request.method, path_of(request), extra={"request_id": id_of(request)}
                 )
                 raise ConnectionResetError from exc
             response = self._refusal(request, exc)
@@ -102,14 +107,14 @@ class Front:
     def _refusal(self, request: web.Request, exc: Exception) -> web.Response:
         problem = problem_of(exc)
         if problem is None:
-            LOGGER.exception("%s %s", request.method, path_of(request), extra={"request_id": request["id"]})
+            LOGGER.exception("%s %s", request.method, path_of(request), extra={"request_id": id_of(request)})
             problem = Problem(500, NOT_OUR_WORDS)
-        elif problem.status == 503:
-            LOGGER.warning("%s: %s", path_of(request), exc, extra={"request_id": request["id"]})
+        elif isinstance(exc, StoreError):
+            LOGGER.warning("%s: %s", path_of(request), exc, extra={"request_id": id_of(request)})
         return render(problem, path_of(request))
 
 
-def _checking(route: Route, operation: Operation) -> Handler:
+def _checking(route: Route, operation: Operation, body_s: float) -> Handler:
     """Make the handler that checks what the request gives, as the table says, and hands it to the operation."""
     is_mirror = route.area == "mirror"
 
@@ -117,7 +122,7 @@ def _checking(route: Route, operation: Operation) -> Handler:
         given = parameters_of(request, route)
         if route.body is not None:
             max_bytes = MAX_MIRROR_BODY if is_mirror else MAX_BODY
-            given["body"] = await json_of(request, max_bytes=max_bytes, any_type=is_mirror)
+            given["body"] = await json_of(request, max_bytes=max_bytes, any_type=is_mirror, body_s=body_s)
         return await operation(request, given)
 
     return handle

@@ -88,7 +88,7 @@ def _wrong(parameter: Parameter, words: str) -> Problem:
     return Problem(status, f"{parameter.name}: {words}", parameter=parameter.name)
 
 
-async def json_of(request: web.Request, *, max_bytes: int, any_type: bool = False, body_s: float = BODY_S) -> Any:
+async def json_of(request: web.Request, *, max_bytes: int, any_type: bool, body_s: float) -> Any:
     """Read and parse the body; None where it is empty.
 
     Raises: Problem, 415 for what is not JSON by its header or its content, 413, 408.

@@ -20,7 +20,8 @@ from aiohttp.abc import AbstractAccessLogger
 LOGGER = logging.getLogger("saefetch.service")
 HEADER = "X-Request-Id"
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the request that is being answered, for lines of the log that are written meanwhile."""
+"""The id of the request that is being answered. The server answers each request in a task, and so in a context, of its
+own."""
 
 _CLEAN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _prefix, _numbers = secrets.token_hex(4), count(1)
@@ -28,11 +29,11 @@ _prefix, _numbers = secrets.token_hex(4), count(1)
 
 def id_of(request: web.BaseRequest) -> str:
     """Return the request's id: the client's own, if it is short and clean."""
-    if "id" not in request:
+    said = REQUEST_ID.get()
+    if not said:
         given = request.headers.get(HEADER, "")
-        request["id"] = given if _CLEAN.fullmatch(given) else f"{_prefix}-{next(_numbers):x}"
-        REQUEST_ID.set(request["id"])
-    said: str = request["id"]
+        said = given if _CLEAN.fullmatch(given) else f"{_prefix}-{next(_numbers):x}"
+        REQUEST_ID.set(said)
     return said
 
 

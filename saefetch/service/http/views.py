@@ -19,7 +19,7 @@ from saefetch.inventory import folders
 from saefetch.labels import Hit, Labels
 from saefetch.names import registry
 from saefetch.publish import members_of
-from saefetch.search import stored_preference
+from saefetch.search import stored_preference, terms_of
 from saefetch.service.http.given import JSON_TYPE, Given
 from saefetch.service.http.holdings import Holdings
 from saefetch.service.http.problems import Problem
@@ -70,6 +70,7 @@ class Views:
 
     def _search(self, given: Given) -> bytes:
         limit = given["limit"]
+        terms_of(given["q"])  # what has no word is refused, also where there is nothing to search
         if given["sae"] is None:
             # A store that is being made may have nothing in it yet, not even a header.
             where = [folder for folder in folders(self._data_dir) if (folder / FILE_NAME).stat().st_size]

@@ -82,7 +82,6 @@ class Mirror:
             return None
         for reader in readers:
             one = reader.read(index)
-            one.record.index = index
             verdict = reader.sae.verdict(one, index)
             if verdict is Verdict.HERE:
                 return reader.sae.render(one, whole=whole)
