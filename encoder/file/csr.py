@@ -173,9 +173,10 @@ class CsrWriter:
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
+        self.temporary.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
             self._indptr, self._indices, self._data = (
-                opened.enter_context(tempfile.TemporaryFile(dir=self.path.parent, buffering=_COPY_BYTES))
+                opened.enter_context(tempfile.TemporaryFile(dir=self.temporary.parent, buffering=_COPY_BYTES))
                 for _ in range(3)
             )
             self._indptr.write(np.zeros(1, "<i8").data)

@@ -28,6 +28,7 @@ import numpy as np
 
 from encoder.arrays import AnyArray
 from encoder.errors import EncoderError
+from encoder.stores.object_path import pread
 from saefetch.files.zip_directory import LOCAL_HEADER_BYTES, Entry, read_directory
 
 ALIGNMENT = 64
@@ -81,11 +82,10 @@ def find_members(
 
     Raises: EncoderError if the file is not such an npz, or is cut short; `mend` says what to do then.
     """
-    descriptor = file.fileno()
-    size = os.fstat(descriptor).st_size
+    size = file.seek(0, os.SEEK_END)
 
     def read(offset: int, n_bytes: int) -> bytes:
-        return os.pread(descriptor, n_bytes, offset)
+        return pread(file, n_bytes, offset)
 
     found: dict[str, Member] = {}
     try:

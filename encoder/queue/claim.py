@@ -14,6 +14,7 @@ from encoder.errors import FencedError, InputError
 from encoder.queue.publish import Unpublished, mark_of, publish
 from encoder.queue.spool import CLAIM, Name, Spool, new_token, read
 from encoder.queue.ticket import Target, Ticket, tombstone
+from encoder.stores.object_path import path_in
 from saefetch.files.atomic import fsync_folder
 
 MAX_ERROR = 20_000  # characters that a ticket keeps of an error, and of the end of a traceback
@@ -95,10 +96,11 @@ class Verdicts:
             fsync_folder(root / "claimed")
         unpublished: dict[Path, Unpublished] = {}
         for path, mark in outputs.items():
+            temporary = self.spool.temporary_of(path_in(root, path), name)
             try:
-                publish(root / path, root / ticket.shard, temporary_of(root / path, name), mark)
+                publish(path_in(root, path), path_in(root, ticket.shard), temporary, mark)
             except Unpublished as exc:
-                unpublished[temporary_of(root / path, name)] = exc
+                unpublished[temporary] = exc
         if not unpublished:
             return None
         self._withdraw(name, ticket, unpublished)
@@ -122,10 +124,10 @@ class Verdicts:
         `over` is a claim whose verdict stands, and whose outputs are published.
         """
         for target in ticket.targets:
-            out = self.spool.root / target.out
-            pattern = re.compile(rf"{re.escape(out.name)}\.({CLAIM})\.(?:.*\.)?tmp", re.DOTALL)
+            spooled = self.spool.spooled(path_in(self.spool.root, target.out))
+            pattern = re.compile(rf"{re.escape(spooled.name)}\.({CLAIM})\.(?:.*\.)?tmp", re.DOTALL)
             with suppress(OSError):  # left-over files do no harm
-                for path in out.parent.iterdir():
+                for path in spooled.parent.iterdir():
                     found = pattern.fullmatch(path.name)
                     if found and (found[1] == over or not self._is_claimed(ticket.job, found[1])):
                         path.unlink(missing_ok=True)
@@ -136,7 +138,8 @@ class Verdicts:
 
 
 class Claim:
-    """A job that this worker has. The worker writes an output to `temporary_for` it, which is in the same folder.
+    """A job that this worker has. The worker writes an output to `temporary_for` it, which is in the same folder, or
+    in a folder of the queue where the output goes to an address.
 
     `done`, `fail` and `put_back` end the claim, and publish the outputs that they are given; after these calls the
     temporary files belong to the queue, whatever happened. FencedError says that the claim had ended before, and that
@@ -146,8 +149,8 @@ class Claim:
 
     def __init__(self, verdicts: Verdicts, name: Name, ticket: Ticket, grip: BinaryIO) -> None:
         self.ticket = ticket
-        self.shard = verdicts.spool.root / ticket.shard
-        self.out = verdicts.spool.root / ticket.out
+        self.shard = path_in(verdicts.spool.root, ticket.shard)
+        self.out = path_in(verdicts.spool.root, ticket.out)
         self._verdicts = verdicts
         self._spool = verdicts.spool
         self._name = name
@@ -160,10 +163,10 @@ class Claim:
 
     def place_of(self, target: Target) -> Path:
         """Return where the result of one of the ticket's SAEs goes."""
-        return self._spool.root / target.out
+        return path_in(self._spool.root, target.out)
 
     def temporary_for(self, out: Path) -> Path:
-        return temporary_of(out, self._name)
+        return self._spool.temporary_of(out, self._name)
 
     def renew(self) -> None:
         """Renew the lease: call this several times in `lease_s`, from any thread. Raises: FencedError if it ended."""
@@ -207,8 +210,9 @@ class Claim:
         return self.ticket if result is None else replace(self.ticket, result=dict(result))
 
     def _decide(self, to: str, ticket: Ticket, outputs: Iterable[Path]) -> None:
-        marks = {str(out): self._make_durable(self.temporary_for(out)) for out in outputs}
-        for folder in {Path(out).parent for out in marks}:
+        temporaries = {str(out): self.temporary_for(out) for out in outputs}
+        marks = {out: self._make_durable(temporary) for out, temporary in temporaries.items()}
+        for folder in {temporary.parent for temporary in temporaries.values()}:
             fsync_folder(folder)
         if marks:
             ticket = replace(ticket, extra={**ticket.extra, "outputs": marks})
@@ -244,7 +248,3 @@ class Claim:
 def _outputs_of(ticket: Ticket) -> Mapping[str, Any]:
     outputs = ticket.extra.get("outputs")
     return outputs if isinstance(outputs, dict) else {}
-
-
-def temporary_of(out: Path, name: Name) -> Path:
-    return out.with_name(f"{out.name}.{name.claim}.tmp")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from encoder.errors import EncoderError
 from encoder.queue.spool import locked
+from encoder.stores.object_path import ObjectPath
 from saefetch.files.atomic import fsync_folder
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
@@ -33,8 +34,14 @@ class Unpublished(Exception):
 def publish(out: Path, shard: Path, temporary: Path, mark: object) -> None:
     """Give an output of the job of `shard` its name, unless it has that name. Raises: Unpublished.
 
-    `mark` is what `mark_of` said of the output when the job was decided.
+    `mark` is what `mark_of` said of the output when the job was decided. An output at an address is another story, see
+    `publish_object`.
     """
+    if isinstance(out, ObjectPath):
+        from encoder.queue.publish_object import publish_object
+
+        publish_object(out, shard, temporary)
+        return
     try:
         try:
             if not _link(temporary, out):

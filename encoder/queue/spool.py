@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import hashlib
 import os
 import re
 import secrets
@@ -34,6 +35,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from encoder.queue.ticket import MAX_TICKET_BYTES, is_job
+from encoder.stores.object_path import ObjectPath
 from saefetch.files.atomic import fsync_folder
 
 STATES = ("ready", "claimed", "done", "failed")
@@ -102,6 +104,17 @@ class Spool:
 
     def path(self, state: str, job: str) -> Path:
         return self.root / state / f"{job}.json"
+
+    def spooled(self, out: Path) -> Path:
+        """Return where an output is until it is published, but for its claim: beside its place, or in the queue."""
+        if not isinstance(out, ObjectPath):
+            return out
+        return self.root / "outputs" / f"{hashlib.sha256(str(out).encode()).hexdigest()[:16]}.npz"
+
+    def temporary_of(self, out: Path, name: Name) -> Path:
+        """Return the file that a claim writes an output to."""
+        spooled = self.spooled(out)
+        return spooled.with_name(f"{spooled.name}.{name.claim}.tmp")
 
     def claimed(self, name: Name, suffix: str = "json") -> Path:
         return self.root / "claimed" / name.file(suffix)

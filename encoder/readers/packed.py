@@ -8,18 +8,16 @@ is packed, and by the room of the disk. It goes when the shard does; what a kill
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from encoder.errors import ShardError
+from encoder.machine.scratch import FREE_BYTES, Scratch
 from encoder.readers import raw_memmap
 from encoder.readers.side_json import MAX_JSON_BYTES
 from encoder.readers.source import Source
@@ -32,9 +30,7 @@ GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 SUFFIXES = {".gz": "", ".gzip": "", ".zst": "", ".zstd": "", ".tgz": ".tar", ".tzst": ".tar"}
 """The endings of packed files, and what each stands for without its packing."""
 MAX_RATIO = 200  # real activations pack to half; padding of zeros is what packs better
-_FREE_BYTES = 1 << 29  # left on the disk
 _PIECE_BYTES = 1 << 20
-_PREFIX = "saefetch-scratch-"
 
 
 def claims(source: Source) -> bool:
@@ -55,7 +51,7 @@ class Unpacked:
     """A packed file, unpacked once for all that is read of it. The scratch file goes with this and all its shards."""
 
     def __init__(self, source: Source) -> None:
-        self.path, scratch = source.path, _Scratch()
+        self.path, scratch = source.path, Scratch()
         self._packing = "gzip" if source.head.startswith(GZIP) else "zstd"
         self.folder = scratch.folder
         try:
@@ -114,7 +110,7 @@ def _pieces(source: Source, folder: Path) -> Iterator[bytes]:
                         f"{source.path}: unpacks from {source.size:,} bytes to over {limit:,}, which activations do"
                         f" not; unpack it by hand if you trust it"
                     )
-                if n_bytes % (1 << 26) < _PIECE_BYTES and shutil.disk_usage(folder).free < _FREE_BYTES:
+                if n_bytes % (1 << 26) < _PIECE_BYTES and shutil.disk_usage(folder).free < FREE_BYTES:
                     raise ShardError(
                         f"{source.path}: no room to unpack it in {folder.parent}, after {n_bytes:,} bytes: set TMPDIR"
                         f" to a larger disk, or unpack it by hand"
@@ -140,30 +136,3 @@ def _stream(source: Source) -> Iterator[IO[bytes] | Any]:
         raise ShardError(f"{source.path}: needs pyarrow: pip install 'saefetch[encode]'") from exc
     with pyarrow.CompressedInputStream(pyarrow.OSFile(str(source.path)), "zstd") as stream:
         yield stream
-
-
-class _Scratch:
-    """A folder for one shard, held by a lock: without one, its process is dead, and the next one removes it."""
-
-    def __init__(self) -> None:
-        parent = Path(tempfile.gettempdir())
-        _remove_left(parent)
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        self._lock = os.open(self.folder / ".new", os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        (self.folder / ".new").rename(self.folder / ".lock")  # from here on others may look, and find it held
-
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._lock)
-
-
-def _remove_left(parent: Path) -> None:
-    for folder in parent.glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            lock = os.open(folder / ".lock", os.O_RDWR)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)

@@ -5,15 +5,16 @@ The tag of a file is its size, mtime and inode. `replace` holds a lock on the fi
 
 from __future__ import annotations
 
+import builtins
 import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from encoder.errors import ChangingError, InputError
-from encoder.stores.store import Entry
+from encoder.stores.store import Data, Entry
 from saefetch.files.atomic import fsync_folder
 
 
@@ -31,6 +32,18 @@ class FolderStore:
                 if not name.startswith(".") and path.is_file():
                     yield _entry(path.relative_to(self.root).as_posix(), path.stat())
 
+    def folder(self, below: str = "") -> tuple[builtins.list[str], builtins.list[Entry]]:
+        folders, entries = [], []
+        with suppress(FileNotFoundError, NotADirectoryError):
+            for path in (self.root / below).iterdir():
+                if path.name.startswith("."):
+                    continue
+                if path.is_dir():
+                    folders.append(path.name)
+                elif path.is_file():
+                    entries.append(_entry(path.relative_to(self.root).as_posix(), path.stat()))
+        return folders, entries
+
     def status(self, key: str) -> Entry:
         return _entry(key, (self.root / key).stat())
 
@@ -42,7 +55,7 @@ class FolderStore:
             file.seek(start)
             return file.read(-1 if stop is None else max(0, stop - start))
 
-    def create(self, key: str, data: bytes) -> bool:
+    def create(self, key: str, data: Data) -> bool:
         with self._temporary(key, data) as temporary:
             try:
                 os.link(temporary, self.root / key)
@@ -51,7 +64,7 @@ class FolderStore:
             fsync_folder(temporary.parent)
             return True
 
-    def replace(self, key: str, data: bytes, etag: str) -> bool:
+    def replace(self, key: str, data: Data, etag: str) -> bool:
         path = self.root / key
         with self._temporary(key, data) as temporary, _locked(path.parent):
             try:
@@ -67,7 +80,7 @@ class FolderStore:
         (self.root / key).unlink(missing_ok=True)
 
     @contextmanager
-    def _temporary(self, key: str, data: bytes) -> Iterator[Path]:
+    def _temporary(self, key: str, data: Data) -> Iterator[Path]:
         """Write `data` beside `key`, and remove the file at the end if it still has its temporary name."""
         path = self.root / key
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -10,11 +10,13 @@ returns False then, and whoever has to know reads the object.
 
 from __future__ import annotations
 
+import builtins
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 import obstore
@@ -28,14 +30,13 @@ from obstore.exceptions import (
 
 from encoder.errors import ChangingError, InputError, UnreachableError
 from encoder.stores.address import Address
-from encoder.stores.store import Entry
+from encoder.stores.store import MAX_PUT_BYTES, Data, Entry
 
 MAX_RETRIES = 8
 RETRY_S = 60
 """How long one request is tried again: a store that is throttling comes round, one that is gone does not."""
 CONNECT_S, REQUEST_S = 10, 120
-MAX_PUT_BYTES = 5 << 30
-"""What one PUT takes; a conditional write is one PUT."""
+_PROVIDERS = ("AWS_", "GOOGLE_", "AZURE_", "MSI_", "IDENTITY_", "HTTP", "http", "NO_PROXY", "no_proxy", "SSL_")
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|SAS|SIGNATURE", re.IGNORECASE)
 _MIN_SECRET_CHARACTERS = 4
 
@@ -49,10 +50,17 @@ class ObjectStore:
 
     def list(self, below: str = "") -> Iterator[Entry]:
         folder = self._path(below)
-        with self._told(folder):
+        with self._told(below):
             for page in obstore.list(self._client, f"{folder}/" if folder else None):
                 for found in page:
                     yield self._entry(found)
+
+    def folder(self, below: str = "") -> tuple[builtins.list[str], builtins.list[Entry]]:
+        folder = self._path(below)
+        with self._told(below):
+            found = obstore.list_with_delimiter(self._client, f"{folder}/" if folder else None)
+        folders = [str(prefix).rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
+        return folders, [self._entry(one) for one in found["objects"]]
 
     def status(self, key: str) -> Entry:
         with self._told(key):
@@ -72,11 +80,18 @@ class ObjectStore:
                     f"{self._shown(key)}: changed while it was read; try it again when it is complete"
                 ) from exc
 
-    def create(self, key: str, data: bytes) -> bool:
+    def create(self, key: str, data: Data) -> bool:
         return self._put(key, data, "create")
 
-    def replace(self, key: str, data: bytes, etag: str) -> bool:
-        return self._put(key, data, {"e_tag": etag})
+    def replace(self, key: str, data: Data, etag: str) -> bool:
+        with self._told(key):
+            try:
+                there = obstore.head(self._client, self._path(key))
+            except FileNotFoundError:
+                return False
+        if _tag(there) != etag:
+            return False
+        return self._put(key, data, {"e_tag": there["e_tag"], "version": there["version"]})  # GCS goes by the version
 
     def delete(self, key: str) -> None:
         with self._told(key):
@@ -85,7 +100,7 @@ class ObjectStore:
             except FileNotFoundError:
                 return
 
-    def _put(self, key: str, data: bytes, mode: Any) -> bool:
+    def _put(self, key: str, data: Data, mode: Any) -> bool:
         if len(data) > MAX_PUT_BYTES:
             raise InputError(
                 f"{self._shown(key)}: {len(data):,} bytes are more than one conditional write takes,"
@@ -108,7 +123,7 @@ class ObjectStore:
     def _entry(self, found: Any) -> Entry:
         key = str(found["path"])
         key = key[len(self._base) + 1 :] if self._base else key
-        return Entry(key, int(found["size"]), str(found["e_tag"] or found["last_modified"]))
+        return Entry(key, int(found["size"]), _tag(found))
 
     def _shown(self, key: str) -> str:
         return f"{self.place}/{key}" if key else self.place
@@ -132,19 +147,31 @@ class ObjectStore:
             ) from None
 
 
+def _tag(found: Any) -> str:
+    return str(found["e_tag"] or found["last_modified"])
+
+
 def _client_for(address: Address) -> Any:
+    """Return the client of a bucket, the same one as long as the environment is."""
+    named = {name: value for name, value in os.environ.items() if name.startswith(_PROVIDERS)}
+    return _new_client(address.root, address.scheme, tuple(sorted(named.items())))
+
+
+@lru_cache(maxsize=8)
+def _new_client(root: str, scheme: str, environment: tuple[tuple[str, str], ...]) -> Any:
+    """Make a client, which reads the `environment`. Raises: InputError."""
     from obstore.store import from_url
 
     options: dict[str, Any] = {
         "client_options": {"connect_timeout": timedelta(seconds=CONNECT_S), "timeout": timedelta(seconds=REQUEST_S)},
         "retry_config": {"max_retries": MAX_RETRIES, "retry_timeout": timedelta(seconds=RETRY_S)},
     }
-    if os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true") and address.scheme == "s3":
+    if os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true") and scheme == "s3":
         options["client_options"]["allow_http"] = True
     try:
-        return from_url(address.root, **options)
+        return from_url(root, **options)
     except (BaseError, ValueError) as exc:
-        raise InputError(f"{address}: cannot be used: {without_secrets(exc)}; check the address") from None
+        raise InputError(f"{root}: cannot be used: {without_secrets(exc)}; check the address") from None
 
 
 def without_secrets(exc: BaseException) -> str:

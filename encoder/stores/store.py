@@ -1,8 +1,9 @@
 """What a store can do. Keys are relative to the place that the store was opened at, with `/` between their parts.
 
     list      what lies below a key          status   size and tag of one object
-    read      a range of its bytes           create   write a key that is not there
-    replace   write a key that is unchanged  delete   remove a key, if it is there
+    folder    what lies in one folder        read     a range of its bytes
+    create    write a key that is not there  replace  write a key that is unchanged
+    delete    remove a key, if it is there
 
 What is not there raises FileNotFoundError. A store that cannot be reached raises UnreachableError, and one that lets
 nobody in InputError: one line each, without credentials.
@@ -10,8 +11,10 @@ nobody in InputError: one line each, without credentials.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Protocol
 
 
@@ -24,6 +27,12 @@ class Entry:
     etag: str
 
 
+Data = bytes | mmap
+"""What is written: a file may be mapped."""
+MAX_PUT_BYTES = 5 << 30
+"""What one conditional write takes, as it is one PUT."""
+
+
 class Store(Protocol):
     """See the module. `place` is what the user named, for messages."""
 
@@ -31,6 +40,9 @@ class Store(Protocol):
 
     def list(self, below: str = "") -> Iterator[Entry]:
         """Yield every object below the folder `below`, in no particular order."""
+
+    def folder(self, below: str = "") -> tuple[builtins.list[str], builtins.list[Entry]]:
+        """Return the names of the folders in a folder, and the objects in it, in no particular order."""
 
     def status(self, key: str) -> Entry:
         """Return what the object is now."""
@@ -41,14 +53,14 @@ class Store(Protocol):
         Raises: ChangingError where the object is another one than that of `etag`.
         """
 
-    def create(self, key: str, data: bytes) -> bool:
+    def create(self, key: str, data: Data) -> bool:
         """Write an object that is not there yet, whole or not at all.
 
         False says that the store calls the key taken. Some stores say so of a write that met another one, which then
         failed too: whoever has to know reads the object.
         """
 
-    def replace(self, key: str, data: bytes, etag: str) -> bool:
+    def replace(self, key: str, data: Data, etag: str) -> bool:
         """Write an object over the one with this tag; False where there is another one, or none."""
 
     def delete(self, key: str) -> None:

@@ -26,6 +26,7 @@ from pyarrow import parquet
 from shards import open_one, random, same_bits, whole
 
 from encoder.errors import ShardError
+from encoder.machine.scratch import PREFIX
 from encoder.readers import find_inputs, packed, parse_select
 
 ROWS = random((60, 8), torch.float32)
@@ -164,7 +165,7 @@ def test_a_full_disk_is_said_with_what_to_do(tmp_path: Path, scratch: Path, monk
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_kept(
     tmp_path: Path, scratch: Path
 ) -> None:
-    held, left = scratch / f"{packed._PREFIX}held", scratch / f"{packed._PREFIX}left"
+    held, left = scratch / f"{PREFIX}held", scratch / f"{PREFIX}left"
     for folder in (held, left):
         folder.mkdir()
         (folder / "acts.npy").write_bytes(b"1")
