@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from encoder.stores.address import local_path
+from encoder.stores.object_path import path_of
 
 FLOAT16 = "float16: half the size, but scipy cannot compute with it; open_features gives float32.  [default: float32]"
 
@@ -17,7 +18,8 @@ Inputs = Annotated[
 ]
 QueueDir = Annotated[Path, typer.Option("--queue", parser=local_path, metavar="DIR", help="The queue's folder.")]
 OutDir = Annotated[
-    Path, typer.Option("--out", parser=local_path, metavar="DIR", help="Where the features go, one .npz a shard.")
+    Path,
+    typer.Option("--out", parser=path_of, metavar="DIR", help="Where the features go, one .npz a shard."),
 ]
 Release = Annotated[str | None, typer.Option("--sae-release", metavar="R", help="SAELens release.")]
 SaeId = Annotated[

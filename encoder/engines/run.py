@@ -17,12 +17,12 @@ from encoder.machine.signals import BOTH, signals
 from encoder.options import Backend, Options
 from encoder.readers import select_of
 from encoder.rows import Exclude
-from encoder.stores.address import local_path
+from encoder.stores.object_path import Places, path_of
 from encoder.work.display import open_display
 from encoder.work.failures import Failure, remove_failures, write_failures
 from encoder.work.named import SaesLike, folded, loaded_in, names_of
 from encoder.work.parts import Part
-from encoder.work.rounds import QUEUE_NAME, Work
+from encoder.work.rounds import QUEUE_NAME, Work, workplace
 from encoder.work.submit import Input, inputs_of, is_result, strictly, tickets_of, why_not_read
 from encoder.work.survey import Survey
 from encoder.work.wanted import Wanted
@@ -87,8 +87,8 @@ def encode_files(
         max_attempts=max_attempts,
         strict=strict,
     )
-    paths = [local_path(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
-    out = local_path(out)
+    paths = [path_of(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    out = path_of(out)
     if not paths:
         raise InputError("inputs is empty: name at least one file or folder of activations")
     chosen = select_of(select, axes, dtype, shape)
@@ -153,7 +153,10 @@ def run(
     stopping = threading.Event()
     listener = _Listener(progress, stopping) if callable(progress) else None
     unread: list[Path] = []
-    with open_display(listener or progress) as display:
+    place = Places([*inputs, out])
+    inputs, out = [place(path) for path in inputs], place(out)
+    queue_name = QUEUE_NAME if share is None else share.queue_name
+    with workplace(out, queue_name) as root, open_display(listener or progress) as display:
         found = inputs_of(inputs, unread=unread.append, prefix=prefix, select=select)
         unread = [path for path in unread if not is_result(path, out)]
         for path in unread:
@@ -177,8 +180,7 @@ def run(
             tickets = tickets_of(found, out, survey.names, select, weights_sha256=weights_sha256, exclude=exclude)
             tickets = [ticket for ticket in tickets if ticket.job not in impossible]
             settings = {"values": options.values, "exclude": exclude, "select": select}
-            queue_name = QUEUE_NAME if share is None else share.queue_name
-            return Work(tickets, out, wanted.in_hand, options, settings, display, stopping, queue_name)
+            return Work(tickets, out, wanted.in_hand, options, settings, display, stopping, root, place)
 
         known = wanted.weights
         work = work_for(known)

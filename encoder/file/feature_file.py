@@ -23,6 +23,7 @@ from encoder.errors import EncoderError, ShardError
 from encoder.file import token_arrays
 from encoder.file.npz import Member, find_members
 from encoder.rows import reasons_in
+from encoder.stores.object_path import ObjectFile, ObjectPath, number_of
 
 if TYPE_CHECKING:
     from encoder.shard import Tokens
@@ -48,7 +49,7 @@ class FeatureFile:
     def load(self) -> LoadedFile:
         """Map the file. Raises EncoderError if it is no longer the file that was opened."""
         with self.path.open("rb") as file:
-            if stamp_of(file.fileno()) != self.stamp:
+            if stamp_of(file) != self.stamp:
                 raise EncoderError(f"{self.path}: was replaced since the folder was opened; open it again")
             buffer: bytes | mmap.mmap
             if self.stamp[2] <= SMALL_BYTES:
@@ -138,7 +139,7 @@ def open_file(path: Path) -> FeatureFile:
         return EncoderError(f"{path}: {why}; it is not a features file of sae-encode, or is damaged")
 
     with path.open("rb") as file:
-        stamp = stamp_of(file.fileno())
+        stamp = stamp_of(file)
         found = find_members(path, file, ("shape", "meta", *_ARRAYS, *token_arrays.NAMES))
         if missing := [name for name in ("shape", "meta", *_ARRAYS) if name not in found]:
             raise refuse(f"has no {' and no '.join(missing)}")
@@ -170,7 +171,16 @@ def open_file(path: Path) -> FeatureFile:
     return FeatureFile(path, (rows, width), indices.shape[0], meta, found, stamp)
 
 
-def stamp_of(descriptor: int) -> tuple[int, ...]:
-    """Say which file is open: device, inode, size and mtime."""
-    stat = os.fstat(descriptor)
+def stamp_of(file: Any) -> tuple[int, ...]:
+    """Say which file is open: device, inode, size and mtime; of an object, a number for its tag stands for inode."""
+    if isinstance(file, ObjectFile):
+        return 0, number_of(file.entry.etag), file.entry.size, 0
+    stat = os.fstat(file if isinstance(file, int) else file.fileno())
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def meta_of(path: Path) -> dict[str, Any]:
+    """Return the `meta` of a features file; of an object it is read once. Raises: as `open_file` does."""
+    if isinstance(path, ObjectPath):
+        return path.tree.once("meta", path.known, lambda: open_file(path).meta)
+    return open_file(path).meta

@@ -10,15 +10,15 @@ is an npz without our `meta`, or the shard       the user's                 kept
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from encoder.errors import EncoderError
-from encoder.file.feature_file import open_file
-from saefetch.files.digest import status_of
+from encoder.errors import EncoderError, InputError
+from encoder.file.feature_file import meta_of
+from encoder.stores.object_path import is_there, path_of
+from encoder.stores.same import is_of
 
 
 def why_kept(out: Path, shard: Path, sha256: Callable[[], str]) -> str | None:
@@ -26,15 +26,21 @@ def why_kept(out: Path, shard: Path, sha256: Callable[[], str]) -> str | None:
     if _is_same_file(out, shard):
         return f"{out} is the shard itself: its features would replace it; choose another --out"
     try:
-        meta = open_file(out).meta
+        meta = meta_of(out)
     except OSError:
         return None
     except EncoderError:
-        return _foreign(out) if zipfile.is_zipfile(out) and not _has_meta(out) else None
+        return _foreign(out) if not _has_meta(out) else None
     theirs = meta.get("shard_path")
     if not isinstance(theirs, str):
         return _foreign(out)
-    if theirs == str(shard) or _is_same_file(Path(theirs), shard) or _was_moved(meta, Path(theirs), shard, sha256):
+    if theirs == str(shard):
+        return None
+    try:
+        other = path_of(theirs, shard)
+    except InputError:  # nothing that this version writes
+        return _foreign(out)
+    if _is_same_file(other, shard) or _was_moved(meta, other, shard, sha256):
         return None
     return (
         f"{out} is the result of {theirs}, and {shard} would take its name. To keep both, give this one --prefix NAME,"
@@ -42,18 +48,9 @@ def why_kept(out: Path, shard: Path, sha256: Callable[[], str]) -> str | None:
     )
 
 
-def is_of(meta: dict[str, Any], shard: Path, sha256: Callable[[], str]) -> bool:
-    """Say whether a result with this `meta`, which is the shard's own, is of the shard as it is now."""
-    status = status_of(shard)
-    if meta.get("shard_size") != status.st_size:
-        return False
-    is_as_it_was = meta.get("shard_path") == str(shard) and meta.get("shard_mtime_ns") == status.st_mtime_ns
-    return is_as_it_was or meta.get("shard_sha256") == sha256()
-
-
 def _was_moved(meta: dict[str, Any], theirs: Path, shard: Path, sha256: Callable[[], str]) -> bool:
     try:
-        return not os.path.lexists(theirs) and is_of(meta, shard, sha256)
+        return not is_there(theirs) and is_of(meta, shard, sha256)
     except OSError:
         return False
 
@@ -67,7 +64,7 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 def _has_meta(out: Path) -> bool:
     try:
-        with zipfile.ZipFile(out) as archive:
+        with out.open("rb") as file, zipfile.ZipFile(file) as archive:
             return "meta.npy" in archive.namelist()
     except (zipfile.BadZipFile, OSError):
         return True  # damaged, and perhaps ours

@@ -1,6 +1,6 @@
 """A folder for what has to lie on this machine for a while. What a killed process left, the next one removes.
 
-    <TMPDIR>/saefetch-scratch-.../.lock     held by the process that made the folder
+<TMPDIR>/saefetch-scratch-.../.lock     held by the process that made the folder
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """An output at an address gets its name by one conditional write, and never takes it from another shard's result.
 
-    create: it is not there          written; of all who try, one succeeds
-    "it exists"                      the object is read back: what the store calls "exists" may be its answer to a
-                                     write that met another one, to our own write of which the answer was lost, or true
-      there is none                  again
-      the shard's result, as it is   done: somebody else has finished it
-      the shard's, of before         written over it, if it is still the same object
-      another's                      kept; the job fails with the reason, and what to do
+create: it is not there          written; of all who try, one succeeds
+"it exists"                      the object is read back: what the store calls "exists" may be its answer to a
+                                 write that met another one, to our own write of which the answer was lost, or true
+  there is none                  again
+  the shard's result, as it is   done: somebody else has finished it
+  the shard's, of before         written over it, if it is still the same object
+  another's                      kept; the job fails with the reason, and what to do
 """
 
 from __future__ import annotations
@@ -57,15 +57,18 @@ def _publish(out: ObjectPath, shard: Path, temporary: Path, sleep: Callable[[flo
 
 
 def _is_done(out: ObjectPath, shard: Path, temporary: Path) -> bool:
-    """Say whether the object is the result that is to be written; it may be written over if not. Raises: Unpublished."""
-    from encoder.file.feature_file import open_file  # takes numpy along, for what is rare
+    """Say whether the object is the result that is to be written; if not, it may be written over.
+
+    Raises: Unpublished where it may not.
+    """
+    from encoder.file.feature_file import meta_of  # takes numpy along, for what is rare
     from encoder.file.owner import why_kept
 
-    mine = open_file(temporary).meta
+    mine = meta_of(temporary)
     if reason := why_kept(out, shard, lambda: str(mine.get("shard_sha256"))):
         raise Unpublished(reason, for_good=True)
     try:
-        theirs: dict[str, Any] = open_file(out).meta
+        theirs: dict[str, Any] = meta_of(out)
     except EncoderError:
         return False  # damaged
     return all(theirs.get(name) == mine.get(name) for name in _SAME)

@@ -128,11 +128,12 @@ def targets_of(sae: Mapping[str, Any], out: str, weights: object = None) -> list
     """Return the SAEs of a ticket's `sae`, each with where its result goes; `weights` are the ticket's."""
     if "saes" not in sae:
         return [Target(sae, "", out, weights if isinstance(weights, str) else None)]
-    path, known = PurePath(out), weights if isinstance(weights, dict) else {}
+    above, slash, name = out.rpartition("/")  # no path: it may be an address
+    known = weights if isinstance(weights, dict) else {}
     targets = []
     for one in sae["saes"]:
         own, folder = {key: value for key, value in one.items() if key != "folder"}, one["folder"]
-        targets.append(Target(own, folder, str(path.parent / folder / path.name), known.get(folder)))
+        targets.append(Target(own, folder, f"{above}{slash}{folder}/{name}", known.get(folder)))
     return targets
 
 

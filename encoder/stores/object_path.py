@@ -16,7 +16,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PosixPath
@@ -99,7 +99,7 @@ class ObjectPath(PosixPath):
     def with_suffix(self, suffix: str) -> ObjectPath:
         return self.parent / f"{self.stem}{suffix}"
 
-    def relative_to(self, other: Any, *_: Any, **__: Any) -> Path:
+    def relative_to(self, other: Any, *_: Any, **__: Any) -> Path:  # type: ignore[override]
         own, above = self.parts, other.parts
         if not isinstance(other, ObjectPath) or own[: len(above)] != above:
             raise ValueError(f"{self} is not below {other}")
@@ -166,10 +166,10 @@ class ObjectPath(PosixPath):
         for name in self.tree.folder(self.address.key):
             yield self / name
 
-    def glob(self, pattern: str, *_: Any, **__: Any) -> Iterator[Any]:
-        return (path for path in self.iterdir() if fnmatchcase(path.name, pattern))
+    def glob(self, pattern: str, *_: Any, **__: Any) -> Generator[Any, None, None]:
+        yield from (path for path in self.iterdir() if fnmatchcase(path.name, pattern))
 
-    def rglob(self, pattern: str, *_: Any, **__: Any) -> Iterator[Any]:
+    def rglob(self, pattern: str, *_: Any, **__: Any) -> Generator[Any, None, None]:
         for path in self.iterdir():
             if fnmatchcase(path.name, pattern):
                 yield path
@@ -268,3 +268,32 @@ def pread(file: Any, n_bytes: int, offset: int) -> bytes:
 def number_of(etag: str) -> int:
     """Return a number that another tag has not."""
     return int.from_bytes(hashlib.sha256(etag.encode()).digest()[:7], "big")
+
+
+def is_there(path: Path) -> bool:
+    """Say whether the name is taken, also by a link that leads nowhere."""
+    return path.exists() if isinstance(path, ObjectPath) else os.path.lexists(path)
+
+
+class Places:
+    """Paths by their names: `places(name)`. Those of one bucket share what is known of it."""
+
+    def __init__(self, paths: Iterable[Path] = ()) -> None:
+        self._of_buckets: dict[str, ObjectPath] = {}
+        for path in paths:
+            self(path)
+
+    def __call__(self, named: str | Path) -> Path:
+        place = place_of(named)
+        if isinstance(place, Path):
+            return place
+        new = path_of(named, self._of_buckets.get(place.root))
+        if not isinstance(new, ObjectPath):
+            return new
+        known = self._of_buckets.setdefault(place.root, new)
+        return ObjectPath(place, known.tree)
+
+    def forget(self) -> None:
+        """Look again at what there is."""
+        for path in self._of_buckets.values():
+            path.tree.forget()

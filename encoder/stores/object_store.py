@@ -91,7 +91,8 @@ class ObjectStore:
                 return False
         if _tag(there) != etag:
             return False
-        return self._put(key, data, {"e_tag": there["e_tag"], "version": there["version"]})  # GCS goes by the version
+        known = {name: there[name] for name in ("e_tag", "version") if there[name]}
+        return self._put(key, data, known)  # GCS goes by the version
 
     def delete(self, key: str) -> None:
         with self._told(key):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from encoder.errors import InputError
 from encoder.queue.queue import Queue
 from encoder.queue.ticket import Ticket
+from encoder.stores.object_path import Places
 
 ENDED = ("done", "failed")
 
@@ -41,17 +42,19 @@ class BySae:
                 self.absent[ticket.job, folder] = str(said["absent"])
         self.without_sae |= dict.fromkeys(map(str, without) if isinstance(without, list) else ())
 
-    def summary(self, tickets: Iterable[Ticket], root: Path = Path()) -> list[dict[str, Any]]:
+    def summary(
+        self, tickets: Iterable[Ticket], root: Path = Path(), place: Callable[[str], Path] = Path
+    ) -> list[dict[str, Any]]:
         """Return each SAE with how many shards have its result, and how many have nothing for it, and why.
 
-        Paths in tickets are relative to `root`.
+        Paths in tickets are relative to `root`; `place` makes paths of what tickets say.
         """
         found: dict[str, dict[str, Any]] = {}
         for ticket in tickets:
             for target in ticket.targets if ticket.is_of_several else ():
                 new = {"folder": target.folder, **target.sae, "results": 0, "absent": 0, "why_absent": None}
                 one, why = found.setdefault(target.folder, new), self.absent.get((ticket.job, target.folder))
-                one["results"] += (root / target.out).exists()
+                one["results"] += (root / place(target.out)).exists()
                 one["absent"] += why is not None
                 one["why_absent"] = one["why_absent"] or why
         return list(found.values())
@@ -69,4 +72,4 @@ def of_queue(queue: Queue) -> dict[str, Any]:
         return {}
     by_sae = BySae()
     by_sae.hear(queue, tickets)
-    return {"saes": by_sae.summary(tickets, queue.root), "without_sae": list(by_sae.without_sae)}
+    return {"saes": by_sae.summary(tickets, queue.root, Places()), "without_sae": list(by_sae.without_sae)}

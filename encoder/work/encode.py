@@ -19,7 +19,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,11 +31,13 @@ from encoder.file.csr import Csr
 from encoder.rows import Exclude
 from encoder.sae.sae import LoadedSae
 from encoder.shard import Shard
+from encoder.stores.object_path import ObjectPath
+from encoder.stores.same import identity_of, sha256_of
 from encoder.work.counting import Counted
 from encoder.work.progress import Progress
 from encoder.work.sound import unsound_rows
 from encoder.work.stream import Encoded, Stream, Task
-from saefetch.files.digest import Status, Stopped, sha256_of, status_of
+from saefetch.files.digest import Status, Stopped
 
 Place = tuple[Stream, int]
 """Rows to be read: of which stream, and the first of them."""
@@ -78,7 +79,10 @@ def encode_shard(
     """
     progress = Progress(sum(stream.shard.n_rows * len(stream.tasks) for stream in streams))
     exclude = Exclude.of_document(settings.get("exclude"))
-    path, ended = streams[0].shard.path, threading.Event()
+    path, ended, all_read = streams[0].shard.path, threading.Event(), threading.Event()
+    is_object = isinstance(
+        path, ObjectPath
+    )  # its hash follows the reading, so no stream is finished before all are read
 
     def read(stream: Stream, start: int) -> torch.Tensor:
         with progress.timed("read"):
@@ -107,7 +111,7 @@ def encode_shard(
             task.writer.append(features)
 
     def finish(stream: Stream, task: Task) -> None:
-        identity = _identity_of_shard(path, status, sha256.result())
+        identity = identity_of(path, status, sha256.result())
         with progress.timed("write"):
             _finish(stream, task, settings | identity)
 
@@ -117,7 +121,7 @@ def encode_shard(
         ThreadPoolExecutor(1, "hash") as hashing,
         _set_at_the_end(ended),  # when a batch fails or the worker stops, nobody waits for the hash
     ):
-        sha256 = hashing.submit(sha256_of, path, ended.is_set)
+        sha256 = hashing.submit(sha256_of, path, ended.is_set, all_read.is_set)
         for before, stream in zip([None, *streams], streams, strict=False):
             with _failing(stream.tasks):
                 counted = reading.submit(count, stream).result()
@@ -129,7 +133,7 @@ def encode_shard(
                 stream.n_unsound += len(batch.unsound)
                 _wait_for(looked)
                 looked = writing.submit(look, stream, batch.x, batch.counts)
-                is_last = start + len(batch.x) == stream.shard.n_rows
+                is_last = start + len(batch.x) == stream.shard.n_rows and not is_object
                 for task, encode in batch.encoders:
                     with _failing([task]):
                         with progress.timed("kernel"):
@@ -144,12 +148,13 @@ def encode_shard(
                 watch(progress)
             if stopping():
                 raise Stopped
+        all_read.set()
         _wait_for(looked)
         for stream in streams:
             for task in stream.live:
                 with _failing([task]):
                     _wait_for(task.written)
-                    if stream.shard.n_rows == 0:
+                    if stream.shard.n_rows == 0 or is_object:
                         finish(stream, task)
 
 
@@ -234,18 +239,6 @@ def _set_at_the_end(event: threading.Event) -> Iterator[None]:
         yield
     finally:
         event.set()
-
-
-def _identity_of_shard(path: Path, before: Status, sha256: str) -> dict[str, Any]:
-    after = status_of(path)
-    if any(getattr(after, name) != getattr(before, name) for name in ("st_size", "st_mtime_ns", "st_ino")):
-        raise ChangingError(f"{path}: changed while it was read; submit it again when it is complete")
-    return {
-        "shard_path": str(path.absolute()),
-        "shard_size": before.st_size,
-        "shard_mtime_ns": before.st_mtime_ns,
-        "shard_sha256": sha256,
-    }
 
 
 def _made_sound(shard: Shard, x: torch.Tensor, start: int, counts: Bool) -> tuple[torch.Tensor, I64]:

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from encoder.file.beside import FAILED
-from saefetch.files.atomic import atomic_write
+from encoder.stores.opened import open_store
+
+_MAX_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +44,27 @@ class Failure:
 
 
 def write_failures(out: Path, failures: dict[str, Failure]) -> None:
-    """Write what is said of each shard, by the name of its result."""
+    """Write what is said of each shard, by the name of its result, over what was said of it before."""
+    store = open_store(out)
     for name, failure in failures.items():
-        path = out / FAILED / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(json.dumps(failure.document(), indent=1).encode() + b"\n")
+        key, data = f"{FAILED}/{name}.json", json.dumps(failure.document(), indent=1).encode() + b"\n"
+        for _ in range(_MAX_TRIES):
+            with suppress(FileNotFoundError):  # another run removed it
+                if store.create(key, data) or store.replace(key, data, store.status(key).etag):
+                    break
 
 
 def remove_failures(out: Path, done: Iterable[tuple[str, str]]) -> None:
     """Remove what is said of shards that are `done`, each a name and the shard; of other shards it stays."""
-    folder = out / FAILED
-    if not folder.is_dir():
+    store = open_store(out)
+    there = {entry.key for entry in store.folder(FAILED)[1]}
+    if not there:
         return
     for name, shard in done:
-        path = folder / f"{name}.json"
-        with suppress(OSError, ValueError, AttributeError):  # not there, or nothing of ours
-            if json.loads(path.read_bytes()).get("shard") == shard:
-                path.unlink()
+        key = f"{FAILED}/{name}.json"
+        if key in there:
+            with suppress(OSError, ValueError, AttributeError):  # gone, or nothing of ours
+                if json.loads(store.read(key)).get("shard") == shard:
+                    store.delete(key)
     with suppress(OSError):  # others are left in it
-        folder.rmdir()
+        (out / FAILED).rmdir()

@@ -27,6 +27,8 @@ from encoder.queue.ticket import Target, Ticket
 from encoder.rows import Exclude
 from encoder.sae.known import Known
 from encoder.sae.sae import LoadedSae
+from encoder.stores.object_path import ObjectPath, path_of
+from encoder.stores.same import sha256_of, status_now
 from encoder.work.encode import encode_shard
 from encoder.work.made import Made
 from encoder.work.matching import Sought, match
@@ -35,7 +37,7 @@ from encoder.work.resume import check_settings, finished, results_in
 from encoder.work.saes import Saes
 from encoder.work.stream import Stream, Task
 from encoder.work.totals import Display
-from saefetch.files.digest import Status, sha256_of, status_of
+from saefetch.files.digest import Status
 
 MAX_NAMED = 5
 
@@ -62,7 +64,7 @@ class JobEncoder:
         """
         began, ticket = time.perf_counter(), claim.ticket
         try:
-            status = status_of(claim.shard)
+            status = status_now(claim.shard)
         except OSError as exc:
             raise ShardError(f"{claim.shard}: cannot be read: {exc.strerror}") from exc
         select = {str(key): str(value) for key, value in ticket.select.items()}
@@ -117,7 +119,7 @@ class JobEncoder:
         out = claim.place_of(target)
         folder, weights = out.parent, settings["weights_sha256"]
         there = []
-        if (folder, weights) not in self._checked:
+        if (folder, weights) not in self._checked and not isinstance(folder, ObjectPath):  # there, `_run.json` says it
             there = list(results_in(folder, ("values", "weights_sha256", "exclude")))
         for path, made_with in there:
             check_settings(path, made_with, {"values": settings["values"]})
@@ -134,7 +136,7 @@ class JobEncoder:
     ) -> tuple[list[Stream], list[tuple[Target, Task]]]:
         """Find the rows for each SAE that is left, load some of the SAEs, and open the files of their features."""
         ticket, sought = claim.ticket, {folder: Sought.of(one) for folder, one in known.items()}
-        root = Path(str(ticket.extra.get("root", claim.shard.parent)))
+        root = path_of(str(ticket.extra.get("root", claim.shard.parent)), claim.shard)
         matched = match(claim.shard, sought, made.left, select, root, several=ticket.is_of_several)
         made.take(matched)
         self._tell_what_is_missing(claim.shard, made)

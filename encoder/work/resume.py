@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from encoder.errors import EncoderError, InputError, MismatchError, OccupiedError
-from encoder.file.feature_file import open_file
-from encoder.file.owner import is_of, why_kept
+from encoder.file.feature_file import meta_of
+from encoder.file.owner import why_kept
 from encoder.queue.queue import Queue
 from encoder.queue.ticket import Ticket
 from encoder.rows import Exclude
-from saefetch.files.digest import sha256_of
+from encoder.stores.object_path import ObjectPath, is_there
+from encoder.stores.same import is_of, sha256_of
 
+MAX_LOOKS = 16
+"""Results at addresses that are looked at at a time."""
 NOTHING_EXCLUDED = Exclude().document()
 """What results of earlier versions were made with."""
 
@@ -30,7 +33,7 @@ def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> di
     """
     taken: dict[str, str] = {}
     coming = {ticket.job: ticket for ticket in tickets}
-    folders = {PurePath(one.out).parent: one.sae for ticket in tickets for one in ticket.targets}
+    folders = {one.out.rpartition("/")[0]: one.sae for ticket in tickets for one in ticket.targets}
     for job, state in queue.states().items() if tickets else ():
         there = None
         with suppress(InputError):  # a malformed ticket is nobody's; it is replaced or shown by `status`
@@ -51,7 +54,7 @@ def check_resumes(queue: Queue, tickets: Sequence[Ticket], *, again: bool) -> di
                 " output folder"
             )
         for target in there.targets:
-            folder = PurePath(target.out).parent
+            folder = target.out.rpartition("/")[0]
             if folders.get(folder, target.sae) != target.sae:
                 raise MismatchError(
                     f"{queue.root} has a job {job}, the results of which go to {folder} too, with sae {target.sae}; now"
@@ -81,7 +84,12 @@ def excluded_by(ticket: Ticket) -> object:
 
 
 def check_folder(out: Path, settings: dict[str, Any]) -> None:
-    """Refuse a folder that holds results of other settings. Raises: MismatchError with what differs."""
+    """Refuse a folder that holds results of other settings. Raises: MismatchError with what differs.
+
+    At an address there may be ten thousand results, and `_run.json` says how they were made.
+    """
+    if isinstance(out, ObjectPath):
+        return
     for path, made_with in results_in(out, settings):
         check_settings(path, made_with, settings)
 
@@ -90,7 +98,7 @@ def results_in(out: Path, names: Collection[str]) -> Iterator[tuple[Path, dict[s
     """Yield each result of a folder, in order of name, and those members of its `meta` that are named."""
     for path in sorted(out.glob("*.npz")):
         try:
-            meta = open_file(path).meta
+            meta = meta_of(path)
         except (EncoderError, OSError):
             continue  # damaged, or none of ours
         yield path, {name: meta[name] for name in names if name in meta}
@@ -134,13 +142,13 @@ def finished(
     Raises: OccupiedError if the file there is of another shard; MismatchError if the result there was made with other
     settings, with what differs.
     """
-    if not os.path.lexists(out):
+    if not is_there(out):
         return False
     sha256 = sha256 or cache(lambda: sha256_of(shard))
     if reason := why_kept(out, shard, sha256):
         raise OccupiedError(reason)
     try:
-        meta = open_file(out).meta
+        meta = meta_of(out)
     except (EncoderError, OSError):
         return False  # damaged: it is encoded again
     check_settings(out, meta, settings)
@@ -153,28 +161,45 @@ def to_do_and_taken(
     *,
     strict: bool = False,
     absent: Collection[tuple[str, str]] = (),
+    place: Callable[[str], Path] = Path,
 ) -> tuple[list[Ticket], dict[str, str]]:
     """Return the jobs of which a result is missing, and with the reason those whose results' names are taken.
 
     A job is taken where its name is taken for all its SAEs that are not finished. `absent` are a job and the folder of
-    an SAE for which its shard has nothing. Raises: MismatchError, as `finished` does.
+    an SAE for which its shard has nothing; `place` makes paths of what tickets say. Raises: MismatchError, as
+    `finished` does.
     """
-    to_do, taken = [], {}
-    for ticket in tickets:
+
+    def look(ticket: Ticket) -> tuple[bool, list[str]]:
         is_missing, reasons = False, []
         for target in ticket.targets:
             if (ticket.job, target.folder) in absent:
                 continue
             weights = {} if target.weights_sha256 is None else {"weights_sha256": target.weights_sha256}
             try:
-                is_there = finished(Path(target.out), Path(ticket.shard), settings | weights, strict=strict)
-                is_missing = is_missing or not is_there
+                is_done = finished(place(target.out), place(ticket.shard), settings | weights, strict=strict)
+                is_missing = is_missing or not is_done
             except OccupiedError as exc:
                 reasons.append(str(exc))
             except OSError:  # the shard is gone: its job will say so
                 is_missing = True
+        return is_missing, reasons
+
+    to_do, taken = [], {}
+    for ticket, (is_missing, reasons) in zip(tickets, _side_by_side(look, tickets, place), strict=True):
         if is_missing:
             to_do.append(ticket)
         elif reasons:
             taken[ticket.job] = "; ".join(reasons)
     return to_do, taken
+
+
+def _side_by_side(
+    look: Callable[[Ticket], tuple[bool, list[str]]], tickets: Sequence[Ticket], place: Callable[[str], Path]
+) -> list[tuple[bool, list[str]]]:
+    """Look at the result of each ticket: at addresses at many at a time, as each look is a request or two."""
+    if not tickets or not isinstance(out := place(tickets[0].out), ObjectPath):
+        return [look(ticket) for ticket in tickets]
+    out.parent.is_dir()  # lists it, once for all
+    with ThreadPoolExecutor(MAX_LOOKS, "look") as pool:
+        return list(pool.map(look, tickets))

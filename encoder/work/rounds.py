@@ -1,8 +1,9 @@
 """The jobs of one run, worked on in rounds until nothing is left to do.
 
-The queue is `<out>/.queue`: gone when everything is done; what is left of an interrupted run is in it. Several runs
-with the same SAE may work on one folder at a time, so another run may have done a job, taken its name or removed the
-queue. Each round therefore looks again at the results that are there.
+The queue is `<out>/.queue`, or a folder of this machine where the results go to an address. It is gone when everything
+is done; what is left of an interrupted run is in it. Several runs with the same SAE may work on one folder at a time,
+so another run may have done a job, taken its name or removed the queue. Each round therefore looks again at the results
+that are there.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ import secrets
 import shlex
 import shutil
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoder.errors import EncoderError, InputError, MismatchError
+from encoder.machine.scratch import Scratch
 from encoder.options import Options
 from encoder.queue.queue import Queue, Status
 from encoder.queue.ticket import Ticket
+from encoder.stores.object_path import ObjectPath, Places
+from encoder.stores.opened import open_store
+from encoder.stores.probe import check_conditions
 from encoder.work.by_sae import BySae
 from encoder.work.processes import work_in_processes
 from encoder.work.record import Record, settings_of
@@ -56,11 +61,13 @@ class Work:
         settings: dict[str, Any],
         display: Display,
         stopping: threading.Event,
-        queue_name: str = QUEUE_NAME,
+        root: Path,
+        place: Places,
     ) -> None:
-        self._tickets, self._root, self._saes, self._options = tickets, out / queue_name, saes, options
+        self._tickets, self._root, self._saes, self._options = tickets, root, saes, options
+        self._out, self._place = out, place
         self._settings, self._display, self._stopping = settings, display, stopping
-        _check_folders(tickets, out, settings)
+        _check_folders(tickets, out, settings, place)
         self._records: list[Record] = []
         self.by_sae = BySae()
         self.totals = Totals()
@@ -74,7 +81,7 @@ class Work:
 
     def summary(self) -> list[dict[str, Any]]:
         """Return what became of each of several SAEs."""
-        return self.by_sae.summary(self._tickets)
+        return self.by_sae.summary(self._tickets, place=self._place)
 
     @property
     def is_needed(self) -> bool:
@@ -83,7 +90,9 @@ class Work:
 
     def claim_folders(self) -> None:
         """Claim the folders of the results for this run. Raises: InputError, MismatchError."""
-        for record in _records(self._tickets, self._settings):
+        if isinstance(self._out, ObjectPath):
+            check_conditions(open_store(self._out))
+        for record in _records(self._tickets, self._settings, self._place):
             record.claim()
             self._records.append(record)
 
@@ -150,8 +159,9 @@ class Work:
 
     def _to_do(self) -> list[Ticket]:
         coming = [ticket for ticket in self._tickets if ticket.job not in self.taken]
-        strict, absent = self._options.strict, self.by_sae.absent
-        to_do, taken = to_do_and_taken(coming, self._settings, strict=strict, absent=absent)
+        strict, absent, place = self._options.strict, self.by_sae.absent, self._place
+        place.forget()
+        to_do, taken = to_do_and_taken(coming, self._settings, strict=strict, absent=absent, place=place)
         self.taken |= taken
         return to_do
 
@@ -160,8 +170,7 @@ class Work:
         try:
             return Queue(self._root, lease_s=options.lease_s, max_attempts=options.max_attempts, create=True)
         except OSError as exc:
-            out = self._root.parent
-            raise InputError(f"--out {out}: results cannot be written there: {exc.strerror}") from exc
+            raise InputError(f"--out {self._root.parent}: results cannot be written there: {exc.strerror}") from exc
 
     def _work_on(self, queue: Queue) -> None:
         if self._options.workers > 1:
@@ -177,10 +186,23 @@ class Work:
             self.totals.add(worker.totals)
 
 
-def _check_folders(tickets: Sequence[Ticket], out: Path, settings: dict[str, Any]) -> None:
+@contextmanager
+def workplace(out: Path, name: str) -> Iterator[Path]:
+    """Give the folder of the run's queue: in the folder of the results, or on this machine where that is an address."""
+    if not isinstance(out, ObjectPath):
+        yield out / name
+        return
+    scratch = Scratch()
+    try:
+        yield scratch.folder / name
+    finally:
+        scratch.remove()
+
+
+def _check_folders(tickets: Sequence[Ticket], out: Path, settings: dict[str, Any], place: Places) -> None:
     """Refuse folders that hold results of other settings. Raises: MismatchError with what differs."""
     both = {name: settings[name] for name in ("values", "exclude")}
-    weights = {Path(one.out).parent: one.weights_sha256 for ticket in tickets for one in ticket.targets}
+    weights = {place(one.out).parent: one.weights_sha256 for ticket in tickets for one in ticket.targets}
     for folder, own in weights.items():
         check_folder(folder, both | {"weights_sha256": own})
     if tickets and tickets[0].is_of_several and (alone := next(results_in(out, ()), None)):
@@ -190,9 +212,9 @@ def _check_folders(tickets: Sequence[Ticket], out: Path, settings: dict[str, Any
         )
 
 
-def _records(tickets: Sequence[Ticket], settings: dict[str, Any]) -> list[Record]:
+def _records(tickets: Sequence[Ticket], settings: dict[str, Any], place: Places) -> list[Record]:
     """Return what is kept of this run in each folder of results, not claimed yet."""
-    folders = {Path(one.out).parent: one for ticket in tickets for one in ticket.targets}
+    folders = {place(one.out).parent: one for ticket in tickets for one in ticket.targets}
     return [Record(folder, settings_of(one.sae, one.weights_sha256, settings)) for folder, one in folders.items()]
 
 

@@ -27,7 +27,7 @@ from shards import open_one, random, same_bits, whole
 
 from encoder.errors import ShardError
 from encoder.machine.scratch import PREFIX
-from encoder.readers import find_inputs, packed, parse_select
+from encoder.readers import find_inputs, parse_select
 
 ROWS = random((60, 8), torch.float32)
 Pack = Callable[[bytes], bytes]

@@ -3,6 +3,8 @@
 with S3Server() as server:                     honest
 with S3Server(ignores_conditions=True) ...     every create succeeds, as on some stores
 server.faults.append((503, "SlowDown"))        the next requests are answered so, one each
+server.lands_first["a"] = b"..."               somebody else writes this object just before the next write of its key
+server.refuses_puts["a"] = [(409, "...")]      the next writes of this key are answered so, and nothing is written
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ class S3Server:
         self.objects: dict[str, bytes] = {}
         self.faults: list[tuple[int, str]] = []
         self.requests: list[tuple[str, str]] = []
+        self.lands_first: dict[str, bytes] = {}
+        self.refuses_puts: dict[str, list[tuple[int, str]]] = {}
         self._ignores = ignores_conditions
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -86,6 +90,10 @@ class S3Server:
         )
 
     def _put(self, request: web.Request, key: str, body: bytes) -> web.Response:
+        if self.refuses_puts.get(key):
+            return _error(*self.refuses_puts[key].pop(0))
+        if key in self.lands_first:
+            self.objects[key] = self.lands_first.pop(key)
         there = self.objects.get(key)
         if not self._ignores:
             if request.headers.get("If-None-Match") == "*" and there is not None:
@@ -116,16 +124,28 @@ class S3Server:
 
     def _list(self, query: Any) -> web.Response:
         after = query.get("continuation-token", query.get("start-after", ""))
-        keys = sorted(key for key in self.objects if key.startswith(query.get("prefix", "")) and key > after)
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter")
+        found = {key for key in self.objects if key.startswith(prefix)}
+        if delimiter:  # what lies deeper is one name
+            found = {
+                prefix + head + mark for key in found for head, mark, _ in [key[len(prefix) :].partition(delimiter)]
+            }
+        keys = sorted(key for key in found if key > after)
         page, rest = keys[:MAX_KEYS], keys[MAX_KEYS:]
+        folders = "".join(
+            f"<CommonPrefixes><Prefix>{escape(key)}</Prefix></CommonPrefixes>"
+            for key in page
+            if key not in self.objects
+        )
         contents = "".join(
             f"<Contents><Key>{escape(key)}</Key><Size>{len(self.objects[key])}</Size><ETag>{tag(self.objects[key])}"
             "</ETag><LastModified>2026-12-01T00:00:00.000Z</LastModified></Contents>"
             for key in page
+            if key in self.objects
         )
         more = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if rest else ""
         text = (
-            f"<ListBucketResult><IsTruncated>{'true' if rest else 'false'}</IsTruncated>{more}{contents}"
+            f"<ListBucketResult><IsTruncated>{'true' if rest else 'false'}</IsTruncated>{more}{contents}{folders}"
             "</ListBucketResult>"
         )
         return web.Response(text=text, content_type="application/xml")
