@@ -60,7 +60,7 @@ class Route:
     """Headers of the answers, with what they say."""
 
 
-COMMON_ERRORS = (400, 401, 405, 421, 500)
+COMMON_ERRORS = (400, 401, 405, 417, 421, 431, 500)
 BODY_ERRORS = (403, 408, 413, 415, 422)
 
 _ID = Parameter("id", "path", "A job.", pattern=r"[0-9A-Za-z_-]{1,64}", required=True)

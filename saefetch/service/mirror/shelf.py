@@ -92,6 +92,10 @@ class Shelf:
                 raise StoreError(f"{self._unreadable}; so it is not known whether it holds {name[:200]}")
         return found
 
+    @property
+    def n_open(self) -> int:
+        return len(self._open)
+
     def _opened(self, name: str) -> list[Reader]:
         return [reader for folder in self._folders.get(name, ()) if (reader := self._reader(folder)) is not None]
 
