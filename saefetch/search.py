@@ -14,6 +14,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 
 from saefetch.errors import UsageError
@@ -23,6 +24,8 @@ from saefetch.publish import all_texts
 from saefetch.store.store import LIVE, Store
 
 POOL = 500
+ALIKE = 0.65
+"""How much two spellings have to have in common, from 0 to 1."""
 COMMON = 10_000
 """A word in this many labels is common; how many more does not matter."""
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
@@ -61,28 +64,62 @@ def build(store: Store, d_sae: int, preference: Preference) -> None:
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('searchable', ?)", (store.generation,))
 
 
-def search(store: Store, query: str, limit: int) -> list[Match]:
+def search(store: Store, query: str, limit: int, *, is_typed: bool = False) -> list[Match]:
     """Find the labels that hold all words of the query. Where there is no such label, leave out the commonest words.
 
-    `word*` matches a beginning, `"two words"` a phrase. Where the store has changed since its index was made, as after
-    an interrupted download, a temporary index is made.
+    `word*` matches a beginning, `"two words"` a phrase, and `-word` leaves out labels that hold the word. Where the
+    store has changed since its index was made, as after an interrupted download, a temporary index is made.
+
+    With `is_typed` somebody is still typing: the last word may be a beginning, and labels that hold the word itself
+    come before those that hold a longer one.
 
     Raises: UsageError for a query without a word.
     """
-    terms = terms_of(query)
+    terms, without = terms_of(query)
     schema = "main"
     if store.meta("searchable") != store.generation:
         schema = "temp"
         d_sae = int(store.meta("num_features", 0))
         _build(store.connection, schema, store, d_sae, stored_preference(store))
-    found = {match.index: match for match in _run(store, schema, terms, limit)}
-    if not found:
+    exact: dict[int, Match] = {}
+    if is_typed and _ends_in_a_word(query) and terms[-1].endswith('"'):
+        exact = {match.index: match for match in _run(store, schema, terms, without, limit)}
+        terms[-1] += "*"
+    found = {match.index: match for match in _run(store, schema, terms, without, limit) if match.index not in exact}
+    if not found and not exact:
         for fewer in _relaxed(store, schema, terms):
-            for match in _run(store, schema, fewer, limit):
+            for match in _run(store, schema, fewer, without, limit):
                 found.setdefault(match.index, match)
             if len(found) >= limit:
                 break
-    return sorted(found.values(), key=lambda match: (-match.score, match.index))[:limit]
+    first, then = (sorted(of.values(), key=lambda match: (-match.score, match.index)) for of in (exact, found))
+    return [*first, *then][:limit]
+
+
+def suggest(store: Store, query: str) -> str | None:
+    """Spell words of the query that no label holds like words that some label holds; None where there is none to mend.
+
+    None, too, while the index is not up to date.
+    """
+    if store.meta("searchable") != store.generation:
+        return None
+    list(store.query("CREATE VIRTUAL TABLE IF NOT EXISTS temp.words USING fts5vocab(main, search, row)"))
+    mended = query
+    for word in re.findall(r"[^\W\d_]{4,40}", query):
+        is_there = store.query("SELECT 1 FROM search WHERE search MATCH ? LIMIT 1", (f'"{word}"*',))
+        if next(is_there, None) is None and (closest := _closest(store, word.casefold())):
+            mended = mended.replace(word, closest)
+    return mended if mended != query else None
+
+
+def _closest(store: Store, word: str) -> str | None:
+    """Return the word of a label whose stem is most like `word`, which it shares the first letter with."""
+    like = "SELECT term FROM temp.words WHERE term >= ? AND term < ? AND length(term) BETWEEN ? AND ?"
+    bounds = word[0], chr(ord(word[0]) + 1), len(word) - 4, len(word) + 2
+    for stem in get_close_matches(word, [term for (term,) in store.query(like, bounds)], 1, ALIKE):
+        for match in _run(store, "main", [f'"{stem}"*'], (), 1):
+            return match.marked.partition(MARK[0])[2].partition(MARK[1])[0].casefold()
+    return None
 
 
 def stored_preference(store: Store) -> Preference:
@@ -133,11 +170,12 @@ def _texts(store: Store, indices: Sequence[int], preference: Preference) -> Iter
             yield record.index, text.replace("\0", " ")
 
 
-def _run(store: Store, schema: str, terms: Sequence[str], limit: int) -> list[Match]:
-    """Return the labels that hold all of `terms`: of the shortest `POOL`, the best."""
+def _run(store: Store, schema: str, terms: Sequence[str], without: Sequence[str], limit: int) -> list[Match]:
+    """Return the labels that hold all of `terms` and none of `without`: of the shortest `POOL`, the best."""
+    asked = " ".join(terms) if not without else f"({' AND '.join(terms)}) NOT ({' OR '.join(without)})"
     rows = store.query(
         f"SELECT rowid, highlight(search, 0, ?, ?) FROM {schema}.search WHERE search MATCH ? ORDER BY rowid LIMIT ?",
-        (*MARK, " ".join(terms), max(limit, POOL)),
+        (*MARK, asked, max(limit, POOL)),
     )
     matches = [Match(row_id % MAX_FEATURES, len(terms) - 1 + _share(marked), marked) for row_id, marked in rows]
     return sorted(matches, key=lambda match: (-match.score, match.index))[:limit]
@@ -162,18 +200,27 @@ def _relaxed(store: Store, schema: str, terms: Sequence[str]) -> Iterator[Sequen
     yield from ([term] for term in rarest[1:])
 
 
-def terms_of(query: str) -> list[str]:
+def _ends_in_a_word(query: str) -> bool:
+    return re.search(r"\w\Z", query) is not None and query.count('"') % 2 == 0
+
+
+def terms_of(query: str) -> tuple[list[str], list[str]]:
     """Turn what a person types into FTS5 terms, quoted, so that no character of it is taken for FTS5's syntax.
+
+    Returns the terms that are wanted, and those that are not. Where none is wanted, all are: somebody looks for a sign.
 
     Raises: UsageError for a query without a word.
     """
-    terms = []
+    terms: dict[str, None] = {}
+    without: dict[str, None] = {}
     query = query.encode("utf-8", "replace").decode()  # an argument that is no UTF-8 comes with lone surrogates
+    query = re.sub("[“”„]", '"', query)
     for phrase, word in re.findall(r'"([^"]*)"|([^\s"]+)', query):
         text = phrase or word
         if re.search(r"[^\W_]", text):
             star = "*" if word.endswith("*") else ""
-            terms.append('"' + text.rstrip("*").replace("\0", "") + '"' + star)
-    if not terms:
+            kind = without if re.match(r"-[^\W_]", word) else terms
+            kind['"' + text.rstrip("*").replace("\0", "") + '"' + star] = None
+    if not terms and not without:
         raise UsageError(f'nothing to search for in {query!r}: give a word, a beginning such as dog*, or a "phrase"')
-    return list(dict.fromkeys(terms))
+    return (list(terms), list(without)) if terms else (list(without), [])

@@ -29,12 +29,14 @@ class _Found:
     """Features in their order, None for all features by index, and what is known of some of them by feature.
 
     `marked` are labels with the matched words marked, `here` sums of values in a document, `log_ratio` and `z` figures
-    of a contrast of the selections `a` and `b`. `is_cut` says that there are more matches than were looked at.
+    of a contrast of the selections `a` and `b`. `is_cut` says that there are more matches than were looked at, `meant`
+    is the query spelt otherwise.
     """
 
     indices: I64 | None = None
     marked: dict[int, str] = field(default_factory=dict)
     is_cut: bool = False
+    meant: str | None = None
     here: dict[int, float] | None = None
     log_ratio: dict[int, float] | None = None
     z: dict[int, float] | None = None
@@ -79,6 +81,7 @@ def search(look: Look, parameters: Parameters) -> FeatureList:
         "a": found.a,
         "b": found.b,
         "figures_of": figures.source,
+        "did_you_mean": found.meant,
         "features": listed,
     }
 
@@ -115,17 +118,13 @@ def _match(look: Look, query: str, found: _Found) -> None:
     if look.store is None:
         return
     try:
-        matches = full_text.search(look.store, as_typed(query), MOST_MATCHES)
+        matches = full_text.search(look.store, query, MOST_MATCHES, is_typed=True)
     except UsageError:  # no word yet, just a quotation mark or a dot
         return
     found.indices = np.array([match.index for match in matches], np.int64)
     found.marked = {match.index: match.marked for match in matches}
     found.is_cut = len(matches) == MOST_MATCHES
-
-
-def as_typed(query: str) -> str:
-    """Make the last word a beginning: the person who types may not be at its end."""
-    return f"{query}*" if re.search(r"\w\Z", query) and query.count('"') % 2 == 0 else query
+    found.meant = full_text.suggest(look.store, query)
 
 
 def _sorted(found: _Found, look: Look, sort: str, rising: bool) -> tuple[I64, int]:

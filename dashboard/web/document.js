@@ -193,10 +193,7 @@
         }),
       empty: () => sae.el("p", { class: "muted padded" }, "No feature that fires here has such a label."),
     });
-    box.addEventListener(
-      "input",
-      sae.later(() => list.reset(), 120),
-    );
+    sae.drive(box, list);
     return {
       node: sae.el(
         "div",

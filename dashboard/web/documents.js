@@ -27,11 +27,7 @@
           "What is searched is the first words of each document and the name of its shard.",
         ),
     });
-    const typed = sae.later(() => {
-      page.replace({ query: box.value });
-      list.reset();
-    }, 120);
-    box.addEventListener("input", typed);
+    sae.drive(box, list, () => page.replace({ query: box.value }));
     list.reset(page.scrolled);
     return {
       title: "Documents",

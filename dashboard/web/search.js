@@ -56,6 +56,8 @@
     const b = input("b", "Selection B of documents", "rest", 9);
     const count = sae.el("span", { class: "muted", role: "status" });
     const go = sae.el("a", { class: "button", hidden: true });
+    const beyond = sae.el("span", { class: "bad", "aria-live": "polite" });
+    const meant = sae.el("span");
     const columns = sae.el("div");
     let source = null;
 
@@ -71,6 +73,7 @@
           limit,
         });
         source = answer.figures_of;
+        meant.replaceChildren(...(answer.did_you_mean ? ["Did you mean ", mean(answer.did_you_mean), "?"] : []));
         if (answer.a && answer.b) page.replace({ a: answer.a, b: answer.b });
         return { items: answer.features, total: answer.total };
       },
@@ -90,23 +93,31 @@
           "No feature is like this",
           box.value.trim() && !labels
             ? "There are no labels to search in."
-            : "Fewer words, or a beginning of one, find more.",
+            : go.hidden
+              ? "Fewer words, or a beginning of one, find more. -word leaves a word out."
+              : "No label holds this number. Enter opens the feature.",
         ),
     });
+
+    /** A button that searches for another spelling. */
+    const mean = (query) =>
+      sae.el("button", { type: "button", onclick: () => ((box.value = query), again(), box.focus()) }, query);
 
     /** Offer only the orders that go with the boxes that are filled in. */
     function offer() {
       for (const option of sort.options) option.disabled = !offers(option.value);
     }
 
-    /** Where a number was typed, link to the feature with this number. */
+    /** Where a number was typed, as 1850, 1,850, #1850 or feature 1850: link to the feature, or say that there is none. */
     function offerNumber() {
-      const number = /^#?\s*(\d{1,9})$/.exec(box.value.trim())?.[1];
-      go.hidden = number === undefined || Number(number) >= (features?.d_sae ?? labels.n_features);
-      if (!go.hidden) {
-        go.href = sae.link(["features", Number(number)]);
-        go.textContent = `Feature ${sae.count(Number(number))} →`;
-      }
+      const typed = /^(?:feature|#)?\s*(\d{1,9}|\d{1,3}([,. ]\d{3})+)$/i.exec(box.value.trim());
+      const number = Number(typed?.[1].replace(/\D/g, ""));
+      const n = features?.d_sae ?? labels.n_features;
+      go.hidden = !typed || number >= n;
+      beyond.textContent = typed && go.hidden ? `There is no feature ${sae.count(number)}: they go from 0 to ${sae.count(n - 1)}.` : "";
+      if (go.hidden) return;
+      go.href = sae.link(["features", number]);
+      go.textContent = `Feature ${sae.count(number)} →`;
     }
 
     const changed = () => {
@@ -114,16 +125,21 @@
       offerNumber();
       const wanted = request();
       page.replace({ ...wanted, sort: wanted.sort === "match" ? "" : wanted.sort });
+    };
+    const again = () => {
+      changed();
       list.reset();
     };
-    box.addEventListener("input", sae.later(changed, 80));
     box.addEventListener("keydown", (event) => {
       if (event.key !== "Enter") return;
       offerNumber();
-      if (!go.hidden) go.click();
+      if (go.hidden) return;
+      event.preventDefault();
+      go.click();
     });
-    [inDocument, a, b].forEach((control) => control.addEventListener("input", sae.later(changed, 300)));
-    [sort, order].forEach((control) => control.addEventListener("change", changed));
+    sae.drive(box, list, changed);
+    [inDocument, a, b].forEach((control) => control.addEventListener("input", sae.later(again, 300)));
+    [sort, order].forEach((control) => control.addEventListener("change", again));
     offer();
     offerNumber();
     list.reset(page.scrolled);
@@ -134,7 +150,7 @@
       node: sae.filling(
         [
           sae.heading("Features"),
-          sae.el("div", { class: "tools" }, box, go, sae.el("label", {}, "Sort ", sort), order, count),
+          sae.el("div", { class: "tools" }, box, go, sae.el("label", {}, "Sort ", sort), order, count, beyond, meant),
           features &&
             sae.el(
               "details",

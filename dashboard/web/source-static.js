@@ -110,8 +110,10 @@
     const more = a || b ? await contrast(a, b) : null;
     if (more) narrow(more.columns);
     if (id !== "") narrow((await load(`document-${(await named(String(id))).id}`)).fires);
-    const words = fold(query).match(/[\p{L}\p{N}]+/gu) ?? [];
+    const not = fold(query).match(/(?<!\S)-[\p{L}\p{N}]+/gu) ?? [];
+    const words = fold(query).replace(/(?<!\S)-[\p{L}\p{N}]+/gu, "").match(/[\p{L}\p{N}]+/gu) ?? [];
     if (query.trim() && !words.length) found = [];
+    found = found.filter(({ label }) => !not.some((word) => mark(label, [word.slice(1)])));
     if (words.length)
       found = found.map((entry) => ({ ...entry, marked: mark(entry.label, words) })).filter(({ marked }) => marked);
     const column = sort !== "match" ? sort : id !== "" ? "here" : a || b ? "z" : "index";

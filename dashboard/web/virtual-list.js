@@ -135,7 +135,7 @@
       if (to === undefined) return;
       event.preventDefault();
       event.stopPropagation();
-      focus(to, event.target.matches("button") ? "button" : "a");
+      if (at || event.key !== "ArrowUp") focus(to, event.target.matches("button") ? "button" : "a");
     });
     const resized = new ResizeObserver(() => {
       const now = Number(getComputedStyle(rows).getPropertyValue("--row"));
@@ -158,8 +158,9 @@
       reset(top = 0) {
         clear();
         wantedTop = top;
-        ask(0);
+        return ask(0);
       },
+      focus,
       show(items) {
         clear();
         for (let page = 0; page * PAGE < items.length; page++)
@@ -168,5 +169,24 @@
       },
     };
     return list;
+  };
+
+  /** A box that a list follows: it is fetched anew as one types; Enter opens its first row, the arrow keys lead there. */
+  sae.drive = (box, list, changed = () => {}) => {
+    const search = () => {
+      changed();
+      return list.reset();
+    };
+    box.addEventListener("input", sae.later(search, 100));
+    box.addEventListener("keydown", async (event) => {
+      if (!["Enter", "ArrowDown"].includes(event.key) || event.defaultPrevented) return;
+      event.preventDefault();
+      if (event.key === "Enter") await search();
+      list.focus(0);
+      if (event.key === "Enter") list.node.querySelector("li a")?.click();
+    });
+    list.node.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowUp" && event.target.closest('[data-index="0"]')) box.focus();
+    });
   };
 }

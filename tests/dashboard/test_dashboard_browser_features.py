@@ -45,6 +45,48 @@ def test_a_feature_is_found_by_its_number(page: Page) -> None:
     expect(page.locator("h1")).to_have_text("Feature 300")
 
 
+def test_a_number_is_read_as_people_write_it_and_one_that_is_too_large_is_said_so(page: Page) -> None:
+    box = page.get_by_label("Search labels")
+    for typed in ("300", "feature 300", "# 300", "0,300"):
+        go(page, "#/features")
+        box.fill(typed)
+        expect(page.get_by_role("link", name="Feature 300 →")).to_be_visible()
+        box.press("Enter")
+        expect(page.locator("h1")).to_have_text("Feature 300")
+    go(page, "#/features")
+    box.fill("1,850")
+    expect(page.get_by_text("There is no feature 1,850: they go from 0 to 511.")).to_be_visible()
+    box.fill("1,8")
+    expect(page.get_by_text("There is no feature")).to_have_count(0)
+
+
+def test_arrows_and_enter_lead_from_the_box_into_the_list(page: Page) -> None:
+    go(page, "#/features")
+    box = page.get_by_label("Search labels")
+    box.fill("cryptography -kind")
+    expect(page.locator("main")).to_contain_text("-word leaves a word out")
+    box.fill("cryptografy kind")
+    page.get_by_role("button", name="cryptography kind").click()
+    expect(box).to_have_value("cryptography kind")
+    rows = page.locator("main li a")
+    expect(rows.first).to_contain_text("cryptography")
+    box.press("ArrowDown")
+    expect(rows.first).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(rows.nth(1)).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    expect(box).to_be_focused()
+    number = (rows.first.locator(".index").inner_text()).strip()
+    box.press("Enter")
+    expect(page.locator("h1")).to_have_text(f"Feature {number}")
+    go(page, "#/documents")
+    page.keyboard.press("/")
+    page.keyboard.type("Tell me")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Document 0")
+
+
 def test_hostile_labels_are_text_and_nothing_else(page: Page) -> None:
     for index, label_text in HOSTILE.items():
         text = re.sub("[\u202a-\u202e]", "\ufffd", re.sub(r"\s+", " ", label_text)).strip()

@@ -19,7 +19,7 @@ from saefetch.errors import StoreError, UsageError
 from saefetch.explanations import Preference
 from saefetch.labels import open_labels
 from saefetch.names.identity import sae_folder
-from saefetch.search import MARK, Match, build, search
+from saefetch.search import MARK, Match, build, search, suggest
 from saefetch.store.answers import Answers, ExportObject
 from saefetch.store.store import LIVE, Store
 from standin import Fault, Respond, Standin
@@ -111,6 +111,31 @@ def test_a_star_matches_beginnings(store: Store) -> None:
     assert found(store, "saus") == []
     assert set(found(store, "d*")) == {0, 1, 2, 14}
     assert found(store, "ref* caf*") == found(store, "ref* OR2 caf*")
+
+
+def test_labels_with_a_word_that_is_not_wanted_are_left_out(store: Store) -> None:
+    assert found(store, "dogs -cats") == [0, 14, 2]
+    assert found(store, 'dogs -cats -"') == [0, 14, 2]
+    assert found(store, "-dogs -cats") == found(store, "dogs cats"), "where no word is wanted there is a sign too much"
+    assert found(store, "kebab-case -names") == []
+
+
+def test_a_word_that_is_being_typed_comes_before_longer_ones(store: Store, tmp_path: Path) -> None:
+    with opened(tmp_path, ["categories", "a label about a cat on a mat"]) as other:
+        build(other, 2, Preference())
+        assert [match.index for match in search(other, "cat", 9)] == [1]
+        assert [match.index for match in search(other, "cat", 9, is_typed=True)] == [1, 0]
+        assert [match.index for match in search(other, "cat", 1, is_typed=True)] == [1]
+        assert [match.index for match in search(other, "a ca", 9, is_typed=True)] == [1]
+        assert [match.index for match in search(other, '"cat"', 9, is_typed=True)] == [1], "a phrase is as it is"
+        assert [match.index for match in search(other, "“cat”,", 9, is_typed=True)] == [1]
+
+
+def test_a_word_that_no_label_has_is_spelt_like_one_that_some_label_has(store: Store) -> None:
+    assert suggest(store, "sausges at a stand") == "sausages at a stand"
+    assert suggest(store, "runing temlpates") == "runners templates"
+    for query in ("dogs", "sausag", "xylophone", "", "dgs", "\ud800 \ud7ff"):
+        assert suggest(store, query) is None, query
 
 
 def test_accents_do_not_matter_on_either_side(store: Store) -> None:

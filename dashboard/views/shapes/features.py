@@ -72,12 +72,14 @@ class FeatureList(TypedDict):
     """/api/search. `total` is null where only the best matches were looked at.
 
     `a` and `b` are the selections by addresses, which mean the same documents when a shard arrives; null without.
+    `did_you_mean` is the query with the words that no label has spelt like words that some label has; null for none.
     """
 
     total: int | None
     a: str | None
     b: str | None
     figures_of: Source | None
+    did_you_mean: str | None
     features: list[FoundFeature]
 
 
