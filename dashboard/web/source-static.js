@@ -120,7 +120,8 @@
     const isRising = order ? order === "asc" : column === "index";
     found.sort((x, y) => compare(x[column], y[column], column, isRising) || x.index - y.index);
     const { offset = 0, limit = 50 } = page;
-    return { total: found.length, a: more?.names[0] ?? null, b: more?.names[1] ?? null, figures_of, features: found.slice(offset, offset + limit) };
+    const names = { a: more?.names[0] ?? null, b: more?.names[1] ?? null };
+    return { total: found.length, ...names, figures_of, did_you_mean: null, features: found.slice(offset, offset + limit) };
   }
 
   /** Columns as objects: {index: [3, 5], here: [1, 2]} -> [{index: 3, here: 1}, {index: 5, here: 2}] */
