@@ -66,6 +66,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.kernel $(ARGS)
 	$(BIN)/python -m benchmarks.api $(ARGS)
 	$(BIN)/python -m benchmarks.dashboard $(ARGS)
+	$(BIN)/python -m benchmarks.serve $(ARGS)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

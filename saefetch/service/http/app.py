@@ -42,7 +42,7 @@ def make_app(
     """
     front = Front(guard, body_s)
     app = web.Application(middlewares=[front.middleware], client_max_size=MAX_MIRROR_BODY)
-    app.on_response_prepare.append(add_headers)
+    app.on_response_prepare.append(_set_headers)
     front.add_to(app, service, mirror=mirror, heartbeat_s=heartbeat_s)
     return app
 
@@ -128,7 +128,11 @@ def _checking(route: Route, operation: Operation, body_s: float) -> Handler:
     return handle
 
 
-async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
+    set_headers(request, response)
+
+
+def set_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Add to an answer, before it begins, what every answer carries."""
     response.headers.update(SECURITY_HEADERS)
     response.headers[HEADER] = id_of(request)

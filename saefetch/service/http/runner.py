@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from saefetch.service.http.app import add_headers
+from saefetch.service.http.app import set_headers
 from saefetch.service.http.log import LOGGER, AccessLog, path_of
 from saefetch.service.http.problems import NOT_OUR_WORDS, Problem, problem_of, render
 
@@ -80,6 +80,7 @@ class _Connection(RequestHandler):
             LOGGER.error("%s %s", request.method, path_of(request), exc_info=exc)
             problem = Problem(500, NOT_OUR_WORDS)
         response = render(problem, path_of(request))
+        set_headers(request, response)  # no signal is sent for what the application does not see
         response.force_close()
         return response
 
@@ -88,8 +89,6 @@ class _Connection(RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         if isinstance(resp, web.HTTPException) and (problem := problem_of(resp)) is not None:
             resp = render(problem, path_of(request))
-        if not resp.prepared:
-            await add_headers(request, resp)
         return await super().finish_response(request, resp, start_time)
 
 

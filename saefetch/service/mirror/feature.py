@@ -45,12 +45,12 @@ class Sae:
             return Verdict.GONE
         if one.by_api and state == State.GOT:
             return Verdict.HERE
-        if state == State.GOT and not one.is_half:
+        if state == State.GOT and not one.run.is_half:
             return Verdict.HERE
-        if state == State.UNEXPLAINED and one.meta.get("source") == "export" and not one.meta.get("export_open"):
+        if state == State.UNEXPLAINED and one.run.source == "export" and not one.run.export_open:
             return Verdict.HERE
         # Whoever gave a width by himself may have given less than the SAE has.
-        is_beyond = index >= max(int(one.meta.get("num_features") or 0), self._registered, 1)
+        is_beyond = index >= max(one.run.num_features or 0, self._registered, 1)
         return Verdict.GONE if is_beyond else Verdict.NOT_YET
 
     def render(self, one: One, *, whole: bool) -> bytes:
@@ -58,9 +58,7 @@ class Sae:
         record = one.record
         model, source, source_set = self._names
         frame = model, source, record.index
-        preference = preference_of(
-            str(one.meta.get("explanation_types", "")), str(one.meta.get("explanation_models", ""))
-        )
+        preference = preference_of(one.run.explanation_types or "", one.run.explanation_models or "")
         explanations = b",".join(
             b'{"modelId":%b,"layer":%b,"source":%b,"index":"%d","description":%b,"explanationModelName":%b,"typeName":%b}'
             % (model, source, source, record.index, orjson.dumps(text), _or_null(by), _or_null(kind))
@@ -68,8 +66,8 @@ class Sae:
         )
         tail = b""
         if whole:
-            d_sae = int(one.meta.get("num_features") or 0)
-            tail = b',"source":{"id":%b,"modelId":%b,"saelensConfig":{"d_sae":%d}}' % (source, model, d_sae)
+            width = one.run.num_features or 0
+            tail = b',"source":{"id":%b,"modelId":%b,"saelensConfig":{"d_sae":%d}}' % (source, model, width)
         return (
             b'{"modelId":%b,"layer":%b,"index":"%d","sourceSetName":%b,"maxActApprox":%b,"neg_str":%b,"pos_str":%b,'
             b'"frac_nonzero":%b,"explanations":[%b],"activations":[]%b}'
