@@ -14,7 +14,7 @@ FLOAT16 = "float16: half the size, but scipy cannot compute with it; open_featur
 
 Inputs = Annotated[
     list[Path],
-    typer.Argument(parser=local_path, metavar="INPUT...", help="Activation files, or folders of them."),
+    typer.Argument(parser=path_of, metavar="INPUT...", help="Activation files, or folders of them: paths, addresses."),
 ]
 QueueDir = Annotated[Path, typer.Option("--queue", parser=local_path, metavar="DIR", help="The queue's folder.")]
 OutDir = Annotated[

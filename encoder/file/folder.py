@@ -32,6 +32,7 @@ from encoder.errors import EncoderError, MismatchError
 from encoder.file.feature_file import FeatureFile, LoadedFile, open_file
 from encoder.file.sae_folders import SaeName, check_name, find_folder
 from encoder.rows import REASONS, by_reason
+from encoder.stores.object_path import path_of
 
 if TYPE_CHECKING:
     from encoder.shard import Tokens
@@ -47,7 +48,7 @@ def open_features(folder: str | Path, sae: SaeName | None = None) -> Features:
     Raises: EncoderError if there are none or one is damaged, or there are several SAEs and `sae` does not say which, or
     features of another one; MismatchError if they come from different SAEs.
     """
-    path = find_folder(Path(folder), sae)
+    path = find_folder(path_of(folder), sae)
     try:
         paths = [path] if path.is_file() else sorted(path.glob("*.npz"))
         if not paths:

@@ -13,6 +13,7 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
         torch_archive.py, torch_legacy.py, torch_pickle.py, numpy_archive.py, numpy_header.py, safetensors_header.py
     hdf5_file.py, zarr_store.py   arrays that a library reads by boxes (grid.py)
     tar_archive.py, packed.py     files within a tar, and what gzip and zstd packed
+    brought.py            shards at an address of a format that is not read by ranges
     tables.py, arrow_stream.py    tables
     declared.py, side_json.py     what flags and side files say
     resolve.py            which of the things in a file are the SAE's, by their names: the same rule for all formats

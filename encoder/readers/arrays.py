@@ -19,11 +19,15 @@ import numpy as np
 
 from encoder.arrays import F64, I64, AnyArray
 from encoder.errors import ShardError
+from encoder.stores.fetched import keep_local
+from encoder.stores.object_path import ObjectFile, ObjectPath
 
 if TYPE_CHECKING:
     import torch
 
 MAX_DIMS = 8
+_SPAN_BYTES = 64 << 20
+"""The most that is read of an object at once for rows that do not lie together."""
 FLOATS = {"bfloat16": "<i2", "float16": "<f2", "float32": "<f4", "float64": "<f8"}
 INTEGERS = {
     "int64": "<i8", "int32": "<i4", "int16": "<i2", "int8": "i1", "uint8": "u1", "uint16": "<u2", "uint32": "<u4",
@@ -133,8 +137,13 @@ class Array:
                 out = out[n_bytes:]
 
     def _gather(self, rows: AnyArray, start: int) -> None:
+        if isinstance(self.path, ObjectPath):
+            with self.path.open("rb") as file:
+                if isinstance(file, ObjectFile) and self._row_bytes() <= _SPAN_BYTES:
+                    self._gather_spans(file, rows, start)
+                    return
         try:
-            held = np.memmap(self.path, np.uint8, "r")
+            held = np.memmap(local_path_of(self.path), np.uint8, "r")
             byte_strides = [stride * rows.itemsize for stride in self.strides]
             view: AnyArray = np.ndarray(self.shape, rows.dtype, held.data, self.offset, byte_strides)
         except (ValueError, TypeError) as exc:
@@ -145,6 +154,35 @@ class Array:
             run = view[np.unravel_index(outer, self.lead[:-1])][first : first + stop - at]
             rows[at - start : at - start + len(run)] = run.reshape(len(run), self.width)
             at += len(run)
+
+    def _row_bytes(self) -> int:
+        """Return the length of the span in which a row's elements lie."""
+        row = zip(self.shape[-self.row_dims :], self.strides[-self.row_dims :], strict=True)
+        return (1 + sum((n - 1) * step for n, step in row)) * ON_DISK[self.dtype].itemsize
+
+    def _gather_spans(self, file: ObjectFile, rows: AnyArray, start: int) -> None:
+        """Read the spans in which the rows lie, and take the rows out of them."""
+        n_lead = len(self.lead)
+        itemsize, length, at = rows.itemsize, self.lead[-1], start
+        step = self.strides[n_lead - 1] * itemsize
+        inner = [stride * itemsize for stride in self.strides[n_lead:]]
+        most = max(1, (_SPAN_BYTES - self._row_bytes()) // max(1, step))
+        while at < start + len(rows):
+            outer, first = divmod(at, length)
+            index = [int(one) for one in np.unravel_index(outer, self.lead[:-1])] if n_lead > 1 else []
+            n_rows = min(length - first, start + len(rows) - at, most)
+            begin = self.offset + first * step
+            begin += sum(one * stride * itemsize for one, stride in zip(index, self.strides, strict=False))
+            span = bytearray((n_rows - 1) * step + self._row_bytes())
+            file.ranges.fill(memoryview(span), begin)
+            run: AnyArray = np.ndarray((n_rows, *self.shape[n_lead:]), rows.dtype, span, 0, [step, *inner])
+            rows[at - start : at - start + n_rows] = run.reshape(n_rows, self.width)
+            at += n_rows
+
+
+def local_path_of(path: Path) -> Path:
+    """Return the path of a file of this machine with these bytes: an object is brought here first."""
+    return keep_local(path) if isinstance(path, ObjectPath) else path
 
 
 def tensor_of(rows: AnyArray, dtype: str) -> torch.Tensor:

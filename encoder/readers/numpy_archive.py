@@ -10,7 +10,6 @@ told from activations by their names.
 
 from __future__ import annotations
 
-import os
 import threading
 import zlib
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from encoder.arrays import AnyArray
 from encoder.errors import ShardError
 from encoder.readers.arrays import Array, c_strides
 from encoder.readers.numpy_header import Header, Readable, read_header, whole_array
+from encoder.stores.object_path import pread
 from saefetch.files.zip_directory import DEFLATED, LOCAL_HEADER_BYTES, Entry, ReadAt, ZipError, read_directory
 
 SPARSE_NAMES = {"indptr", "indices", "data", "shape"}
@@ -208,7 +208,7 @@ class _Stream:
     def _packed(self) -> bytes:
         n_bytes = min(_PIECE_BYTES, self._entry.n_packed - self._n_taken)
         with self._path.open("rb") as file:
-            packed = os.pread(file.fileno(), n_bytes, self._begin + self._n_taken)
+            packed = pread(file, n_bytes, self._begin + self._n_taken)
         self._n_taken += len(packed)
         return packed
 
@@ -217,4 +217,4 @@ class _Stream:
 
 
 def _reader(file: IO[bytes], begin: int = 0) -> ReadAt:
-    return lambda offset, n_bytes: os.pread(file.fileno(), n_bytes, begin + offset)
+    return lambda offset, n_bytes: pread(file, n_bytes, begin + offset)

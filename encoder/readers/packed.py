@@ -53,7 +53,7 @@ class Unpacked:
     def __init__(self, source: Source) -> None:
         self.path, scratch = source.path, Scratch()
         self._packing = "gzip" if source.head.startswith(GZIP) else "zstd"
-        self.folder = scratch.folder
+        self.root = scratch.folder
         try:
             folder = scratch.folder / (source.path.absolute().parent.name or "root")
             folder.mkdir(exist_ok=True)
@@ -64,7 +64,7 @@ class Unpacked:
             for name in raw_memmap.side_names(self.inner):
                 side = source.path.parent / name
                 if side.is_file() and side.stat().st_size <= MAX_JSON_BYTES:
-                    shutil.copyfile(side, folder / name)
+                    (folder / name).write_bytes(side.read_bytes())
         except BaseException:
             scratch.remove()
             raise
@@ -126,13 +126,12 @@ def _stream(source: Source) -> Iterator[IO[bytes] | Any]:
     if source.head.startswith(GZIP):
         from isal import igzip
 
-        stream: Any = igzip.IGzipFile(source.path, "rb")  # type: ignore[no-untyped-call]
-        with stream:
+        with source.path.open("rb") as file, igzip.IGzipFile(fileobj=file, mode="rb") as stream:  # type: ignore[no-untyped-call]
             yield stream
         return
     try:
         import pyarrow
     except ImportError as exc:
         raise ShardError(f"{source.path}: needs pyarrow: pip install 'saefetch[encode]'") from exc
-    with pyarrow.CompressedInputStream(pyarrow.OSFile(str(source.path)), "zstd") as stream:
+    with source.path.open("rb") as file, pyarrow.CompressedInputStream(pyarrow.PythonFile(file, "r"), "zstd") as stream:
         yield stream

@@ -11,6 +11,7 @@ from typing import Protocol
 from encoder.errors import ShardError
 from encoder.readers import (
     activault,
+    brought,
     columns,
     dictionary_learning,
     installed,
@@ -83,7 +84,7 @@ class DataFile:
         self.path, self._select = path, select
         with _reading(path):
             self._source = Source.of(path, select, root)
-        self._unpacked: tuple[packed.Unpacked, DataFile] | None = None
+        self._unpacked: tuple[packed.Unpacked | brought.Brought, DataFile] | None = None
 
     def shard_for(self, d_in: int | None, hook_name: str = "", model_name: str = "") -> Shard:
         """Find the rows for an SAE: `d_in` is the width that it takes, None if any will do; hook and model are its own,
@@ -94,7 +95,7 @@ class DataFile:
         """
         with _reading(self.path):
             source = self._source.wanting(d_in, hook_name, model_name)
-            if packed.claims(source):
+            if brought.claims(source) or packed.claims(source):
                 unpacked, inner = self._unpack()
                 return unpacked.outside(lambda: inner.shard_for(d_in, hook_name, model_name))
             if (foreign := installed.claimant(source)) is not None:
@@ -104,11 +105,12 @@ class DataFile:
                     return _with_notes(reader.open_shard(source), reader, source)
         raise ShardError(f"{self.path}: {_why_unknown(source)}")
 
-    def _unpack(self) -> tuple[packed.Unpacked, DataFile]:
+    def _unpack(self) -> tuple[packed.Unpacked | brought.Brought, DataFile]:
         if self._unpacked is None:
-            unpacked = packed.Unpacked(self._source)
+            source = self._source
+            unpacked = brought.Brought(source) if brought.claims(source) else packed.Unpacked(source)
             with unpacked.told():
-                self._unpacked = unpacked, DataFile(unpacked.inner, self._select, unpacked.folder)
+                self._unpacked = unpacked, DataFile(unpacked.inner, self._select, unpacked.root)
         return self._unpacked
 
 

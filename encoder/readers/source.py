@@ -12,7 +12,7 @@ from encoder.readers import hdf5_file, tar_archive, zarr_store
 from encoder.readers.arrays import Array
 from encoder.readers.containers import HEAD_BYTES, loader_of
 from encoder.readers.listed import array_of
-from saefetch.files.digest import status_of
+from encoder.stores.same import status_of
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from encoder.stores.object_path import ObjectPath
+
 PARQUET, ARROW_FILE = b"PAR1", b"ARROW1"
 _BUFFER_BYTES = 1 << 20
 _FOOTER_BYTES = 64 << 20  # what a footer's strings, and its lists, may take
@@ -45,7 +47,7 @@ def _parquet(path: Path) -> Table:
     from pyarrow import parquet
 
     file = parquet.ParquetFile(
-        path,
+        path.open("rb") if isinstance(path, ObjectPath) else path,
         buffer_size=_BUFFER_BYTES,
         page_checksum_verification=True,
         thrift_string_size_limit=_FOOTER_BYTES,

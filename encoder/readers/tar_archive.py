@@ -12,15 +12,15 @@ a note; any other member is refused. Without its end mark an archive is truncate
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from encoder.errors import ShardError
 from encoder.hooks import parse
 from encoder.readers.containers import HEAD_BYTES, loader_of
+from encoder.stores.object_path import pread
 
 MAX_MEMBERS = 200_000
 _BLOCK = tarfile.BLOCKSIZE
@@ -52,7 +52,7 @@ def load(path: Path, size: int) -> tuple[Any, list[str]]:
     loaded: dict[str, Any] = {}
     passed_over = []
     with path.open("rb") as file:
-        for member in _members(path, file.fileno(), size):
+        for member in _members(path, file, size):
             name = member.name.removeprefix("./")
             suffix = PurePosixPath(name).suffix.lower()
             if suffix in _TEXT or PurePosixPath(name).name.startswith("."):
@@ -61,7 +61,7 @@ def load(path: Path, size: int) -> tuple[Any, list[str]]:
             stem = name.removesuffix(PurePosixPath(name).suffix) if suffix in _SUFFIXES else name
             if stem in loaded:
                 raise ShardError(f"{path}: two members are called {_shown(stem)}; refused")
-            load_member = loader_of(path, os.pread(file.fileno(), HEAD_BYTES, member.begin), member.size, member.begin)
+            load_member = loader_of(path, pread(file, HEAD_BYTES, member.begin), member.size, member.begin)
             if load_member is None:
                 raise ShardError(
                     f"{path}: its member {_shown(name)} is not read within a tar, which may hold .npy, .npz,"
@@ -97,12 +97,12 @@ def _names_a_layer(key: str) -> bool:
     return any(parse(part).is_known for part in key.split("/") if part and not part.isdecimal())
 
 
-def _members(path: Path, fd: int, size: int) -> Iterator[Member]:
+def _members(path: Path, file: IO[bytes], size: int) -> Iterator[Member]:
     """Yield the files of the archive in order. Raises: ShardError if it is damaged, or has no end mark."""
     at, n_members, long_name = 0, 0, ""
     pax: dict[str, str] = {}
     while True:
-        header = os.pread(fd, _BLOCK, at)
+        header = pread(file, _BLOCK, at)
         if header == bytes(_BLOCK):
             return
         try:
@@ -122,7 +122,7 @@ def _members(path: Path, fd: int, size: int) -> Iterator[Member]:
         if info.type in (_LONG_NAME, _PAX, _PAX_GLOBAL):
             if n_bytes > _MAX_NAME_BYTES:
                 raise ShardError(f"{path}: a name of {n_bytes:,} bytes in the tar; refused")
-            record = os.pread(fd, n_bytes, begin)
+            record = pread(file, n_bytes, begin)
             if info.type == _LONG_NAME:
                 long_name = record.rstrip(b"\0").decode("utf-8", "surrogateescape")
             elif info.type == _PAX:

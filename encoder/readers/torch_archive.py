@@ -9,7 +9,6 @@ refuses a file larger than the machine's memory; and its `weights_only` machine 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO
 from encoder.errors import ShardError
 from encoder.readers.arrays import MAX_DIMS, ON_DISK, Array, array_in_file
 from encoder.readers.torch_pickle import Damaged, NeedsPickle, Other, StoredTensor, parse
+from encoder.stores.object_path import pread
 from saefetch.files.zip_directory import LOCAL_HEADER_BYTES, Entry, ZipError, read_directory
 
 MAX_DIRECTORY_BYTES = 16 << 20  # some 200,000 storages
@@ -79,7 +79,7 @@ class _Archive:
         self.is_swapped = byteorder == b"big"
 
     def read(self, offset: int, n_bytes: int) -> bytes:
-        return os.pread(self.file.fileno(), n_bytes, self.begin + offset)
+        return pread(self.file, n_bytes, self.begin + offset)
 
     def space(self, name: str) -> tuple[int, int] | None:
         """Return the entry's bytes [begin, end) in the file; None if there is no such entry."""

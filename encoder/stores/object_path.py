@@ -179,7 +179,8 @@ class ObjectPath(PosixPath):
     def open(self, mode: str = "r", *_: Any, **__: Any) -> Any:
         if mode != "rb":
             raise InputError(f"{self}: an address, and this writes to paths of this machine only")
-        return ObjectFile(self)
+        local: Path | None = self.tree.made("local", self.known)
+        return ObjectFile(self) if local is None else local.open("rb", buffering=0)
 
     def read_bytes(self) -> bytes:
         ranges = self.ranges

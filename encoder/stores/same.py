@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from encoder.errors import ChangingError
-from encoder.stores.object_path import ObjectPath
+from encoder.stores.object_path import ObjectPath, number_of
+from encoder.stores.store import Entry
 from saefetch.files import digest
-from saefetch.files.digest import Status
+from saefetch.files.digest import Status, Stopped
 
 
 def status_now(path: Path) -> Status:
     """Return the status of a shard as it is now: of an object the store is asked. Raises: OSError."""
     if isinstance(path, ObjectPath):
         path.tree.renew(path.address.key)
-    return digest.status_of(path)
+    return status_of(path)
+
+
+def status_of(path: Path) -> Status:
+    """Return the status of a shard, as far as it is known. Raises: OSError."""
+    if not isinstance(path, ObjectPath):
+        return digest.status_of(path)
+    if not path.is_dir():
+        status = path.stat()
+        return Status(status.st_size, status.st_mtime_ns, status.st_ino)
+    below = _below(path)
+    return Status(
+        sum(one.size for _, one in below), 0, number_of("\n".join(f"{name} {one.etag}" for name, one in below))
+    )
 
 
 def sha256_of(
@@ -26,9 +41,28 @@ def sha256_of(
 
     Raises: Stopped, soon after `stopping` says so.
     """
-    if isinstance(path, ObjectPath) and not path.is_dir():
-        return path.ranges.sha256(stopping, is_read)
-    return digest.sha256_of(path, stopping)
+    if not isinstance(path, ObjectPath):
+        return digest.sha256_of(path, stopping)
+    if path.is_dir():
+        return _sha256_of_folder(path, stopping)
+    return path.tree.once("sha256", path.known, lambda: path.ranges.sha256(stopping, is_read))
+
+
+def _sha256_of_folder(path: ObjectPath, stopping: Callable[[], bool]) -> str:
+    """Hash each object with its name, as `digest.sha256_of` does with the files of a folder."""
+    whole = hashlib.sha256()
+    for name, entry in _below(path):
+        if stopping():
+            raise Stopped
+        whole.update(b"%d %s %d " % (len(name.encode()), name.encode(), entry.size))
+        whole.update(path.tree.read_range(entry, 0, entry.size))
+    return whole.hexdigest()
+
+
+def _below(path: ObjectPath) -> list[tuple[str, Entry]]:
+    """Return the objects below an address with their names there, in the order of paths."""
+    found = [(entry.key[len(path.address.key) + 1 :], entry) for entry in path.tree.store.list(path.address.key)]
+    return sorted(found, key=lambda one: one[0].split("/"))
 
 
 def identity_of(path: Path, before: Status, sha256: str) -> dict[str, Any]:
@@ -45,7 +79,7 @@ def is_of(meta: dict[str, Any], shard: Path, sha256: Callable[[], str]) -> bool:
 
     Raises: OSError where the shard is gone.
     """
-    status = digest.status_of(shard)
+    status = status_of(shard)
     if meta.get("shard_size") != status.st_size:
         return False
     name, now = _version(shard, status)
@@ -54,6 +88,6 @@ def is_of(meta: dict[str, Any], shard: Path, sha256: Callable[[], str]) -> bool:
 
 
 def _version(shard: Path, status: Status) -> tuple[str, str | int]:
-    if isinstance(shard, ObjectPath) and shard.is_file():
-        return "shard_etag", shard.known.etag
+    if isinstance(shard, ObjectPath):
+        return "shard_etag", shard.known.etag if shard.is_file() else f"{status.st_ino:x}"
     return "shard_mtime_ns", status.st_mtime_ns

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from encoder.stores.ranges import Ranges
+from encoder.stores.ranges import BLOCK_BYTES, Ranges
 from encoder.stores.store import Entry, Store
 
 MAX_REQUESTS = 16
@@ -26,8 +26,8 @@ _Made = TypeVar("_Made")
 class Tree:
     """`store` is that of the whole bucket, so keys are those of the bucket. Safe for threads."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, block_bytes: int = BLOCK_BYTES) -> None:
+        self.store, self._block_bytes = store, block_bytes
         self.pool = ThreadPoolExecutor(MAX_REQUESTS, "store")
         self._folders: dict[str, dict[str, Entry | None]] = {}  # of each name in a folder the object; None for a folder
         self._known: dict[str, Entry | None] = {}
@@ -94,7 +94,7 @@ class Tree:
         at = entry.key, entry.etag
         with self._lock:
             if at not in self._ranges:
-                self._ranges[at] = Ranges(partial(self.read_range, entry), entry.size, self.pool)
+                self._ranges[at] = Ranges(partial(self.read_range, entry), entry.size, self.pool, self._block_bytes)
             self._ranges.move_to_end(at)
             while len(self._ranges) > MAX_OPEN:
                 self._ranges.popitem(last=False)
@@ -105,6 +105,10 @@ class Tree:
         with self._lock:
             for at in [at for at in self._ranges if at[0] == key]:
                 del self._ranges[at]
+
+    def made(self, what: str, entry: Entry) -> Any:
+        """Return what `once` made of an object; None if nothing was."""
+        return self._made.get((what, entry.key, entry.etag))
 
     def once(self, what: str, entry: Entry, make: Callable[[], _Made]) -> _Made:
         """Return what was made of an object, for as long as the object is the same."""

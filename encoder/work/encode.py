@@ -31,6 +31,7 @@ from encoder.file.csr import Csr
 from encoder.rows import Exclude
 from encoder.sae.sae import LoadedSae
 from encoder.shard import Shard
+from encoder.stores.fetched import keep_local
 from encoder.stores.object_path import ObjectPath
 from encoder.stores.same import identity_of, sha256_of
 from encoder.work.counting import Counted
@@ -83,6 +84,9 @@ def encode_shard(
     is_object = isinstance(
         path, ObjectPath
     )  # its hash follows the reading, so no stream is finished before all are read
+
+    if isinstance(path, ObjectPath) and len(streams) > 1 and all(stream.shard.is_interleaved for stream in streams):
+        keep_local(path)  # each batch of each stream takes a little of the same blocks
 
     def read(stream: Stream, start: int) -> torch.Tensor:
         with progress.timed("read"):

@@ -27,7 +27,7 @@ from encoder.queue.ticket import Target, Ticket
 from encoder.rows import Exclude
 from encoder.sae.known import Known
 from encoder.sae.sae import LoadedSae
-from encoder.stores.object_path import ObjectPath, path_of
+from encoder.stores.object_path import ObjectPath, Places, path_of
 from encoder.stores.same import sha256_of, status_now
 from encoder.work.encode import encode_shard
 from encoder.work.made import Made
@@ -54,6 +54,7 @@ class JobEncoder:
         self._known: dict[str, Known] = {}
         self._noted: set[str] = set()
         self._checked: set[tuple[Path, str]] = set()
+        self._places = Places()
 
     @contextmanager
     def encoded(self, claim: Claim, stopping: Callable[[], bool]) -> Iterator[Made]:
@@ -63,6 +64,10 @@ class JobEncoder:
         with an SAE or with the results that are there.
         """
         began, ticket = time.perf_counter(), claim.ticket
+        if isinstance(claim.shard, ObjectPath):
+            if ticket.attempts > 1:  # what was known of its neighbours may be what went wrong
+                self._places = Places()
+            claim.shard = self._places(claim.shard)
         try:
             status = status_now(claim.shard)
         except OSError as exc:
@@ -80,6 +85,8 @@ class JobEncoder:
                     made.did.seconds = last.seconds
                 for target, task in tasks:
                     self._take(claim, made, target, task)
+            if isinstance(claim.shard, ObjectPath):
+                claim.shard.tree.drop(claim.shard.address.key)
             made.sum_up(time.perf_counter() - began)
             yield made
 

@@ -3,6 +3,9 @@
 with S3Server() as server:                     honest
 with S3Server(ignores_conditions=True) ...     every create succeeds, as on some stores
 server.faults.append((503, "SlowDown"))        the next requests are answered so, one each
+server.tags["a"] = '"other"'                    its ETag, which is that of its bytes otherwise
+server.n_sent["a"]                             how many of its bytes were sent
+server.changes_after["a"] = 1                  after so many answers with its bytes it is another object
 server.lands_first["a"] = b"..."               somebody else writes this object just before the next write of its key
 server.refuses_puts["a"] = [(409, "...")]      the next writes of this key are answered so, and nothing is written
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
+from collections import Counter
 from typing import Any, Self
 from xml.sax.saxutils import escape
 
@@ -27,6 +31,9 @@ class S3Server:
         self.objects: dict[str, bytes] = {}
         self.faults: list[tuple[int, str]] = []
         self.requests: list[tuple[str, str]] = []
+        self.tags: dict[str, str] = {}
+        self.n_sent: Counter[str] = Counter()
+        self.changes_after: dict[str, int] = {}
         self.lands_first: dict[str, bytes] = {}
         self.refuses_puts: dict[str, list[tuple[int, str]]] = {}
         self._ignores = ignores_conditions
@@ -108,15 +115,23 @@ class S3Server:
         data = self.objects.get(key)
         if data is None:
             return _error(404, "NoSuchKey")
-        if request.headers.get("If-Match", tag(data)) != tag(data):
+        if request.headers.get("If-Match", self._tag(key)) != self._tag(key):
             return _error(412, "PreconditionFailed")
-        headers = {"ETag": tag(data), "Last-Modified": "Tue, 01 Dec 2026 00:00:00 GMT"}
+        headers = {"ETag": self._tag(key), "Last-Modified": "Tue, 01 Dec 2026 00:00:00 GMT"}
         if "Range" in request.headers:
             first, _, last = request.headers["Range"].removeprefix("bytes=").partition("-")
             start, stop = int(first), min(len(data), int(last) + 1 if last else len(data))
+            self.n_sent[key] += stop - start
+            if key in self.changes_after:
+                self.changes_after[key] -= 1
+                if self.changes_after[key] < 0:
+                    self.objects[key] = data[:-1] + bytes([data[-1] ^ 1])
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
             return web.Response(status=206, body=data[start:stop], headers=headers)
         return web.Response(body=data, headers=headers)
+
+    def _tag(self, key: str) -> str:
+        return self.tags.get(key, tag(self.objects[key]))
 
     def _delete(self, request: web.Request, key: str, _: bytes) -> web.Response:
         self.objects.pop(key, None)
@@ -138,7 +153,7 @@ class S3Server:
             if key not in self.objects
         )
         contents = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.objects[key])}</Size><ETag>{tag(self.objects[key])}"
+            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.objects[key])}</Size><ETag>{self._tag(key)}"
             "</ETag><LastModified>2026-12-01T00:00:00.000Z</LastModified></Contents>"
             for key in page
             if key in self.objects

@@ -1,0 +1,189 @@
+"""`sae-encode run` from a bucket to a bucket: the same features, each shard read once, one line for each fault."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import encoding
+import numpy as np
+import pytest
+from encoding import Command, Ended, Site
+from s3_server import S3Server, tag
+
+import encoder
+from encoder.machine.scratch import PREFIX
+from encoder.stores import object_store
+
+ACTS, OUT = "s3://bucket/acts", "s3://bucket/features"
+SECRETS = ("AKIAVERYSECRET", "wJalrVERYSECRET")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Server]:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with S3Server() as running:
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        yield running
+    assert [path for path in scratch.iterdir() if path.name.startswith(PREFIX)] == []
+
+
+@pytest.fixture
+def shards(site: Site, server: S3Server) -> Path:
+    """Write three shards to a folder of this machine, and to the bucket."""
+    for seed, name in enumerate(("a", "deep/b", "deep/c")):
+        path = site.acts / f"{name}.npy"
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, encoding.planted(400, site.weights, seed=seed).numpy())
+    np.save(site.acts / "a_input_ids.npy", np.arange(400))
+    upload(server, site.acts)
+    return site.acts
+
+
+def upload(server: S3Server, folder: Path) -> None:
+    for path in folder.rglob("*.npy"):
+        server.objects[f"acts/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
+
+
+def run(encode: Command, site: Site, *more: object, acts: object = ACTS, out: object = OUT) -> Ended:
+    return encode("run", acts, "--out", out, "--sae-path", site.params, "--quiet", *(more or ("--json",)))
+
+
+def arrays_of(path: Path) -> dict[str, bytes]:
+    with np.load(path) as members:
+        return {name: members[name].tobytes() for name in members.files if name != "meta"}
+
+
+def test_from_bucket_to_bucket_the_arrays_are_those_of_a_folder_and_meta_says_the_address(
+    server: S3Server, site: Site, shards: Path, encode: Command, tmp_path: Path
+) -> None:
+    assert run(encode, site, acts=shards, out=site.out).status == 0
+    ended = run(encode, site)
+    assert ended.status == 0, ended
+    got = tmp_path / "got"
+    got.mkdir()
+    for name, key in (("a", "acts/a.npy"), ("deep__b", "acts/deep/b.npy"), ("deep__c", "acts/deep/c.npy")):
+        path = got / f"{name}.npz"
+        path.write_bytes(server.objects[f"features/{name}.npz"])
+        assert arrays_of(path) == arrays_of(site.out / f"{name}.npz")
+        meta, data = encoding.meta(path), server.objects[key]
+        assert (meta["shard_path"], meta["shard_size"], meta["shard_etag"], meta["shard_sha256"]) == (
+            f"s3://bucket/{key}", len(data), tag(data), hashlib.sha256(data).hexdigest(),
+        )  # fmt: skip
+        assert "shard_mtime_ns" not in meta
+        assert meta.keys() - {"shard_etag"} == encoding.meta(site.out / f"{name}.npz").keys() - {"shard_mtime_ns"}
+    assert "token_ids" in arrays_of(got / "a.npz")
+    assert not any(secret in ended.out + ended.err + repr(server.objects) for secret in SECRETS)
+
+
+def test_a_second_run_of_the_same_objects_on_another_out_gives_equal_bytes_and_the_same_out_does_nothing(
+    server: S3Server, site: Site, shards: Path, encode: Command
+) -> None:
+    run(encode, site)
+    assert run(encode, site, out="s3://bucket/again").status == 0
+    for key in [key for key in server.objects if key.startswith("features/")]:
+        assert server.objects[key] == server.objects[key.replace("features/", "again/")]
+    server.requests.clear()
+    summary = json.loads(run(encode, site).out)
+    assert (summary["done"], summary["skipped"]) == (0, 3)
+    assert {method for method, _ in server.requests} <= {"GET", "HEAD"}
+    read = {key for method, key in server.requests if key.startswith("acts/") and method == "GET"}
+    assert read == {"acts/a.npy", "acts/a_input_ids.npy"}, "the headers that say which file is beside which"
+
+
+def test_a_shard_that_was_uploaded_again_is_the_same_by_its_hash_and_another_one_is_encoded_again(
+    server: S3Server, site: Site, shards: Path, encode: Command
+) -> None:
+    run(encode, site)
+    server.tags["acts/a.npy"] = '"of-an-upload-in-parts-2"'
+    assert json.loads(run(encode, site).out)["skipped"] == 3
+    np.save(shards / "a.npy", encoding.planted(400, site.weights, seed=9).numpy())
+    upload(server, shards)
+    del server.tags["acts/a.npy"]
+    summary = json.loads(run(encode, site).out)
+    assert (summary["done"], summary["skipped"]) == (1, 2)
+
+
+def test_one_object_is_an_input_and_so_are_paths_and_addresses_together(
+    server: S3Server, site: Site, shards: Path, encode: Command
+) -> None:
+    ended = encode(
+        "run", f"{ACTS}/a.npy", shards / "deep", "--out", site.out, "--sae-path", site.params, "--quiet", "--json"
+    )
+    assert ended.status == 0, ended
+    assert sorted(path.name for path in site.out.glob("*.npz")) == ["a.npz", "b.npz", "c.npz"]
+    assert "token_ids" in arrays_of(site.out / "a.npz")
+
+
+def test_each_byte_of_a_shard_comes_about_once(server: S3Server, site: Site, encode: Command) -> None:
+    data = encoding.planted(120_000, site.weights).numpy()
+    np.save(site.acts / "a.npy", data)
+    upload(server, site.acts)
+    server.n_sent.clear()
+    assert run(encode, site).status == 0
+    assert server.n_sent["acts/a.npy"] < 1.02 * data.nbytes + (1 << 18)
+
+
+def test_an_object_that_changes_while_it_is_read_fails_in_words_and_the_others_are_done(
+    server: S3Server, site: Site, shards: Path, encode: Command
+) -> None:
+    server.changes_after["acts/deep/b.npy"] = 1
+    ended = run(encode, site)
+    summary = json.loads(ended.out)
+    assert (summary["done"], summary["failed"], ended.status) == (2, 1, 1), ended
+    assert "s3://bucket/acts/deep/b.npy: changed while it was read" in summary["errors"]["deep__b"]
+    told = json.loads(server.objects["features/_failed/deep__b.json"])
+    assert told["attempts"] == 3 and told["shard"] == "s3://bucket/acts/deep/b.npy"
+    assert not any(secret in repr(told) + ended.err for secret in SECRETS)
+    server.changes_after.clear()
+    assert json.loads(run(encode, site).out)["done"] == 1
+    assert "features/_failed/deep__b.json" not in server.objects
+
+
+def test_a_store_that_is_throttling_is_asked_again_and_loses_nothing(
+    server: S3Server, site: Site, shards: Path, encode: Command
+) -> None:
+    server.faults += [(503, "SlowDown")] * 3
+    assert run(encode, site).status == 0
+
+
+def test_what_is_not_there_and_where_nobody_may_look_are_one_line_each(
+    server: S3Server, site: Site, shards: Path, encode: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(encode, site, "--workers", "1", acts="s3://bucket/none").refused("s3://bucket/none: there is no such")
+    server.faults += [(403, "AccessDenied")] * 3
+    run(encode, site, "--workers", "1").refused("the store refuses", "check the credentials")
+    server.faults.clear()
+    monkeypatch.setattr(object_store, "RETRY_S", 0.01)
+    monkeypatch.setattr(object_store, "MAX_RETRIES", 0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    run(encode, site, "--workers", "1").refused("the store does not answer")
+
+
+def test_python_takes_addresses_as_the_command_does(server: S3Server, site: Site, shards: Path) -> None:
+    features = encoder.encode_files(ACTS, OUT, site.params, progress=False)
+    assert features.shape[0] == 1200 and [str(path) for path in features.paths] == [
+        f"{OUT}/a.npz", f"{OUT}/deep__b.npz", f"{OUT}/deep__c.npz",
+    ]  # fmt: skip
+
+
+def test_workers_in_processes_read_and_write_addresses(
+    server: S3Server, site: Site, shards: Path, encode: Command
+) -> None:
+    ended = run(encode, site, "--workers", "2", "--json")
+    assert ended.status == 0 and json.loads(ended.out)["done"] == 3, ended
+
+
+def test_a_part_takes_its_shards_by_name_from_the_listing(
+    server: S3Server, site: Site, shards: Path, encode: Command
+) -> None:
+    for part, names in (("1/2", {"a", "deep__c"}), ("2/2", {"a", "deep__b", "deep__c"})):
+        assert run(encode, site, "--part", part).status == 0
+        there = {key for key in server.objects if key.startswith("features/") and key.endswith(".npz")}
+        assert there == {f"features/{name}.npz" for name in names}
