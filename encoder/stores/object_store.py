@@ -39,6 +39,8 @@ CONNECT_S, REQUEST_S = 10, 120
 _PROVIDERS = ("AWS_", "GOOGLE_", "AZURE_", "MSI_", "IDENTITY_", "HTTP", "http", "NO_PROXY", "no_proxy", "SSL_")
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|SAS|SIGNATURE", re.IGNORECASE)
 _MIN_SECRET_CHARACTERS = 4
+_METADATA_SERVICE = "169.254.169.254"
+"""Where obstore asks for credentials where nothing else has any."""
 
 
 class ObjectStore:
@@ -142,6 +144,12 @@ class ObjectStore:
                 " environment, and what they allow"
             ) from None
         except (BaseError, OSError, ValueError) as exc:
+            if _METADATA_SERVICE in str(exc):
+                raise InputError(
+                    f"{self._shown(key)}: no credentials: the environment has none, and this machine is given none; set"
+                    " them as the provider says, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or"
+                    " AWS_SKIP_SIGNATURE=true for what everybody may read"
+                ) from None
             raise UnreachableError(
                 f"{self._shown(key)}: the store does not answer as it should: {without_secrets(exc)}; run it again"
                 " when it does, finished shards are safe"
