@@ -175,4 +175,4 @@ def test_the_command_and_the_call_encode_a_folder_of_them_to_the_features_of_the
         assert (found[:] != truth).nnz == 0
     encode("run", site.acts, "--out", site.out, *flags, "--dtype", "float").refused("--dtype float", "32 bits in torch")
     encode("run", "https://b/a.npy", "--out", site.out, *flags).refused("https://b/a.npy", "download it")
-    encode("run", plain, "--out", "s3://b/out", *flags).refused("s3://b/out", "not a path of this machine")
+    encode("run", plain, "--out", "sftp://b/out", *flags).refused("sftp://b/out", "not a path of this machine")
