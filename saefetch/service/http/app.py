@@ -105,6 +105,8 @@ class Front:
         return response
 
     def _refusal(self, request: web.Request, exc: Exception) -> web.Response:
+        if isinstance(exc, web.HTTPNotFound) and (address := self._without_slash(request)):
+            return web.Response(status=308, headers={"Location": address})
         problem = problem_of(exc)
         if problem is None:
             LOGGER.exception("%s %s", request.method, path_of(request), extra={"request_id": id_of(request)})
@@ -112,6 +114,15 @@ class Front:
         elif isinstance(exc, StoreError):
             LOGGER.warning("%s: %s", path_of(request), exc, extra={"request_id": id_of(request)})
         return render(problem, path_of(request))
+
+    def _without_slash(self, request: web.Request) -> str:
+        """Return the address that Neuronpedia leads to from one of its own with a / at its end; "" for any other."""
+        path = path_of(request)
+        is_mirrored = any(route.area == "mirror" for route in self._routes.values())
+        if not (is_mirrored and path.startswith("/api/") and path.endswith("/")):
+            return ""
+        query = request.rel_url.raw_query_string
+        return path.rstrip("/") + (f"?{query}" if query else "")
 
 
 def _checking(route: Route, operation: Operation, body_s: float) -> Handler:

@@ -39,6 +39,7 @@ def make_runner(app: web.Application, *, shutdown_timeout: float = 2.0, access_l
         handler_cancellation=True,
         keepalive_timeout=KEEPALIVE_S,
         lingering_time=LINGERING_S,
+        auto_decompress=False,
         max_line_size=MAX_LINE,
         max_field_size=MAX_LINE,
     )

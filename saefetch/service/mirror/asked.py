@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from saefetch.decode import canonical_index
 from saefetch.service.http.problems import Problem
 
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 Asked = tuple[str, str, int | None]
 """Model, source and index; None for an index that no feature has."""
 
@@ -28,19 +30,19 @@ def _checked(at: int, element: Any) -> Asked:
     for name in ("modelId", "layer"):
         if not isinstance(element[name], str):
             raise _refused(f"[{at}].{name} must be a string")
-    return element["modelId"], element["layer"], canonical_index(_whole(at, element["index"]))
+    return element["modelId"], element["layer"], canonical_index(_digits(at, element["index"]))
 
 
-def _whole(at: int, index: Any) -> int:
-    try:
-        number = float(index) if isinstance(index, int | float | str) and not isinstance(index, bool) else None
-    except (ValueError, OverflowError):
-        number = None
-    if number is None:
-        raise _refused(f"[{at}].index must be a number")
-    if not number.is_integer():
+def _digits(at: int, index: Any) -> str:
+    """Return an index, which may also be a number in a string or one with a fraction of zero, as its digits."""
+    if type(index) is int:
+        return str(index)
+    if type(index) is float or (isinstance(index, str) and _NUMBER.fullmatch(index.strip())):
+        number = float(index)
+        if number.is_integer():
+            return f"{number:.0f}"
         raise _refused(f"[{at}].index must be an integer")
-    return int(number)
+    raise _refused(f"[{at}].index must be a number")
 
 
 def _refused(words: str) -> Problem:

@@ -2,7 +2,10 @@
 
 The folders are looked through when a name is asked for that is not known. Whose store it is never changes, so each
 file is asked once. An open store is checked at each use: a file that was removed or replaced is opened anew. Stores
-that nobody asks for are closed after a while, as a writer can tidy up its files only where nobody reads.
+that nobody asks for are closed after a while.
+
+A download that ends folds the write-ahead log into the store's one file, which it cannot while somebody reads. So the
+shelf does that later, for the stores that it has read: `Shelf._fold`.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from saefetch.errors import StoreError
+from saefetch.files.lock import LOCK_NAME
 from saefetch.inventory import folders
 from saefetch.names import registry
 from saefetch.service.mirror.feature import Sae
@@ -76,6 +80,8 @@ class Shelf:
         self._open: OrderedDict[Path, Reader] = OrderedDict()
         self._scan: asyncio.Task[None] | None = None
         self._tidying: asyncio.TimerHandle | None = None
+        self._read: set[Path] = set()
+        self._folding: asyncio.Task[None] | None = None
 
     async def readers(self, model: str, source: str) -> list[Reader]:
         """Return the stores of an SAE, in the order of their folders; none where it is not here.
@@ -112,6 +118,7 @@ class Shelf:
             while len(self._open) >= self._most_open:
                 self._open.popitem(last=False)[1].close()
             reader = self._open[folder] = Reader(folder, file_id)
+            self._read.add(folder)
             self._tidy_later()
         self._open.move_to_end(folder)
         reader.used_at = self._now()
@@ -143,12 +150,28 @@ class Shelf:
         idle = [folder for folder, reader in self._open.items() if self._now() - reader.used_at >= self._idle_s]
         for folder in idle:
             self._open.pop(folder).close()
-        if self._open:
+        self._folding = asyncio.create_task(self._fold())
+
+    async def _fold(self) -> None:
+        """Fold the logs into the stores that nobody writes to. SQLite refuses where somebody does all the same."""
+        for folder in list(self._read):
+            if not has_log(folder) or not os.access(folder, os.W_OK):
+                if folder not in self._open:
+                    self._read.discard(folder)
+            elif not (folder / LOCK_NAME).exists():
+                with suppress(StoreError):
+                    store = await asyncio.to_thread(_open_with_empty_log, folder)
+                    if (reader := self._open.pop(folder, None)) is not None:
+                        reader.close()
+                    with closing(store):
+                        store.settle()
+        if self._read:
             self._tidy_later()
 
     def close(self) -> None:
-        if self._tidying is not None:
-            self._tidying.cancel()
+        for waiting in (self._tidying, self._folding, self._scan):
+            if waiting is not None:
+                waiting.cancel()
         for reader in self._open.values():
             reader.close()
         self._open.clear()
@@ -160,6 +183,21 @@ def file_id_of(folder: Path) -> FileId | None:
     except OSError:
         return None
     return stat.st_dev, stat.st_ino
+
+
+def has_log(folder: Path) -> bool:
+    return (folder / f"{FILE_NAME}-wal").exists()
+
+
+def _open_with_empty_log(folder: Path) -> Store:
+    """Open a store for writing and copy its log into the file, which takes long; what is left to do does not."""
+    store = Store.open(folder)
+    try:
+        list(store.query("PRAGMA wal_checkpoint(PASSIVE)"))
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def _names_of(data_dir: Path, known: dict[Key, str]) -> tuple[dict[Key, str], str]:

@@ -1,5 +1,6 @@
 """Whatever is wrong with a request, the answer is a problem document that says what."""
 
+import gzip
 import re
 import socket
 import sqlite3
@@ -130,9 +131,12 @@ def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
     assert answer.status == 408 and "within 0.05 s" in answer.problem["detail"]
 
 
-def test_a_body_that_is_not_encoded_as_it_says_is_refused(served: Served) -> None:
-    answer = served.ask("POST", "/v1/jobs", b"{}", Content_Type="application/json", Content_Encoding="gzip")
-    assert answer.status == 400 and "not encoded as its headers say" in answer.problem["detail"]
+def test_a_body_is_not_unpacked(served: Served) -> None:
+    packed = gzip.compress(b"[" + b" " * (32 << 20) + b"]")
+    assert len(packed) < 64 << 10
+    for target in ("/v1/jobs", "/api/features"):
+        answer = served.ask("POST", target, packed, Content_Type="application/json", Content_Encoding="gzip")
+        assert answer.status == 415 and "Content-Encoding" in answer.problem["detail"]
 
 
 @pytest.mark.parametrize(

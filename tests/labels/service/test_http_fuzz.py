@@ -99,6 +99,16 @@ def values_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     raise AssertionError(schema)
 
 
+FEATURES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "modelId": st.just(MODEL),
+            "layer": st.just(SOURCE),
+            "index": st.integers(0, N) | st.integers() | st.floats() | st.integers().map(str) | ODD,
+        }
+    ),
+    max_size=3,
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*KNOWN, "sae_id", "source"]), inner),
@@ -133,7 +143,7 @@ def requests(draw: st.DrawFn) -> tuple[str, str, Any, dict[str, str]]:
     body = None
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        known = st.just([{"modelId": MODEL, "layer": SOURCE, "index": 7}] if path == "/api/features" else {})
+        known = FEATURES if path == "/api/features" else st.just({})
         body = draw(st.one_of(values_of(schema), JSON, st.binary(max_size=40), known))
     return method.upper(), path + ("?" + "&".join(query) if query else ""), body, draw(HEADERS)
 

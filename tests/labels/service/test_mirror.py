@@ -3,7 +3,7 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from service_server import Served
 
 from saefetch.decode import N_TOKENS, Rows
 from saefetch.downloading.run import run_jobs
+from saefetch.errors import StoreError
+from saefetch.files.lock import lock_folder
 from saefetch.service.http.problems import Problem
 from saefetch.service.mirror.asked import features_asked
 from saefetch.service.mirror.routes import NOT_AVAILABLE
@@ -133,6 +135,23 @@ def test_a_feature_beyond_a_width_that_the_registry_knows_better_may_exist(serve
     assert served.ask("GET", f"{FEATURE}/16384").status == 404
 
 
+def test_an_index_of_any_size_is_one_that_may_not_exist(served: Served) -> None:
+    for index in (-1, 10**12, 1 << 62, 1 << 63, "1e30", 1e300, "-7"):
+        answer = served.ask("POST", "/api/features", asked(index))
+        assert answer.status == 200 and answer.json == [], index
+
+
+def test_an_address_with_a_slash_at_its_end_leads_to_the_one_without(served: Served) -> None:
+    recorded = ANSWERS["get_trailing_slash"]
+    connection = served.connect()
+    connection.request("GET", f"{FEATURE}/0/?x=1")
+    answer = connection.getresponse()
+    assert answer.status == recorded["status"] == 308 and answer.headers["Location"] == f"{FEATURE}/0?x=1"
+    assert recorded["headers"]["location"] == f"{FEATURE}/0"
+    assert requests.get(f"{served.url}{FEATURE}/7/", timeout=60).json()["index"] == "7"
+    assert served.ask("GET", "/v1/jobs/").status == served.ask("GET", "/api").status == 404
+
+
 @pytest.mark.parametrize("name", ["gemma-2-2b/17-gemmascope-res-16k", "x/y", "..%2f..%2fetc/passwd", "%00/%00"])
 def test_an_sae_that_is_not_here_is_not_available(served: Served, name: str) -> None:
     answer = served.ask("GET", f"/api/feature/{name}/0")
@@ -149,6 +168,8 @@ def test_a_body_is_refused_in_neuronpedias_words(served: Served) -> None:
         assert answer.json["error"] == json.loads(ANSWERS[name]["body"])["message"]
     for body in ([], {}, 7, [7], asked(None), asked(True), asked("x"), asked(1, layer=7), asked(float("inf"))):
         assert served.ask("POST", "/api/features", body).status in (400, 415), body
+    for index in ("1_0", "٣", "0x1", "nan", "inf", "1e999", ""):
+        assert served.ask("POST", "/api/features", asked(index)).status == 400, index
     assert served.ask("POST", "/api/features", b"{not json").status == 415
     assert served.ask("POST", "/api/features", b" " * (2 << 20)).status == 413
     assert served.ask("POST", "/api/features", asked(*range(1500, 3000), layer="99-x")).status == 404
@@ -359,6 +380,36 @@ def test_few_stores_are_open_and_idle_ones_are_closed(tmp_path: Path) -> None:
         folder = tmp_path / "sae" / "r" / "s0"
         write(folder, Answers(Rows(features=[row(1)])))  # which tidies up, as nobody reads
         assert [path.name for path in folder.iterdir()] == ["labels.sqlite"]
+        shelf.close()
+
+    asyncio.run(asyncio.wait_for(work(), 60))
+
+
+def test_the_log_of_a_download_that_ended_is_folded_in_while_the_store_is_read(tmp_path: Path) -> None:
+    async def work() -> None:
+        folder = tmp_path / "sae" / "r" / "id"
+        write(folder, Answers(Rows(features=[row(0)])))
+        shelf = Shelf(tmp_path / "sae", idle_s=0.02)
+
+        async def read_until(condition: Callable[[], bool]) -> None:
+            while not condition():
+                (reader,) = await shelf.readers("m", "0-s")
+                assert reader.read(0).record.state == State.GOT
+                await asyncio.sleep(0.001)
+
+        await read_until(lambda: shelf.n_open == 1)
+        with lock_folder(folder), closing(Store.open(folder)) as store:
+            store.commit(Answers(Rows(features=[row(1)])), AT)
+            (reader,) = await shelf.readers("m", "0-s")
+            assert reader.read(1).record.state == State.GOT
+            with pytest.raises(StoreError):  # as somebody reads
+                store.settle()
+            end = asyncio.get_running_loop().time() + 0.1
+            await read_until(lambda: asyncio.get_running_loop().time() > end)
+            assert (folder / "labels.sqlite-wal").exists()
+        await read_until(lambda: [path.name for path in folder.iterdir()] == ["labels.sqlite"])
+        (reader,) = await shelf.readers("m", "0-s")
+        assert reader.read(1).record.state == State.GOT
         shelf.close()
 
     asyncio.run(asyncio.wait_for(work(), 60))
