@@ -24,7 +24,7 @@ PREVIEW_ROWS, PREVIEW_CHARACTERS = 80, 160
 class Settings:
     """What the command was told. `named` is the SAE whose labels are meant, `default` the one to take otherwise.
 
-    `index` is the index of the features, where it lies in another folder.
+    `index` is the index of the features, where it lies in another folder. `jobs` says that the service is mounted.
     """
 
     data_dir: Path
@@ -33,6 +33,7 @@ class Settings:
     named: tuple[str, str] | None = None
     queue: Path | None = None
     index: Path | None = None
+    jobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ def summary(look: Look, parameters: Parameters) -> Summary:
         "hints": _hints(look),
         "neuronpedia": look.neuronpedia,
         "static": False,
+        "jobs": look.settings.jobs,
         "part": None,
     }
 

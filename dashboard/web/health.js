@@ -156,7 +156,7 @@
         " ",
         sae.el("span", { class: `tag ${download.state}` }, download.state),
       ),
-      total > 0 && progress(parts, total),
+      total > 0 && sae.progress(parts, total),
       sae.el(
         "p",
         { class: "muted" },
@@ -186,7 +186,7 @@
       {},
       heading,
       sae.el("p", { class: "muted" }, sae.el("bdi", {}, folder)),
-      progress(parts, done + ready + claimed.length + failed.length),
+      sae.progress(parts, done + ready + claimed.length + failed.length),
       sae.el(
         "p",
         {},
@@ -204,7 +204,8 @@
     return items.length > 0 && sae.el("ul", { class: "jobs" }, ...items);
   }
 
-  function progress(parts, total) {
+  /** A bar of [class, count] parts of a total. */
+  sae.progress = (parts, total) => {
     const counted = parts.filter(([, n]) => n > 0);
     const words = counted.map(([name, n]) => `${n} ${name}`).join(", ");
     return sae.el(
@@ -214,5 +215,5 @@
         sae.el("span", { class: name, "--share": `${((100 * n) / Math.max(1, total)).toFixed(2)}%` }),
       ),
     );
-  }
+  };
 }

@@ -9,8 +9,9 @@
     features: [sae.searchView, sae.featureView],
     compare: [sae.compareView],
     health: [sae.healthView],
+    jobs: [sae.jobsView],
   };
-  const GO = { d: "documents", f: "features", c: "compare", h: "health" };
+  const GO = { d: "documents", f: "features", c: "compare", h: "health", j: "jobs" };
   const GO_MS = 1000;
   const WRITE_MS = 150; // browsers refuse to change the address much more often
   const main = document.getElementById("main");
@@ -154,6 +155,7 @@
     const names = features?.sae ?? labels;
     const name = names && (names.neuronpedia_id || [names.release, names.id].filter(Boolean).join(" ") || names.path);
     document.getElementById("sae").textContent = name || "";
+    document.querySelector('nav a[href="#/jobs"]').hidden = !summary.jobs;
     const [kind, text, command] = news();
     const banner = document.getElementById("banner");
     if (banner.dataset.text === text + command) return; // a screen reader would read it again
@@ -190,7 +192,7 @@
     }
     const goes = before.key === "g" && event.timeStamp - before.at < GO_MS && GO[event.key];
     before = { key: event.key, at: event.timeStamp };
-    if (goes) location.hash = `#/${goes}`;
+    if (goes && !document.querySelector(`nav a[href="#/${goes}"]`).hidden) location.hash = `#/${goes}`;
     else if (view?.keys?.(event)) event.preventDefault();
     else if (event.key === "/") {
       event.preventDefault();

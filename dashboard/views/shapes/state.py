@@ -17,6 +17,7 @@ class Summary(TypedDict):
     hints: list[Hint]
     neuronpedia: str | None
     static: bool
+    jobs: bool
     part: PartSummary | None
 
 
