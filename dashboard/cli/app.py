@@ -16,11 +16,14 @@ Examples:
   sae-dashboard --features queue/out --queue queue --open
   sae-dashboard --features features --static out   files to send to a colleague
   sae-dashboard --host 0.0.0.0                     seen from other machines, by whoever has the token
+  sae-dashboard --jobs                             and fetch labels from its page Jobs
   sae-dashboard --allow-host hub.example.org --base-path /user/me/proxy/8765/    behind JupyterHub
 
 \b
-It only reads: labels and features may be written meanwhile. Ctrl-C ends it.
-Exit status: 0 --static is done, 2 bad usage or a damaged file, 130 ended by Ctrl-C, 143 by SIGTERM."""
+Without --jobs it only reads. Labels and features may be written meanwhile. Ctrl-C ends it; jobs that
+ran then go on the next time.
+Exit status: 0 --static is done, 2 bad usage or a damaged file, 4 --jobs beside another service of the
+data folder, 130 ended by Ctrl-C, 143 by SIGTERM."""
 
 app = new_app("sae-dashboard")
 
@@ -52,6 +55,9 @@ def dashboard(
         list[str] | None, typer.Option(metavar="ORIGIN", help="And whose pages may show it in a frame.")
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    jobs: Annotated[
+        bool, typer.Option("--jobs", help="Fetch labels from here: `saefetch serve`, with a page of its own.")
+    ] = False,
     static: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Do not serve: write a folder that opens without a server.")
     ] = None,
@@ -79,6 +85,7 @@ def dashboard(
         port=port,
         proxy=(allow_host, base_path, allow_frame),
         open_browser=open_,
+        jobs=jobs,
         static=static,
         documents=documents,
         config=config,

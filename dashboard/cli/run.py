@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dashboard.errors import DashboardError
 from dashboard.export import export
@@ -25,7 +26,11 @@ from encoder.file.sae_folders import sae_folders
 from encoder.index.format import place_of
 from saefetch.cli.options import one_sae
 from saefetch.errors import SaefetchError, StoreError
+from saefetch.settings import load_settings
 from saefetch.terminal.output import remark
+
+if TYPE_CHECKING:
+    from saefetch.service.service import Service
 
 
 def run(
@@ -41,6 +46,7 @@ def run(
     port: int,
     proxy: tuple[list[str] | None, str | None, list[str] | None],
     open_browser: bool,
+    jobs: bool,
     static: Path | None,
     documents: str | None,
     config: Path | None,
@@ -51,12 +57,14 @@ def run(
             raise DashboardError(f"{flag} {path}: there is no such folder")
     if documents is not None and static is None:
         raise DashboardError("--documents goes with --static; the page itself shows every document")
+    if jobs and static is not None:
+        raise DashboardError("--jobs needs a server, and --static makes a page without one")
     behind = Proxy.of(*proxy)
     root, *named = one_sae(sae_release, sae_id, data_dir, config)
     sae = named[0], named[1]
     is_named = sae_release is not None or sae_id is not None
     of_sae, of_index = features_of(features or Path("features"), index, sae if is_named else None)
-    settings = Settings(root, of_sae, sae, sae if is_named else None, queue, of_index)
+    settings = Settings(root, of_sae, sae, sae if is_named else None, queue, of_index, jobs)
     vocabulary = Vocabulary() if tokenizer is None else open_vocabulary(tokenizer)
     data = Data(settings, vocabulary)
     with _damage_is_usage(), data.look() as look:
@@ -76,7 +84,7 @@ def run(
                 f"behind the proxy: https://{name}{behind.base_path}/{query}, or http:// where it has no certificate"
             )
 
-    status = asyncio.run(serve(data, host, port, is_listening, behind))
+    status = asyncio.run(serve(data, host, port, is_listening, behind, _service(data_dir, config) if jobs else None))
     # Python would wait for a view that still goes through a billion values. It only reads, so nothing can be lost.
     os._exit(status)
 
@@ -93,6 +101,13 @@ def features_of(features: Path, index: Path | None, named: tuple[str, str] | Non
         hint = "; --sae-release R --sae-id ID names one, or --features its folder"
         raise DashboardError(str(exc).replace(" with sae=", "") + hint) from exc
     return of_sae, of_index if index is not None else None
+
+
+def _service(data_dir: Path | None, config: Path | None) -> Service:
+    from saefetch.downloading.order import api_key
+    from saefetch.service.service import Service
+
+    return Service(load_settings({"data_dir": data_dir}, config), api_key=api_key())
 
 
 @contextmanager

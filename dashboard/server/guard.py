@@ -1,7 +1,7 @@
 """What is checked of every request before it is answered, and the headers of every answer.
 
     wrong Host          421   a page on the internet whose name leads here (DNS rebinding) cannot read the data
-    not GET or HEAD     405   the server only reads
+    not GET or HEAD     405   the server only reads, but for the jobs of --jobs
     no or wrong token   401   where other machines can reach the server; the browser gets a cookie for `?token=`
     an error            4xx, 500 and one line; a traceback goes to stderr only
 
@@ -47,10 +47,16 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Guard:
-    """One server's rules; `port` is known once it listens. `token` is None where only loopback can reach it."""
+    """One server's rules; `port` is known once it listens. `token` is None where only loopback can reach it.
 
-    def __init__(self, host: str, proxy: Proxy | None = None) -> None:
+    `may_change` tells the requests that may have another method than GET and HEAD.
+    """
+
+    def __init__(
+        self, host: str, proxy: Proxy | None = None, may_change: Callable[[web.Request], bool] = lambda request: False
+    ) -> None:
         self.port = 0
+        self._may_change = may_change
         self.proxy = proxy or Proxy()
         self.token = None if is_loopback(host) and not self.proxy.is_there else secrets.token_urlsafe(32)
         self._headers = dict(HEADERS)
@@ -76,8 +82,12 @@ class Guard:
         except Exception as exc:
             traceback.print_exc(file=sys.stderr)
             response = refuse(500, f"this is a bug of sae-dashboard ({type(exc).__name__}); see where it was started")
-        response.headers.update(self._headers)
         return response
+
+    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Add to an answer, before it begins, what every answer carries. For `on_response_prepare`."""
+        response.headers.update(self._headers)
+        response.headers.setdefault("Cache-Control", "no-store")
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         """Return the answer that refuses the request, None if it may be answered."""
@@ -85,7 +95,7 @@ class Guard:
             wanted = f"http://localhost:{self.port}/"
             hint = "through a tunnel, use the same port; behind a proxy, start it with --allow-host NAME"
             return refuse(421, f"not served under this name; open {wanted} ({hint})")
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in ("GET", "HEAD") and not self._may_change(request):
             return refuse(405, "this only reads: GET and HEAD", {"Allow": "GET, HEAD"})
         return self._ask_for_token(request) if self.token else None
 

@@ -8,7 +8,8 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -19,26 +20,52 @@ from dashboard.server.guard import Guard
 from dashboard.server.proxy import Proxy
 from dashboard.server.routes import Routes
 
+if TYPE_CHECKING:
+    from dashboard.server.jobs import JobsRoutes
+    from saefetch.service.service import Service
+
 SHUTDOWN_S = 1.0
 _SILENT = logging.Logger("sae-dashboard", logging.CRITICAL + 1)
 """Takes the place of aiohttp's logger, which writes a traceback for every client that does not speak HTTP. `Guard`
 reports what goes wrong."""
 
 
-def make_app(data: Data, guard: Guard) -> web.Application:
-    app = web.Application(middlewares=[guard.middleware])
+def make_app(data: Data, guard: Guard, jobs: JobsRoutes | None = None) -> web.Application:
+    app = web.Application(middlewares=[guard.middleware, *([jobs.middleware] if jobs else [])])
+    app.on_response_prepare.append(guard.add_headers)
+    if jobs is not None:  # first, as the last route of the others takes all that is left
+        jobs.add_to(app, guard.proxy.base_path)
     Routes(data, WebFiles(), guard.proxy.base_path).add_to(app)
     return app
 
 
 @asynccontextmanager
-async def listening(data: Data, host: str, port: int, proxy: Proxy | None = None) -> AsyncIterator[str]:
+async def listening(
+    data: Data, host: str, port: int, proxy: Proxy | None = None, service: Service | None = None
+) -> AsyncIterator[str]:
     """Serve for the block; yield the address to open, with the token if one is needed.
 
-    Raises: DashboardError if the address cannot be listened at.
+    The jobs of `service` are worked off meanwhile; in the end they go back into its queue.
+
+    Raises: DashboardError if the address cannot be listened at; LockedError where another service has the data folder.
     """
-    guard = Guard(host, proxy)
-    runner = web.AppRunner(make_app(data, guard), access_log=None, logger=_SILENT, shutdown_timeout=SHUTDOWN_S)
+    async with AsyncExitStack() as stack:
+        jobs = None
+        if service is not None:
+            from dashboard.server.jobs import JobsRoutes
+
+            jobs = JobsRoutes(await stack.enter_async_context(service))
+        async with _listening(data, Guard(host, proxy, *([jobs.has] if jobs else [])), host, port, jobs) as address:
+            yield address
+
+
+@asynccontextmanager
+async def _listening(data: Data, guard: Guard, host: str, port: int, jobs: JobsRoutes | None) -> AsyncIterator[str]:
+    app = make_app(data, guard, jobs)
+    is_streaming = jobs is not None  # a stream ends when its client goes away, not with the next thing it would say
+    runner = web.AppRunner(
+        app, access_log=None, logger=_SILENT, shutdown_timeout=SHUTDOWN_S, handler_cancellation=is_streaming
+    )
     await runner.setup()
     try:
         try:
@@ -48,11 +75,18 @@ async def listening(data: Data, host: str, port: int, proxy: Proxy | None = None
         guard.port = runner.addresses[0][1]
         yield address_of(host, guard)
     finally:
+        if jobs is not None:
+            jobs.service.close()  # which ends the streams of events
         await runner.cleanup()
 
 
 async def serve(
-    data: Data, host: str, port: int, on_listening: Callable[[str], None], proxy: Proxy | None = None
+    data: Data,
+    host: str,
+    port: int,
+    on_listening: Callable[[str], None],
+    proxy: Proxy | None = None,
+    service: Service | None = None,
 ) -> int:
     """Serve until SIGINT or SIGTERM; return 128 + the signal. `on_listening` gets the address to open."""
     loop = asyncio.get_running_loop()
@@ -64,7 +98,7 @@ async def serve(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end, number)
-    async with listening(data, host, port, proxy) as address:
+    async with listening(data, host, port, proxy, service) as address:
         on_listening(address)
         return 128 + await ended
 

@@ -3,78 +3,76 @@
 {
   const FOUND = 50;
   const JOBS = 200;
-  const LOSSES = [["missing", "do not exist"], ["failed", "failed"]];
-  const nameOf = (sae_) => `${sae_.sae_release} ${sae_.sae_id}`;
+  const nameOf = (one) => `${one.sae_release} ${one.sae_id}`;
+  const status = () => sae.el("p", { class: "muted", role: "status" });
+  const button = (text, name, onclick) =>
+    sae.el("button", { type: "button", "aria-label": `${text}: ${name}`, onclick }, text);
 
   sae.jobsView = async (path, params, page) => {
-    if (!page.summary.jobs) return page.nothing("Not switched on", "Start it as sae-dashboard --jobs to fetch labels from here.");
-    const cards = new Map(); // a job's id -> {job, node, ...}
-    const list = sae.el("div", { class: "list" });
-    const told = sae.el("p", { class: "muted", role: "status" });
-    const found = sae.el("ul", { class: "found" });
-    const count = sae.el("span", { class: "muted", role: "status" });
-    const trouble = sae.el("p", { class: "warning", role: "alert", hidden: true });
+    if (!page.summary.jobs)
+      return page.nothing("Not switched on", "Labels are fetched from here by sae-dashboard --jobs.");
+    const list = sae.el("div");
+    const found = sae.el("ul", { class: "found", tabindex: "0", "aria-label": "SAEs that were found" });
+    const [count, told] = [status(), status()];
+    const trouble = sae.el("p", { class: "warning", role: "alert" });
     const box = sae.el("input", {
       type: "search",
-      name: "query",
       value: params.query || "",
       placeholder: "Find an SAE: gemma-scope 16k, gpt2*, layer_16",
       "aria-label": "Find an SAE",
       class: "find",
       autocomplete: "off",
-      spellcheck: "false",
     });
 
-    /** Have the service change something; what it refuses stands above the jobs until something else is asked. */
-    async function change(method, where, body) {
-      trouble.hidden = true;
+    /** Have the service change something. What it refuses stands above the jobs until something else is asked. */
+    const change = (method, where, body) => async () => {
+      trouble.textContent = "";
       try {
         const answer = await sae.source.send(`v1/jobs${where}`, method, body);
         (answer.jobs ?? [answer]).forEach(show);
-        return answer.jobs?.map((job) => `Job ${job.id}: ${job.state}`).join(", ");
       } catch (error) {
         trouble.textContent = error.message;
-        trouble.hidden = false;
       }
-    }
+    };
 
-    /** Show a job as it is now: its card stays the same element, so that it keeps the focus. */
+    /** Show a job as it is now. Its card stays the same, and its button until the state changes: they keep the focus. */
     function show(job) {
-      const before = cards.get(job.id);
-      const card = before ?? make(job);
-      const ended = !["queued", "running"].includes(job.state);
-      if (before && before.state !== job.state) sae.say(`${nameOf(job)}: ${job.state}`);
-      card.state = job.state;
-      card.tag.textContent = job.state;
-      card.tag.className = `tag ${{ done: "complete" }[job.state] ?? job.state}`;
-      const total = job.total_features ?? 0;
-      const counts = LOSSES.map(([key, words]) => job[key] > 0 && `${sae.count(job[key])} ${words}`).filter(Boolean);
+      const name = nameOf(job);
+      const isOpen = ["queued", "running"].includes(job.state);
+      let card = list.querySelector(`[data-id="${CSS.escape(job.id)}"]`);
+      if (!card) {
+        const known = { class: "card download", tabindex: "-1", "aria-label": name, "data-id": job.id };
+        card = sae.el("article", known, sae.el("header", { class: "row" }), sae.el("div"));
+        list.insertBefore(card, [...list.children].find(({ dataset }) => Number(dataset.id) < Number(job.id)) ?? null);
+      }
+      const [head, body] = card.children;
+      if (card.dataset.state !== job.state) {
+        const hasFocus = head.contains(document.activeElement);
+        if (card.dataset.state || isOpen) sae.say(`${name}: ${job.state}`);
+        card.dataset.state = job.state;
+        head.replaceChildren(
+          sae.el("h3", {}, sae.el("bdi", {}, name)),
+          sae.el("span", { class: `tag ${job.state === "done" ? "complete" : job.state}` }, job.state),
+          isOpen ? button("Cancel", name, change("DELETE", `/${job.id}`)) : "",
+          isOpen || job.state === "done" ? "" : button("Try again", name, change("POST", `/${job.id}/retry`, {})),
+        );
+        if (hasFocus) (head.querySelector("button") ?? card).focus();
+      }
+      const { total_features: total, missing, failed } = job;
       const done = job.successful ?? job.done ?? 0;
-      const text = total ? [`${sae.count(done)} of ${sae.plural(total, "feature")}`, ...counts].join(" · ") : "Not begun";
-      const parts = [[ended ? "got" : "working", done], ...LOSSES.map(([key]) => [key, job[key] ?? 0])];
-      card.body.replaceChildren(
-        total ? sae.progress(parts, total) : "",
-        sae.el("p", { class: "muted" }, `${text} · job ${job.id}`),
-        job.error ? sae.el("p", { class: ended ? "warning" : "note" }, job.error) : "",
+      const counts = [
+        total ? `${sae.count(done)} of ${sae.plural(total, "feature")}` : "Not begun",
+        missing > 0 && `${sae.count(missing)} do not exist`,
+        failed > 0 && `${sae.count(failed)} failed`,
+        `job ${job.id}`,
+      ];
+      const parts = { [isOpen ? "working" : "got"]: done, missing: missing ?? 0, failed: failed ?? 0 };
+      body.replaceChildren(
+        total ? sae.progress(Object.entries(parts), total) : "",
+        sae.el("p", { class: "muted" }, counts.filter(Boolean).join(" · ")),
+        job.error ? sae.el("p", { class: isOpen ? "note" : "warning" }, job.error) : "",
       );
-      card.button.textContent = ended ? "Try again" : "Cancel";
-      card.button.setAttribute("aria-label", `${card.button.textContent}: ${nameOf(job)}`);
-      if (job.state === "done" && document.activeElement === card.button) card.node.focus();
-      card.button.hidden = job.state === "done";
-      told.textContent = cards.size ? "" : "No jobs yet.";
-    }
-
-    function make(job) {
-      const [tag, body] = [sae.el("span"), sae.el("div")];
-      const press = () => (cards.get(job.id).button.textContent === "Cancel" ? change("DELETE", `/${job.id}`) : change("POST", `/${job.id}/retry`, {}));
-      const button = sae.el("button", { type: "button", onclick: press });
-      const head = sae.el("div", { class: "row" }, sae.el("h3", {}, sae.el("bdi", {}, nameOf(job))), tag, button);
-      const card = { id: Number(job.id), tag, body, button };
-      card.node = sae.el("article", { class: "card download", tabindex: "-1", "aria-label": nameOf(job) }, head, body);
-      const later = [...cards.values()].filter(({ id }) => id < card.id).sort((a, b) => b.id - a.id)[0];
-      list.insertBefore(card.node, later?.node ?? null);
-      cards.set(job.id, card);
-      return card;
+      told.textContent = "";
     }
 
     let asked = 0;
@@ -82,36 +80,42 @@
       const mine = ++asked;
       const query = box.value.trim();
       page.replace({ query });
-      const [{ saes }, held] = query ? await Promise.all([sae.source.send(`v1/registry?q=${encodeURIComponent(query)}`), sae.source.send("v1/saes")]) : [{ saes: [] }];
+      const wanted = query ? [`v1/registry?q=${encodeURIComponent(query)}`, "v1/saes"] : [];
+      const [known, held] = (await Promise.all(wanted.map((address) => sae.source.send(address)))).map(
+        ({ saes }) => saes,
+      );
       if (mine !== asked) return;
-      const here = new Map(held?.saes.map((one) => [nameOf(one), one.state]));
-      count.textContent = !query ? "" : sae.plural(saes.length, "SAE") + (saes.length > FOUND ? `, the first ${FOUND} are shown` : "");
-      found.replaceChildren(...saes.slice(0, FOUND).map((one) => row(one, here.get(nameOf(one)))));
+      const more = known?.length > FOUND ? `; here are the first ${FOUND}` : "";
+      count.textContent = known ? sae.plural(known.length, "SAE") + more : "";
+      const states = new Map(held?.map((one) => [nameOf(one), one.state]));
+      found.replaceChildren(...(known ?? []).slice(0, FOUND).map((one) => row(one, states.get(nameOf(one)))));
     }
 
     function row(one, state) {
-      const text = state === "complete" ? "Look for changes" : "Get labels";
-      const get = async () => sae.say((await change("POST", "", { sae_release: one.sae_release, sae_id: one.sae_id, refresh: state === "complete" })) ?? "");
+      const { sae_release, sae_id, num_features } = one;
+      const [text, refresh] = state === "complete" ? ["Look for changes", true] : ["Get labels", false];
       return sae.el(
         "li",
         {},
-        sae.el("bdi", {}, one.sae_release, " ", sae.el("b", {}, one.sae_id)),
+        sae.el("bdi", {}, sae_release, " ", sae.el("b", {}, sae_id)),
         state && sae.el("span", { class: `tag ${state}` }, state),
-        sae.el("span", { class: "muted" }, one.num_features ? sae.plural(one.num_features, "feature") : "size not known"),
-        sae.el("button", { type: "button", "aria-label": `${text}: ${nameOf(one)}`, onclick: get }, text),
+        num_features && sae.el("span", { class: "muted" }, sae.plural(num_features, "feature")),
+        button(text, nameOf(one), change("POST", "", { sae_release, sae_id, refresh })),
       );
     }
 
-    const load = async () => (await sae.source.send(`v1/jobs?limit=${JOBS}`)).jobs.forEach(show);
+    const look = () => find().catch((error) => (count.textContent = error.message));
+    const load = async () => {
+      told.textContent = "No jobs yet.";
+      (await sae.source.send(`v1/jobs?limit=${JOBS}`)).jobs.forEach(show);
+    };
     await load();
-    told.textContent = cards.size ? "" : "No jobs yet.";
-    const failed = (error) => (count.textContent = error.message);
-    box.addEventListener("input", sae.later(() => find().catch(failed), 150));
-    find().catch(failed);
+    look();
+    box.addEventListener("input", sae.later(look, 150));
     const events = new EventSource("v1/events");
+    events.onopen = () => load().catch(() => {}); // what happened before the stream was there
+    events.onerror = () => (told.textContent = "The server does not answer; this page asks again by itself.");
     events.addEventListener("job", ({ data }) => show(JSON.parse(data)));
-    events.addEventListener("open", () => load().then(() => (told.textContent = cards.size ? "" : "No jobs yet."), () => {}));
-    events.addEventListener("error", () => (told.textContent = "The server does not answer; this page asks again by itself."));
     return {
       title: "Jobs",
       search: box,
@@ -119,7 +123,7 @@
         "section",
         { class: "view reading wide jobs-view" },
         sae.heading("Jobs"),
-        sae.el("section", {}, sae.el("h2", {}, "Get an SAE's labels"), sae.el("div", { class: "tools" }, box, count), found),
+        sae.el("section", {}, sae.el("h2", {}, "Get an SAE's labels"), box, count, found),
         sae.el("section", {}, sae.el("h2", {}, "Jobs, the latest first"), trouble, told, list),
       ),
       leave: () => events.close(),

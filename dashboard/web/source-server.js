@@ -23,7 +23,9 @@
     }
     const content = await answer.json().catch(() => null);
     if (answer.ok && content) return content;
-    const error = new Error(content?.error ?? content?.detail ?? `The server answered ${answer.status}, and not as it should.`);
+    const error = new Error(
+      content?.error ?? content?.detail ?? `The server answered ${answer.status}, and not as it should.`,
+    );
     error.status = answer.status;
     throw error;
   }

@@ -16,6 +16,7 @@ from dashboard.model.data import Data, Settings
 from dashboard.server.proxy import Proxy
 from dashboard.server.serve import listening
 from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID
+from saefetch.service.service import Service
 
 
 @dataclass
@@ -40,8 +41,10 @@ class Answer:
 class Dashboard:
     """A server on a free port of loopback, for the block."""
 
-    def __init__(self, data: Data, host: str = "127.0.0.1", proxy: Proxy | None = None) -> None:
-        self._data, self._host, self._proxy = data, host, proxy
+    def __init__(
+        self, data: Data, host: str = "127.0.0.1", proxy: Proxy | None = None, service: Service | None = None
+    ) -> None:
+        self._data, self._host, self._proxy, self._service = data, host, proxy, service
         self._listens, self._ends = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self.address = ""
@@ -49,7 +52,7 @@ class Dashboard:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         try:
-            async with listening(self._data, self._host, 0, self._proxy) as self.address:
+            async with listening(self._data, self._host, 0, self._proxy, self._service) as self.address:
                 self._listens.set()
                 await self._ends.wait()
         finally:
@@ -68,7 +71,7 @@ class Dashboard:
     def port(self) -> int:
         return urlsplit(self.address).port or 0
 
-    def ask(self, target: str, method: str = "GET", **headers: str) -> Answer:
+    def ask(self, target: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Answer:
         """Send a request for exactly this target. A header's name is written with _ for -."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
@@ -76,7 +79,9 @@ class Dashboard:
             connection.putrequest(method, target, skip_host="Host" in named, skip_accept_encoding=True)
             for name, value in named.items():
                 connection.putheader(name, value)
-            connection.endheaders()
+            if body is not None:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
             response = connection.getresponse()
             return Answer(response.status, dict(response.getheaders()), response.read())
         finally:

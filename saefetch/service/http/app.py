@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 from aiohttp import web
@@ -47,16 +47,34 @@ def make_app(
     return app
 
 
+class Checks(Protocol):
+    """What decides who may ask: `Guard`, or the dashboard, which has a guard of its own."""
+
+    def check(self, request: web.Request, *, is_open: bool = False, by_password: bool = False) -> None: ...
+
+
 class Front:
     """What every request goes through: its id, the guard, the table's checks; and every error to its document."""
 
-    def __init__(self, guard: Guard, body_s: float) -> None:
+    def __init__(self, guard: Checks, body_s: float) -> None:
         self._guard, self._body_s = guard, body_s
         self._routes: dict[object, Route] = {}
         self.answered: Counter[int] = Counter()
 
-    def add_to(self, app: web.Application, service: Service, *, mirror: bool, heartbeat_s: float) -> None:
-        """Add the routes of the table, each with the operation of its name."""
+    def has(self, request: web.Request) -> bool:
+        """Say whether the request is for a route of the table."""
+        return request.match_info.handler in self._routes
+
+    def add_to(
+        self,
+        app: web.Application,
+        service: Service,
+        *,
+        mirror: bool,
+        heartbeat_s: float,
+        prefixes: Sequence[str] = ("",),
+    ) -> None:
+        """Add the routes of the table, each with the operation of its name, below each of the prefixes."""
         views, reads = Views(service.data_dir), Mirror(service.data_dir)
         document = orjson.dumps(openapi.document(mirror=mirror))
 
@@ -76,9 +94,10 @@ class Front:
                 continue
             handler = _checking(route, operations[route.name], self._body_s)
             self._routes[handler] = route
-            app.router.add_route(route.method, route.path, handler)
-            if route.method == "GET" and route.name != "events":
-                app.router.add_route("HEAD", route.path, handler)
+            for prefix in prefixes:
+                app.router.add_route(route.method, prefix + route.path, handler)
+                if route.method == "GET" and route.name != "events":
+                    app.router.add_route("HEAD", prefix + route.path, handler)
         app.on_cleanup.append(lambda _: views.close())
         app.on_cleanup.append(lambda _: reads.close())
 

@@ -51,7 +51,7 @@ class Guard:
             schemes = "Bearer, Basic" if by_password else "Bearer"
             words = "this needs the service's token, as `Authorization: Bearer TOKEN` or as `X-Api-Key: TOKEN`"
             raise Problem(401, words, {"WWW-Authenticate": schemes.replace("Basic", 'Basic realm="saefetch"')})
-        if request.method not in READING and not _is_own(headers.get("Origin"), host):
+        if request.method not in READING and not is_own(headers.get("Origin"), host):
             raise Problem(403, "a page of another site may not do this")
 
     def _knows_token(self, request: web.Request, by_password: bool) -> bool:
@@ -85,7 +85,7 @@ def _check_token(token: str, where: str) -> str:
     return token
 
 
-def _is_own(origin: str | None, host: str) -> bool:
+def is_own(origin: str | None, host: str) -> bool:
     """Say whether the page that asks, if it is a page, came from here."""
     if origin is None:
         return True
