@@ -6,13 +6,29 @@ the environment and of the TOML file.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import saefetch
+from saefetch.cli.flags import (
+    ApiUrl,
+    BatchSize,
+    Concurrency,
+    Config,
+    DataDir,
+    ExportUrl,
+    Json,
+    MaxAttempts,
+    MaxWait,
+    Rate,
+    Release,
+    SaeId,
+    Source,
+)
 from saefetch.cli.jobs_app import jobs
+from saefetch.cli.serve_app import EXAMPLES as SERVE_EXAMPLES
+from saefetch.cli.serve_app import serve
 from saefetch.terminal.program import new_app
 
 app = new_app("saefetch")
@@ -72,16 +88,6 @@ Examples:
   saefetch verify --sae-id layer_5/width_16k/canonical
 Exit status: 0 sound, 1 something is wrong, and what."""
 
-Release = Annotated[str | None, typer.Option("--sae-release", metavar="R", help="SAELens release.")]
-SaeId = Annotated[str | None, typer.Option("--sae-id", metavar="ID", help="SAELens id within the release.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", metavar="DIR", help="Where labels are kept.  [default: sae]")
-]
-Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="TOML defaults.  [default: config/saefetch.toml]")
-]
-
 
 @app.callback(invoke_without_command=True, epilog=EXAMPLES)
 def root(
@@ -109,25 +115,17 @@ def download(
     num_features: Annotated[
         str | None, typer.Option(metavar="N", help="Number of features, where the registry has it wrong or not.")
     ] = None,
-    source: Annotated[
-        str | None, typer.Option(metavar="NAME", help="auto, export, batch or feature.  [default: auto]")
-    ] = None,
+    source: Source = None,
     features: Annotated[str | None, typer.Option(metavar="A:B", help="Just features A to B-1.")] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Look for changes since the last download.")] = False,
     data_dir: DataDir = None,
-    api_url: Annotated[str | None, typer.Option(metavar="URL", help="Neuronpedia, or a stand-in.")] = None,
-    export_url: Annotated[str | None, typer.Option(metavar="URL", help="The bulk export's bucket.")] = None,
-    requests_per_second: Annotated[
-        str | None, typer.Option(metavar="X", help="Bound on all requests.  [default: 20 API, 200 export]")
-    ] = None,
-    concurrency: Annotated[str | None, typer.Option(metavar="N", help="Requests in flight.  [default: 8]")] = None,
-    batch_size: Annotated[
-        str | None, typer.Option(metavar="N", help="Features a request, source batch.  [default: 100]")
-    ] = None,
-    max_attempts: Annotated[str | None, typer.Option(metavar="N", help="Tries of a request.  [default: 6]")] = None,
-    max_wait_s: Annotated[
-        str | None, typer.Option(metavar="S", help="Longest wait when told to wait.  [default: 3900]")
-    ] = None,
+    api_url: ApiUrl = None,
+    export_url: ExportUrl = None,
+    requests_per_second: Rate = None,
+    concurrency: Concurrency = None,
+    batch_size: BatchSize = None,
+    max_attempts: MaxAttempts = None,
+    max_wait_s: MaxWait = None,
     config: Config = None,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
@@ -225,4 +223,5 @@ def verify(
     run(sae_release, sae_id, data_dir, config, as_json=json)
 
 
+app.command(short_help="A service that fetches labels for everybody.", epilog=SERVE_EXAMPLES)(serve)
 app.add_typer(jobs, name="jobs", short_help="Ask a running service; see how far it is.")

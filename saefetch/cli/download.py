@@ -30,7 +30,7 @@ def run(
     flags: dict[str, Any], *, features: str | None, refresh: bool, config: Path | None, as_json: bool, quiet: bool
 ) -> NoReturn:
     """Download, report, and end the process with the exit status that `--help` lists."""
-    _tune_memory()
+    tune_memory()
     order = take_order(flags, features=features, refresh=refresh, config=config)
     caught: list[signal.Signals] = []
 
@@ -107,7 +107,7 @@ def _work(summaries: list[Summary]) -> str:
     return f"{n_requests:,} requests, {n_bytes / 1e6:,.1f} MB"
 
 
-def _tune_memory() -> None:
+def tune_memory() -> None:
     """Let glibc keep and share the memory of short-lived buffers, and let the collector skip the imported modules."""
     gc.freeze()  # nothing of what was imported will ever be garbage
     if sys.platform.startswith("linux"):
