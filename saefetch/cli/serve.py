@@ -33,7 +33,10 @@ def run(
     log_json: bool,
     quiet: bool,
 ) -> NoReturn:
-    """Serve, and end the process with the exit status of the signal that ends it. Raises: UsageError, LockedError, StoreError."""
+    """Serve, and end the process with the status of the signal that ends it.
+
+    Raises: UsageError, LockedError, StoreError.
+    """
     settings = load_settings(flags, config)
     if refresh_every is not None and not A_MINUTE_IN_DAYS <= refresh_every <= A_CENTURY_IN_DAYS:
         raise UsageError(f"--refresh-every {refresh_every:g}: expected a number of days, such as 7 or 0.5")
