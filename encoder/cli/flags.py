@@ -29,7 +29,7 @@ SaePaths = Annotated[
     list[Path] | None,
     typer.Option(
         "--sae-path",
-        parser=local_path,
+        parser=path_of,
         metavar="DIR_OR_FILE",
         help="An SAE on disk, of any trainer; known by its content; again for another.",
     ),

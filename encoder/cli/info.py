@@ -6,7 +6,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +17,10 @@ from encoder.machine.devices import pick_device
 from encoder.machine.free_memory import free_bytes
 from encoder.machine.processor import cpu_model
 from encoder.options import Options
+from encoder.sae.at_address import brought_here
 from encoder.sae.known import recall
 from encoder.sae.memory import Memory, gigabytes, of_path, of_widths
+from encoder.stores.object_path import path_of
 from saefetch.terminal.output import print_json
 
 LIBRARIES = ("torch", "sae-lens", "numba", "triton")
@@ -58,7 +59,7 @@ def _memory_of(sae: Mapping[str, Any], screens: Mapping[str, Any]) -> dict[str, 
     if known is not None:
         memory: Memory | None = of_widths(known.d_in, known.d_sae, precision)
     else:
-        memory = of_path(Path(path), precision) if path else None
+        memory = of_path(brought_here(path_of(path)), precision) if path else None
     told = None if memory is None else {**asdict(memory), "peak": memory.peak}
     return {"sae": path or f"{sae['sae_release']} {sae['sae_id']}", "memory": told}
 

@@ -17,6 +17,7 @@ from encoder.machine.signals import BOTH, signals
 from encoder.options import Backend, Options
 from encoder.readers import select_of
 from encoder.rows import Exclude
+from encoder.stores.address import check_is_written_to
 from encoder.stores.object_path import Places, path_of
 from encoder.work.display import open_display
 from encoder.work.failures import Failure, remove_failures, write_failures
@@ -153,6 +154,7 @@ def run(
     stopping = threading.Event()
     listener = _Listener(progress, stopping) if callable(progress) else None
     unread: list[Path] = []
+    check_is_written_to(out)
     place = Places([*inputs, out])
     inputs, out = [place(path) for path in inputs], place(out)
     queue_name = QUEUE_NAME if share is None else share.queue_name

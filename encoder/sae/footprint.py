@@ -14,6 +14,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from encoder.stores.object_path import ObjectPath, number_of
+
 CONFIGS = (".json", ".yaml", ".yml", ".toml", ".cfg", ".ini")
 """What loaders read beside an SAE's weights, or in the two folders above."""
 DEPTH = 2
@@ -31,6 +33,11 @@ def footprint_of(path: Path) -> Footprint | None:
 
     Raises: OSError if one of them cannot be looked at.
     """
+    if isinstance(path, ObjectPath):
+        files = files_at(path)
+        if files is None:
+            return None
+        return {str(file): [file.known.size, 0, 0, number_of(file.known.etag)] for file in files.values()}
     path = path.absolute()
     found: Footprint = {}
     for file in _files_of(path):
@@ -39,6 +46,24 @@ def footprint_of(path: Path) -> Footprint | None:
         if len(found) > MAX_FILES:
             return None
     return found
+
+
+def files_at(path: ObjectPath) -> dict[str, ObjectPath] | None:
+    """Return the files that belong to the SAE at an address, by their keys; None if they are too many."""
+    found = {path.address.key: path} if path.is_file() else dict(_at_address(path, DEPTH))
+    for folder in (path.parent, path.parent.parent):
+        if folder.address.key or folder == path.parent:
+            beside = (one for one in folder.iterdir() if one.name.endswith(CONFIGS) and one.is_file())
+            found |= {one.address.key: one for one in beside}
+    return None if len(found) > MAX_FILES else found
+
+
+def _at_address(folder: ObjectPath, depth: int) -> Iterator[tuple[str, ObjectPath]]:
+    for one in folder.iterdir():
+        if one.is_file():
+            yield one.address.key, one
+        elif depth > 1:
+            yield from _at_address(one, depth - 1)
 
 
 def is_settled(footprint: Footprint, began_ns: int) -> bool:

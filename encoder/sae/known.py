@@ -27,6 +27,7 @@ from typing import Any
 
 from encoder.machine.cache import Cache
 from encoder.sae.footprint import Footprint, footprint_of, is_settled
+from encoder.stores.object_path import path_of
 
 MOST = 512
 """SAEs that are kept. An entry takes about a kilobyte."""
@@ -97,7 +98,7 @@ def recall(sae: Mapping[str, Any]) -> Recalled:
         return Recalled()
     try:
         hub = entry.get("hub")
-        footprint = footprint_of(Path(key["sae_path"])) if hub is None else Hub(Path(hub[0]), hub[1]).footprint()
+        footprint = footprint_of(path_of(key["sae_path"])) if hub is None else Hub(Path(hub[0]), hub[1]).footprint()
         if footprint is not None and footprint == entry["footprint"]:
             known = Known(**{**entry["known"], "decoder_norm": tuple(entry["known"]["decoder_norm"])})
             if not sae.get("fold_decoder_norm"):
@@ -139,14 +140,14 @@ class Memory:
     def _footprint(self) -> Footprint | None:
         path = self._key["sae_path"]
         with suppress(OSError):
-            return None if path is None else footprint_of(Path(path))
+            return None if path is None else footprint_of(path_of(path))
         return None
 
 
 def _key(sae: Mapping[str, Any]) -> dict[str, Any]:
     path = sae.get("sae_path")
     key: dict[str, Any] = {name: sae.get(name) for name in ("sae_release", "sae_id")}
-    key |= {"sae_path": None if path is None else str(Path(path).absolute()), "code": _code()}
+    key |= {"sae_path": None if path is None else str(path_of(path).absolute()), "code": _code()}
     return key if path is not None else key | {name: os.environ.get(name) for name in _OF_HUB}
 
 

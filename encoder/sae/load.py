@@ -19,6 +19,7 @@ import torch
 
 from encoder.errors import InputError
 from encoder.options import Options
+from encoder.sae.at_address import brought_here, told_of
 from encoder.sae.keys import SAE_LENS
 from encoder.sae.known import Memory
 from encoder.sae.loaders import load_path, sae_lens_folder
@@ -27,7 +28,7 @@ from encoder.sae.plain import Plain
 from encoder.sae.rules import rule_of
 from encoder.sae.sae import LoadedSae
 from encoder.sae.scale import decoder_norms, scale_note
-from encoder.stores.address import local_path
+from encoder.stores.object_path import path_of
 
 if TYPE_CHECKING:
     from sae_lens import SAE
@@ -48,7 +49,7 @@ def load_sae(
 
     Raises: InputError if there is no such SAE, or the names contradict each other.
     """
-    return load_named(Options().name_sae(sae_release, sae_id, None if sae_path is None else local_path(sae_path)))
+    return load_named(Options().name_sae(sae_release, sae_id, None if sae_path is None else path_of(sae_path)))
 
 
 def load_named(sae: Mapping[str, Any]) -> LoadedSae:
@@ -57,7 +58,7 @@ def load_named(sae: Mapping[str, Any]) -> LoadedSae:
     Raises: InputError if it is named in no way or two, does not exist, or is not an SAE.
     """
     release, sae_id, named_path = (sae.get(key) for key in ("sae_release", "sae_id", "sae_path"))
-    path = Path(named_path) if named_path else None
+    path = path_of(named_path) if named_path else None
     if (path is None) == (release is None) or (release is None) != (sae_id is None):
         raise InputError("name the SAE by --sae-release R --sae-id ID, or by --sae-path PATH")
     memory, hub, expected_l0 = Memory(sae), None, None
@@ -66,8 +67,10 @@ def load_named(sae: Mapping[str, Any]) -> LoadedSae:
 
         loaded, expected_l0, hub = from_registry(str(release), str(sae_id))
     else:
-        check_fits(path)
-        loaded = load_path(path)
+        here = brought_here(path)
+        with told_of(path, here):
+            check_fits(here)
+            loaded = load_path(here)
     name = path or f"{release} {sae_id}"
     module = loaded.module
     if not isinstance(module, Plain):

@@ -17,7 +17,11 @@ _COPY_WITH = {
     "ftp": "curl -O", "sftp": "sftp", "ssh": "scp -r", "r2": "rclone copy", "memory": "", "file": "",
 }  # fmt: skip
 
-SCHEMES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
+_FORMS = {"az": "az://ACCOUNT/CONTAINER/KEY", "hf": "hf://OWNER/NAME/PATH or hf://datasets/OWNER/NAME/PATH"}
+_REPOSITORY = re.compile(r"((datasets|spaces|models)/)?[\w.-]+/[\w.-]+(@[\w.%-]+)?", re.ASCII)
+HUB_TYPES = {"datasets": "dataset", "spaces": "space", "models": "model"}
+"""What stands in front of a repository of Hugging Face that is not of a model, and what it is."""
+SCHEMES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az", "hf": "hf"}
 """The schemes of stores, with the name that each has here."""
 
 
@@ -48,13 +52,29 @@ def place_of(named: str | Path | Address) -> Path | Address:
     if scheme == "az":  # az://account/container/path
         container, _, key = key.partition("/")
         bucket = f"{bucket}/{container}" if bucket and container else ""
+    if scheme == "hf":  # hf://owner/name@revision/path, hf://datasets/owner/name/path
+        bucket, key = _repository(found[2])
     parts = key.strip("/").split("/")
     if not bucket or any(part in (".", "..") for part in parts) or (key.strip("/") and "" in parts):
-        form = "az://ACCOUNT/CONTAINER/KEY" if scheme == "az" else f"{scheme}://BUCKET/KEY"
+        form = _FORMS.get(scheme, f"{scheme}://BUCKET/KEY")
         raise InputError(f"{named}: not an address: write {form}, without empty parts, '.' and '..'")
-    if any(mark in str(named) for mark in "?#@\0"):
+    if any(mark in (key if scheme == "hf" else str(named)) for mark in "?#@\0"):
         raise InputError(f"{scheme}://...: an address has no '?', '#' or '@': credentials come from the environment")
     return Address(scheme, bucket, "/".join(parts))
+
+
+def check_is_written_to(named: object) -> None:
+    """Raises: InputError for an address that is only read from."""
+    if str(named).startswith("hf:"):
+        raise InputError(f"{named}: hf:// is not written to; choose a path, s3://, gs:// or az://")
+
+
+def _repository(text: str) -> tuple[str, str]:
+    """Return what names a repository of Hugging Face, and the path in it; "" where it is not named."""
+    parts = text.split("/")
+    n_parts = 3 if parts[0] in HUB_TYPES else 2
+    whole = len(parts) >= n_parts and _REPOSITORY.fullmatch("/".join(parts[:n_parts])) is not None
+    return "/".join(parts[:n_parts]) if whole else "", "/".join(parts[n_parts:])
 
 
 def local_path(named: str | Path) -> Path:

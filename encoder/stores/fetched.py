@@ -10,10 +10,11 @@ import hashlib
 import shutil
 import tempfile
 import weakref
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from encoder.errors import ShardError
+from encoder.errors import InputError, ShardError
 from encoder.machine.scratch import FREE_BYTES, Scratch
 from encoder.stores.object_path import ObjectPath
 from encoder.stores.store import Entry
@@ -28,16 +29,31 @@ def fetch(path: ObjectPath, to: Path) -> None:
     """
     below = list(path.tree.store.list(path.address.key)) if path.is_dir() else []
     entries = below or [path.known]
-    n_bytes, free = sum(entry.size for entry in entries), shutil.disk_usage(to.parent).free - FREE_BYTES
-    if n_bytes > free:
+    if why := _why_no_room(sum(entry.size for entry in entries), to.parent):
         raise ShardError(
-            f"{path}: is not read by ranges, and its {n_bytes:,} bytes do not fit into the {max(0, free):,} that are"
-            f" free in {tempfile.gettempdir()}: set TMPDIR to a larger disk"
+            f"{path}: is not read by ranges, and {why} {tempfile.gettempdir()}: set TMPDIR to a larger disk"
         )
     if not below:
         _copy(path, entries[0], to)
         return
     list(path.tree.pool.map(partial(_copy_small, path, to), entries))
+
+
+def fetch_all(files: Mapping[Path, ObjectPath], what: ObjectPath) -> None:
+    """Copy objects to paths of this machine, which are on one disk. Raises: InputError where it has no room."""
+    for to in files:
+        to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    n_bytes = sum(file.known.size for file in files.values())
+    if why := _why_no_room(n_bytes, next(iter(files)).parent):
+        raise InputError(f"{what}: {why} its cache: set SAEFETCH_CACHE_DIR to a folder on a larger disk")
+    for to, file in files.items():
+        _copy(file, file.known, to)
+        file.tree.drop(file.address.key)
+
+
+def _why_no_room(n_bytes: int, folder: Path) -> str:
+    free = max(0, shutil.disk_usage(folder).free - FREE_BYTES)
+    return f"its {n_bytes:,} bytes do not fit into the {free:,} that are free in" if n_bytes > free else ""
 
 
 def _copy_small(path: ObjectPath, to: Path, entry: Entry) -> None:

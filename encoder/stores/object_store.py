@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import builtins
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -30,6 +29,7 @@ from obstore.exceptions import (
 
 from encoder.errors import ChangingError, InputError, UnreachableError
 from encoder.stores.address import Address
+from encoder.stores.secrets import without_secrets
 from encoder.stores.store import MAX_PUT_BYTES, Data, Entry
 
 MAX_RETRIES = 8
@@ -37,8 +37,6 @@ RETRY_S = 60
 """How long one request is tried again: a store that is throttling comes round, one that is gone does not."""
 CONNECT_S, REQUEST_S = 10, 120
 _PROVIDERS = ("AWS_", "GOOGLE_", "AZURE_", "MSI_", "IDENTITY_", "HTTP", "http", "NO_PROXY", "no_proxy", "SSL_")
-_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|SAS|SIGNATURE", re.IGNORECASE)
-_MIN_SECRET_CHARACTERS = 4
 _METADATA_SERVICE = "169.254.169.254"
 """Where obstore asks for credentials where nothing else has any."""
 
@@ -181,12 +179,3 @@ def _new_client(root: str, scheme: str, environment: tuple[tuple[str, str], ...]
         return from_url(root, **options)
     except (BaseError, ValueError) as exc:
         raise InputError(f"{root}: cannot be used: {without_secrets(exc)}; check the address") from None
-
-
-def without_secrets(exc: BaseException) -> str:
-    """Say what went wrong in one line, without what only the environment knows."""
-    text = " ".join((str(exc) or type(exc).__name__).partition("\n\nDebug source")[0].split())
-    for name, value in os.environ.items():
-        if len(value) >= _MIN_SECRET_CHARACTERS and _SECRET.search(name):
-            text = text.replace(value, "***")
-    return re.sub(r"\?[^\s\"')]+", "?...", text)[:300]

@@ -15,6 +15,10 @@ def open_store(named: str | Path | Address) -> Store:
     place = place_of(named)
     if isinstance(place, Path):
         return FolderStore(place)
+    if place.scheme == "hf":
+        with needs("encode", f"{place}"):
+            from encoder.stores.hub import HubStore
+        return HubStore(place)
     with needs("cloud", f"{place}"):
         from encoder.stores.object_store import ObjectStore
     return ObjectStore(place)

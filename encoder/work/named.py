@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from encoder.errors import InputError
 from encoder.options import Options
-from encoder.stores.address import local_path
+from encoder.stores.object_path import path_of
 from saefetch.names.registry import is_pattern
 from saefetch.names.registry.everything import everything
 
@@ -40,7 +40,7 @@ def name_of(sae: SaeLike) -> dict[str, Any]:
     if isinstance(sae, dict):
         return dict(sae)
     if isinstance(sae, str | Path):
-        return dict(Options().name_sae(None, None, local_path(sae)))
+        return dict(Options().name_sae(None, None, path_of(sae)))
     if isinstance(sae, tuple) and len(sae) == 2 and all(isinstance(name, str) and name for name in sae):
         return dict(Options().name_sae(sae[0], sae[1], None))
     if (given := in_hand(sae)) is None:

@@ -275,8 +275,8 @@ def test_an_sae_at_a_file_address_is_a_path_and_another_address_says_what_to_do(
     path = openai(tmp_path / "my saes/3.pt", weights())
     sae = load_sae(sae_path=path.as_uri())
     assert sae.identity["sae_path"] == str(path)
-    with pytest.raises(InputError, match="s3://bucket/sae: not a path of this machine: download it"):
-        load_sae(sae_path="s3://bucket/sae")
+    with pytest.raises(InputError, match="sftp://bucket/sae: not a path of this machine: download it"):
+        load_sae(sae_path="sftp://bucket/sae")
     assert encode(rows(), path.as_uri()).shape == (len(rows()), D_SAE)
 
 
