@@ -144,7 +144,7 @@ class Client:
             yield
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             error = translate(what, URL(self.url), exc, timeout)
-            if isinstance(error, UnreachableError):
+            if isinstance(error, UnreachableError) and not isinstance(exc, aiohttp.ClientSSLError):
                 hint = "`saefetch serve` starts one, and --url names one that runs elsewhere"
                 error = UnreachableError(f"no service at {self.url}: {error}; {hint}")
             raise error from exc

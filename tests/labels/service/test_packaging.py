@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 UNIT, RECIPE = ROOT / "packaging" / "saefetch.service", ROOT / "packaging" / "Containerfile"
 EXPOSURE = 15
 """In tenths of a point, of 100: a service that talks to the internet cannot go much below 10."""
