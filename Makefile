@@ -67,6 +67,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.api $(ARGS)
 	$(BIN)/python -m benchmarks.dashboard $(ARGS)
 	$(BIN)/python -m benchmarks.serve $(ARGS)
+	$(BIN)/python -m benchmarks.jobs $(ARGS)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
