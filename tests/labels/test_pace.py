@@ -387,6 +387,23 @@ def test_a_probe_that_is_cancelled_while_it_waits_for_its_token_hands_over() -> 
     run(main())
 
 
+def test_how_long_requests_wait_for_the_bucket_and_the_brake_is_counted() -> None:
+    async def main() -> None:
+        host = Host(token_bucket(0.1), make_pause(), make_brake(), make_outage(), now=now)
+        await asyncio.gather(*(host.admit() for _ in range(3)))
+        assert host.waited_s == pytest.approx(0 + 10 + 20, abs=TINY_S), "each by itself"
+        host.pause.trip(300, probe=False)
+        await host.admit()
+        assert host.waited_s == pytest.approx(30, abs=TINY_S), "a pause is none of the limiter's"
+        host.pause.lift()
+        host.brake.note(1)
+        await host.admit()
+        assert await within(1, host.acquire()) is None
+        assert host.waited_s > 30 + host.brake.gap_s, "also of those who gave up"
+
+    run(main())
+
+
 def test_the_probe_does_not_brake_and_the_others_do() -> None:
     async def main() -> None:
         host = Host(token_bucket(1000), make_pause(), make_brake(), make_outage())

@@ -18,7 +18,8 @@ from saefetch.service.http.problems import NOT_OUR_WORDS, Problem, problem_of, r
 
 KEEPALIVE_S = 75.0
 FIRST_REQUEST_S = 20.0
-LINGERING_S = 2.0
+LINGERING_S = 0.5
+"""How long an answer to a body that was not read to its end may be read by the client, before the connection ends."""
 MAX_LINE = 8190
 _SILENT = logging.Logger("saefetch.service.http", logging.CRITICAL + 1)
 """Takes the place of aiohttp's logger, which writes a traceback for every client that does not speak HTTP."""

@@ -28,7 +28,7 @@ from saefetch.store.answers import Answers, ExportObject
 from saefetch.store.records import State
 from saefetch.store.store import Store
 from saefetch.terminal.progress import Display
-from standin import Standin
+from standin import Fault, Respond, Standin
 
 N, MISSING = 150, (13, 77)
 FEATURE = f"/api/feature/{NEURONPEDIA_ID}"
@@ -295,6 +295,32 @@ def test_a_real_export_leaves_to_the_api_what_only_it_can_tell(tmp_path: Path) -
             download(standin, tmp_path / "sae", "auto")
             assert served.ask("GET", f"{FEATURE}/3").status == 404
             assert served.ask("GET", f"{FEATURE}/9").status == 200
+
+
+def test_a_refresh_that_is_half_done_takes_nothing_away(tmp_path: Path) -> None:
+    world = make_world(200, all_explained=True)
+    with Standin(world) as standin, Served(tmp_path / "sae") as served:
+        download(standin, tmp_path / "sae", "export")
+        assert {served.ask("GET", f"{FEATURE}/{i}").status for i in range(200)} == {200}
+        plant(world, 42, "another label", max_act=77.0)
+        standin.bucket.rebuild(MODEL, SOURCE)
+        standin.faults[:] = [Fault(Respond(500), match="explanations/batch", times=None)]
+        assert download(standin, tmp_path / "sae", "export", refresh=True).status == 1
+        assert served.get(f"{FEATURE}/42")["maxActApprox"] == 77.0
+        assert {served.ask("GET", f"{FEATURE}/{i}").status for i in range(200)} == {200}
+
+
+def test_a_first_export_that_is_half_read_is_not_served(tmp_path: Path) -> None:
+    with (
+        Standin(make_world(200, all_explained=True), explanations_batch=100) as standin,
+        Served(tmp_path / "sae") as served,
+    ):
+        standin.faults[:] = [Fault(Respond(500), match="explanations/batch-1", times=None)]
+        assert download(standin, tmp_path / "sae", "export").status == 1
+        assert {served.ask("GET", f"{FEATURE}/{i}").status for i in range(200)} == {503}
+        standin.faults.clear()
+        assert download(standin, tmp_path / "sae", "export").status == 0
+        assert {served.ask("GET", f"{FEATURE}/{i}").status for i in range(200)} == {200}
 
 
 def test_the_store_that_knows_answers_where_there_are_several(tmp_path: Path) -> None:
