@@ -83,7 +83,7 @@ def test_a_silent_stream_has_a_heart_that_beats(tmp_path: Path) -> None:
 
 
 def test_a_client_that_goes_away_ends_its_stream(tmp_path: Path) -> None:
-    with Served(tmp_path / "sae", make_service=Counting) as served:
+    with Served(tmp_path / "sae", make_service=Counting, heartbeat_s=3600) as served:
         connections = []
         for _ in range(20):
             connection = socket.create_connection(("127.0.0.1", served.port), timeout=60)

@@ -93,6 +93,11 @@ def test_tokens_and_numbers_are_the_same_bytes(served: Served, standin: Standin)
             assert member in theirs, name
 
 
+def test_a_whole_number_is_written_as_neuronpedia_writes_it(served: Served) -> None:
+    assert '"maxActApprox":0,' in ANSWERS["get_5_dead"]["body"]
+    assert b'"maxActApprox":0,' in served.ask("GET", f"{FEATURE}/6").body
+
+
 def test_many_features_are_as_neuronpedia_gives_them(served: Served, standin: Standin) -> None:
     body = asked(*range(N), 7, 7, "8", 9.0)
     answer = served.ask("POST", "/api/features", body)
@@ -283,6 +288,36 @@ def test_the_export_alone_is_whole_when_it_has_been_read(tmp_path: Path) -> None
     with Served(tmp_path / "sae") as served:
         assert statuses(served, 4) == [200, 200, 200, 404]
         assert [e["description"] for e in served.get("/api/explanation/export?modelId=m&saeId=0-s")] == ["dogs"]
+
+
+@pytest.mark.parametrize(
+    ("features", "explained", "absent", "meta", "status"),
+    [
+        ((0, 1, 2), (0, 1, 2), (), {"source": "auto"}, 200),
+        ((0, 1, 2), (0, 1), (), {"source": "auto"}, 503),
+        ((0, 1, 2), (0, 1), (), {"source": "export"}, 200),
+        ((0, 1), (0, 1, 2), (), {"source": "auto"}, 503),
+        ((0, 1), (0, 1, 2), (), {"source": "export"}, 200),
+        ((0, 1), (0, 1), (2,), {"source": "auto"}, 503),
+        ((0, 1), (0, 1), (2,), {"source": "export"}, 200),
+        ((0, 1), (0, 1), (), {"source": "export"}, 503),
+        ((0, 1, 2), (0, 1, 2), (), {"source": "export", "export_open": 1}, 503),
+        ((0, 1, 2), (0, 1, 2), (), {"source": "export", "export_open": 1, "been_whole": 1}, 200),
+    ],
+)
+def test_explanations_are_exported_when_all_are_here(
+    tmp_path: Path,
+    features: tuple[int, ...],
+    explained: tuple[int, ...],
+    absent: tuple[int, ...],
+    meta: dict[str, Any],
+    status: int,
+) -> None:
+    write(tmp_path / "sae" / "r" / "id", by_export(features, explained), n=3, absent=absent, **meta)
+    with Served(tmp_path / "sae") as served:
+        answer = served.ask("GET", "/api/explanation/export?modelId=m&saeId=0-s")
+        assert answer.status == status
+        assert status == 503 or [int(e["index"]) for e in answer.json] == list(explained)
 
 
 def test_a_real_export_leaves_to_the_api_what_only_it_can_tell(tmp_path: Path) -> None:
