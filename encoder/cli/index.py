@@ -87,7 +87,7 @@ def _is_ready(folder: Path, path: Path) -> bool:
     except EncoderError:
         return False
     with open_features(folder) as features:
-        return state_of(made, features) == "ready"
+        return made.has_words and state_of(made, features) == "ready"
 
 
 def _in_words(summary: Mapping[str, Any]) -> str:

@@ -51,3 +51,18 @@ class DocumentCounter:
         documents = np.cumsum(begins, dtype=np.int64) + (self.count - 1)
         self.count = int(documents[-1]) + 1
         return documents, starts
+
+
+class Counted:
+    """How many rows count, and how many documents have such a row; documents come in order."""
+
+    def __init__(self) -> None:
+        self.n_rows = self.n_documents = 0
+        self._last = -1
+
+    def add(self, documents: I64) -> None:
+        """Take the documents of the next rows that count, int64 rising."""
+        if len(documents):
+            self.n_rows += len(documents)
+            self.n_documents += len(np.unique(documents)) - int(documents[0] == self._last)
+            self._last = int(documents[-1])

@@ -3,6 +3,7 @@
     shards -> blocks of rows -> tally; a run when memory is full (source.py, runs.py)       reads every entry once
     runs -> rows by feature -> `indices`                                                    once more, from the runs
     runs -> rows and values by feature -> `data`, histogram, strongest                      once more, from the runs
+    tokens -> rows by word -> `words`, `word_rows` (word_runs.py)                           reads every token once
 
 While it works it takes as much disk again as the index has, without a name. The bytes do not depend on the memory.
 """
@@ -24,13 +25,14 @@ import numpy as np
 from encoder.arrays import F32, I32, I64, AnyArray, Bool
 from encoder.errors import EncoderError, InputError, ShardError
 from encoder.file.csr import Csr, check
-from encoder.file.documents import DocumentCounter
+from encoder.file.documents import Counted, DocumentCounter
 from encoder.file.folder import Features, open_features
 from encoder.file.npz import write_member
 from encoder.index.format import MAX_META_BYTES, N_BINS, N_TOP, NAME, describe, row_dtype
 from encoder.index.loops import TALLY, summarise, tally, transpose
 from encoder.index.runs import Runs, Spool, split
 from encoder.index.source import BLOCK_ROWS, Block, blocks
+from encoder.index.word_runs import WordRuns
 from saefetch.files.atomic import atomic_write
 from saefetch.files.digest import Stopped
 
@@ -118,9 +120,11 @@ class _Build:
 
             document_rows, document_shard = spool("<i8"), spool("<i4")
             known, counted = self._make_runs(runs, capacity, document_rows, document_shard)
+            words = opened.enter_context(WordRuns(self.folder, self.memory))
+            words.collect(self.features, self._check)
             row = row_dtype(self.features.shape[0])
             summaries = {"histogram": spool(row), "top_rows": spool("<i8"), "top_values": spool("<f4")}
-            self._write(file, runs, capacity, known, counted, document_rows, document_shard, summaries)
+            self._write(file, runs, words, capacity, known, counted, document_rows, document_shard, summaries)
 
     def _make_runs(
         self, runs: Runs, capacity: int, document_rows: Spool, document_shard: Spool
@@ -149,6 +153,7 @@ class _Build:
         self,
         file: BinaryIO,
         runs: Runs,
+        words: WordRuns,
         capacity: int,
         known: AnyArray,
         counted: Counted,
@@ -185,6 +190,8 @@ class _Build:
                 member(name, summaries[name].dtype, (width, n), summaries[name].parts())
             member("document_rows", "<i8", (document_rows.count,), document_rows.parts())
             member("document_shard", "<i4", (document_shard.count,), document_shard.parts())
+            for spec in words.members(row, self._check):
+                member(*spec)
 
     def _rows(self, runs: Runs, indptr: I64, ranges: list[tuple[int, int]]) -> Iterator[Any]:
         done = self.features.nnz
@@ -219,25 +226,13 @@ class _Build:
             yield part.entries.data
             done += len(part.entries)
 
-    def _step(self, done: int) -> None:
+    def _check(self) -> None:
         if self.stopping():
             raise Stopped
+
+    def _step(self, done: int) -> None:
+        self._check()
         self.watch(done, _STEPS * self.features.nnz)
-
-
-class Counted:
-    """How many rows count, and how many documents have such a row; documents come in order."""
-
-    def __init__(self) -> None:
-        self.n_rows = self.n_documents = 0
-        self._last = -1
-
-    def add(self, documents: I64) -> None:
-        """Take the documents of the next rows that count, int64 rising."""
-        if len(documents):
-            self.n_rows += len(documents)
-            self.n_documents += len(np.unique(documents)) - int(documents[0] == self._last)
-            self._last = int(documents[-1])
 
 
 class _Stretch:

@@ -20,6 +20,10 @@ and all rows keep their numbers. Members, in this order:
     top_values      float32  [F, 64]   0 for none
     document_rows   int64    [n + 1]   the global row at which each document begins, and T
     document_shard  int32    [n]       the shard that has it
+    words           uint8    [bytes]   the texts of tokens and words (see words.py), UTF-8, in the order of their bytes
+    word_offsets    int64    [W + 1]   text i is the bytes [offsets[i], offsets[i + 1])
+    word_indptr     int64    [W + 1]
+    word_rows       row      [m]       rows that count on which a text stands, ascending within a text
 
 "row" is int32 while T < 2^31, else int64. `encoder.file.documents` says what a document is. T rows of all files in
 order of name, F = d_sae.
@@ -29,6 +33,7 @@ costs their headers. Equal shards give equal bytes, whatever memory there was.
 
 An index of version 1 is older: rows that do not count are among its values, it has no `min`, what is strongest goes by
 value and negative values are in the histogram's first bin. It is still read, and `older` counts anew what it says.
+An index without the four members on words is read, too; `sae-encode index` makes it anew.
 """
 
 from __future__ import annotations
@@ -63,6 +68,8 @@ _MEMBERS = (
     *("histogram", "top_rows", "top_values", "document_rows", "document_shard"),
 )
 
+WORD_MEMBERS = ("words", "word_offsets", "word_indptr", "word_rows")
+
 
 @dataclass(frozen=True, slots=True)
 class IndexFile:
@@ -76,6 +83,10 @@ class IndexFile:
     shape: tuple[int, int]
     meta: dict[str, Any]
     arrays: Mapping[str, AnyArray]
+
+    @property
+    def has_words(self) -> bool:
+        return "words" in self.arrays
 
 
 def row_dtype(n_rows: int) -> np.dtype[Any]:
@@ -140,8 +151,9 @@ def open_index_file(path: Path, features: Path) -> IndexFile:
     """
     try:
         with path.open("rb") as file:
-            found = find_members(path, file, _MEMBERS, again(path, features))
-            if missing := [name for name in _MEMBERS if name not in found and name != "min"]:
+            found = find_members(path, file, (*_MEMBERS, *WORD_MEMBERS), again(path, features))
+            wanted = (*_MEMBERS, *WORD_MEMBERS) if found.keys() & set(WORD_MEMBERS) else _MEMBERS
+            if missing := [name for name in wanted if name not in found and name != "min"]:
                 raise _refusal(path, features, f"has no {' and no '.join(missing)}")
             if found["shape"].dtype != "<i8" or found["shape"].shape != (2,):
                 raise _refusal(path, features, "its shape has another dtype")
@@ -166,6 +178,8 @@ def open_index_file(path: Path, features: Path) -> IndexFile:
         raise _refusal(path, features, f"its shape is [{rows}, {width}]")
     _check_headers(path, features, rows, width, found)
     arrays = {name: member.of(buffer) for name, member in found.items() if name not in ("format", "shape", "meta")}
+    if "words" in arrays and not len(arrays["word_offsets"]):
+        raise _refusal(path, features, "its word_offsets are empty")
     return IndexFile(path, features, (rows, width), meta, arrays)
 
 
@@ -188,6 +202,10 @@ def _check_headers(path: Path, features: Path, rows: int, width: int, found: Map
         "document_rows": ("<i8", tuple(n + 1 for n in n_documents)),
         "document_shard": ("<i4", n_documents),
     }
+    if "words" in found:
+        bounds = found["word_offsets"].shape[:1]
+        expected |= {"words": ("|u1", found["words"].shape[:1]), "word_rows": (row, found["word_rows"].shape[:1])}
+        expected |= {"word_offsets": ("<i8", bounds), "word_indptr": ("<i8", bounds)}
     for name, (dtype, shape) in expected.items():
         if name not in found:  # an older index has fewer members
             continue

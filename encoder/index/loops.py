@@ -135,3 +135,13 @@ def summarise(
                 place -= 1
             top_values[feature, place] = value
             top_rows[feature, place] = rows[at]
+
+
+@compiled()
+def place_words(rows: I64, places: I32, start: int, stop: int, cursors: I64, out: Int) -> None:
+    """Put rows [n] of the words [start, stop), whose places [n] among all words are given, where their cursor is."""
+    for at in range(len(rows)):
+        place = places[at]
+        if start <= place < stop:
+            out[cursors[place - start]] = rows[at]
+            cursors[place - start] += 1

@@ -14,6 +14,7 @@
     index.n_rows_counted            rows that count; index.excluded says how many do not, by reason
     index.documents                 first row of each document, and the number of rows: int64 [n + 1]
     index.document_shard, index.document_of(rows)
+    index.words                     the words of the texts and the rows of each (see words.py), None if it has none
 
 All of it is of the rows that count, whatever the index's version. What is strongest goes by magnitude, and values keep
 their sign.
@@ -35,7 +36,18 @@ from encoder.arrays import F32, F64, I32, I64, AnyArray, Int
 from encoder.errors import EncoderError
 from encoder.file.folder import Features, open_features
 from encoder.file.sae_folders import SaeName
-from encoder.index.format import N_BINS, OLDER, IndexFile, State, again, open_index_file, place_of, state_of
+from encoder.index.format import (
+    N_BINS,
+    OLDER,
+    WORD_MEMBERS,
+    IndexFile,
+    State,
+    again,
+    open_index_file,
+    place_of,
+    state_of,
+)
+from encoder.index.words import Words
 
 if TYPE_CHECKING:
     from encoder.index.older import Renewed
@@ -246,6 +258,22 @@ class FeatureIndex:
             raise IndexError(f"a row outside the {self.shape[0]} rows")
         found: I64 = np.searchsorted(self.documents, asked, side="right") - 1
         return found
+
+    @cached_property
+    def words(self) -> Words | None:
+        """The words of the texts; None in an index that was made before there were any."""
+        if not self._file.has_words:
+            return None
+        texts, offsets, indptr, rows = (self._array(name) for name in WORD_MEMBERS)
+        for name, bounds, stop in (("word_offsets", offsets, len(texts)), ("word_indptr", indptr, len(rows))):
+            if bounds[0] != 0 or bounds[-1] != stop or (bounds[1:] < bounds[:-1]).any():
+                raise self._damaged(f"{name} do not rise from 0 to {stop}")
+
+        def check(some: Int) -> None:
+            if len(some) and (some[0] < 0 or some[-1] >= self.shape[0] or (some[1:] <= some[:-1]).any()):
+                raise self._damaged(f"the rows of a word do not rise within 0..{self.shape[0] - 1}")
+
+        return Words(texts, offsets, indptr, rows, check)
 
     @cached_property
     def _indptr(self) -> I64:

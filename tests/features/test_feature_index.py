@@ -225,7 +225,7 @@ def test_rows_beyond_2_31_are_int64(made: Path, tmp_path: Path) -> None:
         assert [part.entries.tolist() for part in parts] == [[far + 5, far + 13], [far + 7]]
     arrays = arrays_of(copy(made, tmp_path) / "features.csc")
     arrays["shape"][0] = arrays["document_rows"][-1] = far + 163
-    for name in ("indices", "histogram"):
+    for name in ("indices", "histogram", "word_rows"):
         arrays[name] = arrays[name].astype(np.int64)
     for name in ("indices", "top_rows"):
         arrays[name][arrays[name] >= 0] += far
