@@ -8,6 +8,7 @@
     documents.py    where documents begin and end
     tokens.py       token ids -> text
     figures.py      how often and how strongly each feature fires, here or on Neuronpedia
+    occurrences.py  where a word stands, and which features fire on it
     contrast.py     which features fire more in one selection of documents than in another
     shards.py       what a shard's headers do not say
     downloads.py    how far a download of labels is

@@ -32,10 +32,10 @@ class Vocabulary:
         if tokens.texts is not None:
             return tokens.texts
         if tokens.token_ids is not None:
-            return [self._text(number) for number in tokens.token_ids.tolist()]
+            return [self.text(number) for number in tokens.token_ids.tolist()]
         return [f"·{position}" for position in range(first_position, first_position + n_rows)]
 
-    def _text(self, number: int) -> str:
+    def text(self, number: int) -> str:
         piece = self._spell(number) if self._spell else None
         return f"#{number}" if piece is None else piece
 

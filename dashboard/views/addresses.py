@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.views import compare, documents, features, health, rows, search, summary
+from dashboard.views import compare, documents, features, health, rows, search, summary, words
 
 View = Callable[..., Any]
 ALWAYS = None
@@ -46,6 +46,8 @@ API = (
     Address("features/{}", features.feature, features.PARAMETERS),
     Address("features/{}/top", features.top, features.TOP_PARAMETERS, frozenset({"offset", "distinct"})),
     Address("search", search.search, search.PARAMETERS, frozenset({"document", "a", "b"})),
+    Address("words", words.words, words.PARAMETERS),
+    Address("words/features", words.features, words.FEATURES_PARAMETERS, ALWAYS),
     Address("compare", compare.compare, compare.PARAMETERS, ALWAYS),
     Address("health", health.health, health.PARAMETERS),
 )

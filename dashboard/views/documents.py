@@ -10,6 +10,7 @@ from dashboard.errors import RequestError
 from dashboard.model.corpus import Corpus
 from dashboard.model.documents import Document
 from dashboard.model.look import Look
+from dashboard.model.occurrences import documents_with
 from dashboard.views.colours import read_colour, scale_of, values_of
 from dashboard.views.excluded import reasons_of
 from dashboard.views.parameters import Parameters
@@ -29,7 +30,7 @@ MOST_DOCUMENTS, MOST_TOKENS, MOST_FEATURES = 1000, 1 << 15, 1 << 15
 
 
 def documents(look: Look, parameters: Parameters) -> DocumentList:
-    """List documents; `query` is part of the beginning of the text or of the shard's name, in any case."""
+    """List documents that hold all words of `query`, or have it in their beginning or in the name of their shard."""
     offset, limit = parameters.number("offset"), parameters.number("limit", 100, MOST_DOCUMENTS)
     query = parameters.text("query").casefold().strip()
     if look.corpus is None:
@@ -38,7 +39,10 @@ def documents(look: Look, parameters: Parameters) -> DocumentList:
     numbers: Sequence[int] = corpus.documents.numbers
     if query:
         texts = corpus.kept.get("beginnings", lambda: _beginnings(look, corpus))
-        numbers = [number for number, text in zip(numbers, texts, strict=True) if query in text]
+        found = {number for number, text in zip(numbers, texts, strict=True) if query in text}
+        if corpus.index is not None and corpus.index.has_words:
+            found |= set(corpus.kept.get(("words", query), lambda: documents_with(look, query)).tolist())
+        numbers = sorted(found)
     page = [corpus.documents[number] for number in numbers[offset : offset + limit]]
     return {"total": len(numbers), "documents": [_summary(look, document) for document in page]}
 

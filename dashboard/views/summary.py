@@ -52,7 +52,11 @@ def _features(look: Look, corpus: Corpus) -> FeaturesSummary:
             "path": meta.get("sae_path"),
             "weights_sha256": str(meta.get("weights_sha256") or ""),
         },
-        "index": {"state": corpus.index_state, "command": look.index_command},
+        "index": {
+            "state": corpus.index_state,
+            "has_words": corpus.index is not None and corpus.index.has_words,
+            "command": look.index_command,
+        },
     }
 
 

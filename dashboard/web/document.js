@@ -14,7 +14,7 @@
     const chosen = () => (colour.startsWith("feature:") ? Number(colour.slice(8)) : null);
     const toggle = (index) => setColour(index === chosen() ? "l0" : `feature:${index}`);
 
-    const panel = sae.tokenPanel({ below, chosen, colour: toggle });
+    const panel = sae.tokenPanel({ links: page.summary.features.index.has_words, below, chosen, colour: toggle });
     const whole = documentFeatures(doc.address, chosen, toggle);
     const legend = sae.el("div", { class: "legend" });
     const remark = sae.el("span", { class: "muted", role: "status" });

@@ -1,4 +1,4 @@
-// View: the list of documents, with a box that finds documents by their beginning.
+// View: the list of documents, with a box that finds documents by words of their texts, their beginning or their shard.
 "use strict";
 {
   sae.documentsView = (path, params, page) => {
@@ -7,8 +7,8 @@
     const box = sae.el("input", {
       type: "search",
       value: params.query || "",
-      placeholder: "Find a document by its beginning",
-      "aria-label": "Find a document by its beginning or its shard",
+      placeholder: features.index.has_words ? "Find words in the texts" : "Find a document by its beginning",
+      "aria-label": "Find documents by words, by their beginning or by their shard",
       class: "find",
     });
     const count = sae.el("span", { class: "muted", role: "status" });
@@ -23,16 +23,30 @@
       render: (item) => [row(item)],
       empty: () =>
         sae.empty(
-          "No document begins like this",
-          "What is searched is the first words of each document and the name of its shard.",
+          "No document has these words",
+          features.index.has_words
+            ? "What is searched is all words of the texts, and the names of the shards."
+            : "What is searched is the first words of each document and the name of its shard. An index finds all words:",
+          !features.index.has_words && features.index.command,
         ),
     });
-    sae.drive(box, list, () => page.replace({ query: box.value }));
+    const every = sae.el("a", { class: "button" });
+    const typed = () => {
+      const word = /^[^\s,]+$/.exec(box.value.trim())?.[0];
+      every.hidden = !word || !features.index.has_words;
+      every.href = sae.link(["words", word ?? ""]);
+      every.textContent = `Every “${word}” →`;
+    };
+    typed();
+    sae.drive(box, list, () => {
+      typed();
+      page.replace({ query: box.value });
+    });
     list.reset(page.scrolled);
     return {
       title: "Documents",
       node: sae.filling(
-        [sae.heading("Documents"), figures(features), sae.el("div", { class: "tools" }, box, count)],
+        [sae.heading("Documents"), figures(features), sae.el("div", { class: "tools" }, box, every, count)],
         list.node,
       ),
       search: box,

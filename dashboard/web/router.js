@@ -8,6 +8,7 @@
     documents: [sae.documentsView, sae.documentView],
     features: [sae.searchView, sae.featureView],
     compare: [sae.compareView],
+    words: [sae.wordView, sae.wordView],
     health: [sae.healthView],
     jobs: [sae.jobsView],
   };

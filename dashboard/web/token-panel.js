@@ -5,7 +5,7 @@
   const KEPT = 300; // answers
 
   /** `below` is the document's address below api/. `colour(index)` colours the text by a feature; `chosen()` is the feature it is coloured by, null for none. */
-  sae.tokenPanel = ({ below, colour, chosen }) => {
+  sae.tokenPanel = ({ links, below, colour, chosen }) => {
     const head = sae.el("div", { class: "token-head" });
     const list = sae.virtualList({
       label: "Features that fire on this token",
@@ -77,8 +77,9 @@
       ];
       const at = chosen() === null ? null : active.index.indexOf(chosen());
       const here = at < 0 ? "does not fire here" : `${sae.figure(active.value[at])}, number ${sae.count(at + 1)} here`;
+      const token = sae.showToken(sae.el("span", { class: "token big" }), shown.token, { breaks: false });
       head.replaceChildren(
-        sae.el("h2", {}, sae.showToken(sae.el("span", { class: "token big" }), shown.token, { breaks: false })),
+        sae.el("h2", {}, links && shown.token.trim() ? sae.el("a", { href: sae.link(["words", shown.token.trim()]), title: "Every occurrence" }, token) : token),
         sae.el("p", { class: "muted" }, facts.filter(Boolean).join(" · ")),
         sae.el(
           "p",

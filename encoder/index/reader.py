@@ -259,10 +259,14 @@ class FeatureIndex:
         found: I64 = np.searchsorted(self.documents, asked, side="right") - 1
         return found
 
+    @property
+    def has_words(self) -> bool:
+        return self._file.has_words
+
     @cached_property
     def words(self) -> Words | None:
         """The words of the texts; None in an index that was made before there were any."""
-        if not self._file.has_words:
+        if not self.has_words:
             return None
         texts, offsets, indptr, rows = (self._array(name) for name in WORD_MEMBERS)
         for name, bounds, stop in (("word_offsets", offsets, len(texts)), ("word_indptr", indptr, len(rows))):

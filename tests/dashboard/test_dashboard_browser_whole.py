@@ -28,6 +28,7 @@ ROUTES = (
     "#/features/42",
     "#/features/3",
     "#/compare?a=row:4&b=row:30",
+    "#/words/dogs",
     "#/health",
 )
 

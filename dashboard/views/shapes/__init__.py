@@ -6,5 +6,6 @@ whatever may be unknown is typed with None. In the pages these types go by the s
     state.py        Summary, Health
     documents.py    DocumentList, DocumentTokens, DocumentFeatures, Row
     features.py     Feature, TopContexts, FeatureList, Comparison
+    words.py        WordOccurrences, WordFeatures
     base.py         what they share
 """

@@ -50,8 +50,9 @@ class SaeNames(TypedDict):
 
 
 class IndexSummary(TypedDict):
-    """The figures of an `older` index count rows that do not count."""
+    """The figures of an `older` index count rows that do not count. With `has_words` words are found in the texts."""
 
+    has_words: bool
     state: Literal["ready", "missing", "stale", "older"]
     command: str
 
