@@ -105,10 +105,26 @@ def test_a_page_of_the_services_own_may_ask(served: Served) -> None:
     assert answer.status == 404
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "",
+        ";0*",
+        "application/json/x",
+        "text/plain; application/json",
+    ],
+)
 def test_what_a_form_can_send_changes_nothing(served: Served, kind: str) -> None:
     for target in ("/v1/jobs", "/v1/jobs/1/retry"):
         assert served.ask("POST", target, b"{}", Content_Type=kind).status == 415
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "application/json;0*"])
+def test_json_is_what_says_so(served: Served, kind: str) -> None:
+    assert served.ask("POST", "/v1/jobs", {"x": 1}, Content_Type=kind).status == 422
 
 
 def test_without_a_token_only_loopback_is_allowed() -> None:
