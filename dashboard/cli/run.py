@@ -105,8 +105,10 @@ def features_of(features: Path, index: Path | None, named: tuple[str, str] | Non
 
 def _service(data_dir: Path | None, config: Path | None) -> Service:
     from saefetch.downloading.order import api_key
+    from saefetch.service import log
     from saefetch.service.service import Service
 
+    log.set_up(as_json=False, quiet=True)
     return Service(load_settings({"data_dir": data_dir}, config), api_key=api_key())
 
 

@@ -106,8 +106,9 @@
 
     const look = () => find().catch((error) => (count.textContent = error.message));
     const load = async () => {
-      told.textContent = "No jobs yet.";
-      (await sae.source.send(`v1/jobs?limit=${JOBS}`)).jobs.forEach(show);
+      const { jobs } = await sae.source.send(`v1/jobs?limit=${JOBS}`);
+      told.textContent = jobs.length ? "" : "No jobs yet.";
+      jobs.forEach(show);
     };
     await load();
     look();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import wait_until
 from dashboard_data import write_features, write_labels
 from dashboard_server import Answer, Dashboard, settings_for
 from harness import RELEASE, make_world
@@ -25,6 +27,7 @@ from dashboard.server.proxy import Proxy
 from dashboard.server.serve import make_app
 from saefetch.errors import LockedError
 from saefetch.files.lock import lock_folder
+from saefetch.service.client import Client
 from saefetch.service.service import Service
 from saefetch.terminal.program import run_app
 from standin import Standin
@@ -129,6 +132,32 @@ def test_jobs_are_there_below_a_base_path_too(tmp_path: Path) -> None:
         cookie = dashboard.ask(f"/?token={token}").headers["Set-Cookie"].split(";")[0]
         for prefix in ("", "/user/me"):
             assert dashboard.ask(f"{prefix}/v1/jobs", Cookie=cookie, Host="hub.example.org").status == 200
+
+
+def test_a_job_that_runs_when_the_dashboard_ends_goes_on_the_next_time(tmp_path: Path) -> None:
+    with Standin(make_world(300), lean=True) as standin:
+        slow = download_settings(
+            standin.api_url, standin.export_url, tmp_path / "sae", source="feature", requests_per_second=20
+        )
+        data = Data(settings_for(tmp_path, jobs=True))
+        with Dashboard(data, service=Service(slow)) as dashboard:
+            wish = json.dumps({"sae_id": "layer_16/width_16k/canonical", "num_features": 300}).encode()
+            assert dashboard.ask("/v1/jobs", "POST", wish, Content_Type=JSON).status == 202
+            wait_until(lambda: bool(dashboard.ask("/v1/jobs?state=running").json["jobs"]))
+        with Dashboard(data, service=Service(slow)) as dashboard:
+            (job,) = dashboard.ask("/v1/jobs").json["jobs"]
+            assert job["id"] == "1" and job["state"] in ("queued", "running")
+            assert run_jobs_list(dashboard) == ["1"]
+
+
+def run_jobs_list(dashboard: Dashboard) -> list[str]:
+    """Ask as `saefetch jobs list --url` does."""
+
+    async def main() -> list[str]:
+        async with Client(dashboard.address) as client:
+            return [job["id"] for job in (await client.jobs())[0]]
+
+    return asyncio.run(main())
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> None:

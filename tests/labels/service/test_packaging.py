@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,11 @@ def test_the_unit_takes_secrets_as_credentials_and_knows_how_the_service_ends() 
     # Within 10 s of SIGTERM it ends with 143; what a restart cannot mend is not started again.
     assert unit["SuccessExitStatus"] == ["143"] and int(unit["TimeoutStopSec"][0]) > 10
     assert unit["Restart"] == ["on-failure"] and unit["RestartPreventExitStatus"] == ["2 4"]
+
+
+def test_none_of_it_is_in_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["saefetch", "encoder", "dashboard"]
 
 
 def test_the_recipe_is_of_two_stages_and_copies_only_what_is_there() -> None:
