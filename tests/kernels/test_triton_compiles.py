@@ -3,54 +3,65 @@
 In a process of its own, because Triton's interpreter is chosen for a whole process and the other tests choose it.
 """
 
+from __future__ import annotations
+
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
+from benchmarks.gpu_compiled import BEGIN, CHIPS, DOCS, END, Compiled, tables
+
 SCRIPT = """
-import sys
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from encoder.kernels.gpu import triton_candidates, triton_rescore, triton_rows, triton_screen
+import json, sys
+from dataclasses import asdict
+from benchmarks.gpu_compiled import CHIPS, compile_all
 
-F32, F16, I32, D, F = "*fp32", "*fp16", "*i32", 100, 200
-MASK = dict(N_WORDS=7, ROWS=1, BLOCK=8)
-SCREEN = dict(D=D, F=F, BLOCK_T=128, BLOCK_F=128, BLOCK_D=64, SHARING=8)
-RESCORE = dict(D=D, PAIRS=8, BLOCK_D=256)
-KERNELS = [
-    (triton_rows._scale_rows, dict(scaled_ptr=F16, exact_ptr=I32),
-     dict(accumulation=1e-4, flush=1e-3, enlarge=1.001, D=D, ROWS=1, BLOCK=128)),
-    (triton_screen._screen, dict(x_ptr=F16, W_ptr=F16, out_ptr=I32), dict(SCREEN, IS_TOP_K=False, MODE=1, GROUP=1)),
-    (triton_screen._screen, dict(x_ptr=F16, W_ptr=F16), dict(SCREEN, IS_TOP_K=True, MODE=0, GROUP=32)),
-    (triton_screen._screen, dict(x_ptr=F16, W_ptr=F16, out_ptr=I32), dict(SCREEN, IS_TOP_K=True, MODE=1, GROUP=1)),
-    (triton_candidates._count, dict(mask_ptr=I32, counts_ptr=I32), MASK),
-    (triton_candidates._expand, dict(mask_ptr=I32, indptr_ptr="*i64", rows_ptr=I32, columns_ptr=I32), MASK),
-    (triton_rescore._rescore, dict(x_ptr=F16, rows_ptr=I32, columns_ptr=I32, order_ptr="*i64", values_ptr="*fp64"),
-     dict(RESCORE, IS_SCALED=True)),
-    (triton_rescore._rescore, dict(rows_ptr=I32, columns_ptr=I32, order_ptr="*i64", values_ptr="*fp64"),
-     dict(RESCORE, IS_SCALED=False)),
-]
-for kernel, types, constants in KERNELS:
-    default = {name: "i32" if name in ("T", "n") else F32 for name in kernel.arg_names}
-    signature = {**default, **types, **dict.fromkeys(constants, "constexpr")}
-    constants = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-    target = GPUTarget("cuda", int(sys.argv[1]), 32)
-    made = triton.compile(ASTSource(kernel, signature, constants), target=target, options=dict(num_warps=4))
-    ptx = made.asm["ptx"]
-    print(kernel.__name__, "tensor" if "mma" in ptx else "", "f64" if "fma.rn.f64" in ptx else "", ".ftz" in ptx)
+names, *shape = json.loads(sys.argv[1])
+made = compile_all([chip for chip in CHIPS if chip.capability in names], *shape)
+print(json.dumps([[*key, asdict(found)] for key, found in made.items()]))
 """
+TENSOR_CORE = {80: "HMMA", 90: "HGMMA", 100: "UTCHMMA"}
 
 
-@pytest.mark.parametrize("capability", ["80", "90"])
-def test_every_kernel_compiles(capability: str) -> None:
+def _compile(chips: list[int], *shape: int) -> dict[tuple[str, int], Compiled]:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run([sys.executable, "-c", SCRIPT, capability], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", SCRIPT, json.dumps([chips, *shape])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    lines = done.stdout.splitlines()
-    assert len(lines) == 8
-    assert [line.split()[1] for line in lines if line.startswith("_screen")] == ["tensor"] * 3
-    assert all(" f64 " in line for line in lines if line.startswith("_rescore"))
-    assert not any(line.endswith("True") for line in lines), "float32 denormals would be flushed"
+    return {
+        (stage, chip): Compiled(**{**found, "instructions": tuple(found["instructions"])})
+        for stage, chip, found in json.loads(done.stdout)
+    }
+
+
+def _assert_sound(made: dict[tuple[str, int], Compiled]) -> None:
+    """Nothing is spilled, blocks fit, products are the tensor cores', float64 is exact, and denormals stay."""
+    shared = {chip.capability: chip.shared for chip in CHIPS}
+    for (stage, chip), found in made.items():
+        assert found.stack == 0, f"{stage} for sm_{chip} spills {found.stack} bytes a thread"
+        assert found.shared <= shared[chip], f"{stage} for sm_{chip} takes {found.shared} bytes of shared memory"
+        assert not found.flushes, f"{stage} for sm_{chip} flushes float32 denormals"
+        assert found.fuses_float64 or not stage.startswith("rescore")
+        expected = (TENSOR_CORE[chip],) if stage.startswith("screen") else ()
+        assert found.instructions == expected, f"{stage} for sm_{chip}"
+
+
+def test_every_kernel_compiles_for_hopper_without_spilling() -> None:
+    _assert_sound(_compile([90]))
+
+
+@pytest.mark.slow
+def test_every_kernel_compiles_for_every_chip_and_the_tables_in_the_docs_are_these() -> None:
+    made = _compile([chip.capability for chip in CHIPS])
+    _assert_sound(made)
+    told = DOCS.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+    assert told == tables(made), "python -m benchmarks.gpu_compiled --write"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(100, 200), (1000, 3000), (3584, 131_072)])
+def test_other_shapes_compile_for_every_chip(shape: tuple[int, int]) -> None:
+    _assert_sound(_compile([chip.capability for chip in CHIPS], *shape))

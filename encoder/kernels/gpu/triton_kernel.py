@@ -40,7 +40,7 @@ class TritonKernel(TiledKernel):
         if sae.rule is None:
             raise ValueError("no exact rule for this SAE")
         super().__init__(sae, device, tile_tokens)
-        rule, self.blocks = sae.rule, blocks or blocks_for(device)
+        rule, self.blocks = sae.rule, blocks or blocks_for(device, sae.d_in)
         self.k = None if rule.k is None else min(rule.k, sae.d_sae)
         self.columns = columns_of(rule).to(device)
         self.weights = rule.W_enc.T.contiguous().to(device), rule.b_enc.to(device)

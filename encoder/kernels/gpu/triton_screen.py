@@ -2,9 +2,10 @@
 
     xs [T, D] f16, W [F, D] f16 -> a mask [T, ceil(F / 32)] int32, bit j % 32 of word j // 32 for feature j
 
-The test stands in the product's epilogue, so the dense product stays in registers. What is written is the mask, one bit
-a pair, 1/32 of a float32 product: the order of candidates is then a matter of where bits are, with no atomics, and one
-product is enough. (Counts first and indices in a second pass would need two.)
+The test stands in the product's epilogue, so the dense product stays in registers. The test takes 64 features at a
+time, because the numbers that it needs of all features would not fit into registers beside the product. What is written
+is the mask, one bit a pair, 1/32 of a float32 product: the order of candidates is then a matter of where bits are, with
+no atomics, and one product is enough. (Counts first and indices in a second pass would need two.)
 
 TopK needs the k-th largest lower bound first. A pass of its own writes the largest lower bound of each `group` of
 neighbouring features; the k-th largest of these is exceeded by at least k features, so what cannot reach it is out.
@@ -19,6 +20,7 @@ constants, for an SAE has one of each.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
@@ -35,8 +37,9 @@ _LOWER = tl.constexpr(LOWER)
 class Blocks:
     """How the work is cut. No bytes depend on it, except that `pairs` may set the order of rescore's sums.
 
-    Untimed. Compiled for sm_90 the default uses wgmma and 255 registers, and spills 0.9 kB a thread (2.2 kB for TopK),
-    which 128 features would not, for a third more reads from the second-level cache: 4.8 GB a tile, not 3.6.
+    Untimed. Compiled for sm_80, sm_90 and sm_100 nothing is spilled (docs/gpu-kernels.md). 128 features would leave
+    room for two programs on a multiprocessor, for a third more reads from the second-level cache: 4.8 GB a tile, not
+    3.6.
     """
 
     tokens: int = 128  # of the product's tile
@@ -49,11 +52,42 @@ class Blocks:
     rows: int = 1  # scaled, counted or expanded by a program; more only pay in the interpreter
 
 
-def blocks_for(device: torch.device) -> Blocks:
-    """Choose by shared memory: the default takes 147 kB, which A100, H100 and B200 have; other chips get 66 kB."""
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) not in ((8, 0), (9, 0), (10, 0), (10, 3)):
+def blocks_for(device: torch.device, d_in: int) -> Blocks:
+    """Return how the work is cut for an SAE on a device."""
+    return blocks_of(torch.cuda.get_device_capability(device), d_in) if device.type == "cuda" else Blocks()
+
+
+def blocks_of(capability: tuple[int, int], d_in: int) -> Blocks:
+    """Choose by shared memory: the default takes 147 kB, which A100, H100 and B200 have; other chips get 66 kB.
+
+    On an A100 inputs that do not fill the last block need masks, for which the default leaves no registers.
+    """
+    if capability not in ((8, 0), (9, 0), (10, 0), (10, 3)):
         return Blocks(features=128, stages=2)
-    return Blocks()
+    blocks = Blocks()
+    return Blocks(features=128) if capability == (8, 0) and d_in % blocks.inputs else blocks
+
+
+@triton.jit
+def _halves(product: tl.tensor, ROWS: tl.constexpr, COLUMNS: tl.constexpr) -> tl.tuple:
+    """Cut a tile [ROWS, COLUMNS] between columns; each thread keeps what it holds."""
+    return tl.split(tl.permute(tl.reshape(product, (ROWS, 2, COLUMNS // 2)), (0, 2, 1)))
+
+
+@triton.jit
+def _slices(product: tl.tensor, ROWS: tl.constexpr, COLUMNS: tl.constexpr) -> tl.tuple:
+    """Cut a tile of 32, 64, 128 or 256 columns into slices of at most 64."""
+    # One `return`: the compiler wants all of them to be of one type.
+    if COLUMNS <= 64:
+        slices: Any = (product,)
+    elif COLUMNS == 128:
+        slices = _halves(product, ROWS, COLUMNS)
+    else:
+        left, right = _halves(product, ROWS, COLUMNS)
+        a, b = _halves(left, ROWS, COLUMNS // 2)
+        c, d = _halves(right, ROWS, COLUMNS // 2)
+        slices = a, b, c, d
+    return slices
 
 
 @triton.jit
@@ -82,59 +116,62 @@ def _screen(
 ) -> None:
     # Programs that run at the same time share rows of x and columns of W in the cache.
     n_f: tl.constexpr = (F + BLOCK_F - 1) // BLOCK_F
+    n_groups: tl.constexpr = (F + GROUP - 1) // GROUP
+    n_words: tl.constexpr = (F + 31) // 32
     n_t = (T + BLOCK_T - 1) // BLOCK_T
     program = tl.program_id(0)
     first = program // (SHARING * n_f) * SHARING
     height = tl.minimum(n_t - first, SHARING)
     within = program % (SHARING * n_f)
     t = (first + within % height).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
-    f_block = within // height
-    f = f_block.to(tl.int64) * BLOCK_F + tl.arange(0, BLOCK_F)
-    is_row, is_feature = t < T, f < F
+    f_first = (within // height).to(tl.int64) * BLOCK_F
+    f_tile = f_first + tl.arange(0, BLOCK_F)
+    is_row, is_in_tile = t < T, f_tile < F
 
     product = tl.zeros((BLOCK_T, BLOCK_F), tl.float32)
     for start in range(0, D, BLOCK_D):
         d = start + tl.arange(0, BLOCK_D)
         x = tl.load(x_ptr + t[:, None] * D + d[None, :], mask=is_row[:, None] & (d < D)[None, :], other=0.0)
-        w = tl.load(W_ptr + f[None, :] * D + d[:, None], mask=is_feature[None, :] & (d < D)[:, None], other=0.0)
+        w = tl.load(W_ptr + f_tile[None, :] * D + d[:, None], mask=is_in_tile[None, :] & (d < D)[:, None], other=0.0)
         product = tl.dot(x, w, product)
 
     scale = tl.load(scale_ptr + t, mask=is_row, other=0.0)
     row_norm = tl.load(row_norm_ptr + t, mask=is_row, other=0.0)
     row_error = tl.load(row_error_ptr + t, mask=is_row, other=0.0)
-    unscale = tl.load(unscale_ptr + f, mask=is_feature, other=0.0)
-    error = tl.load(error_ptr + f, mask=is_feature, other=0.0)
-    norm = tl.load(norm_ptr + f, mask=is_feature, other=0.0)
-    offset = scale[:, None] * tl.load(offset_ptr + f, mask=is_feature, other=0.0)[None, :]
-    bound = row_norm[:, None] * error[None, :] + row_error[:, None] * norm[None, :]
-    value = product * unscale[None, :]
-    if IS_TOP_K:
-        value += offset
-        bound += tl.abs(offset) * 2.384185791015625e-07  # 2^-22
-    if MODE == _LOWER:
-        lower = value - bound
-        is_number = (lower == lower) & is_feature[None, :]
-        lower = tl.where(is_number, lower, float("-inf"))
-        n_groups: tl.constexpr = (F + GROUP - 1) // GROUP
-        largest = tl.max(tl.reshape(lower, (BLOCK_T, BLOCK_F // GROUP, GROUP)), 2)
-        group = f_block.to(tl.int64) * (BLOCK_F // GROUP) + tl.arange(0, BLOCK_F // GROUP)
-        inside = is_row[:, None] & (group < n_groups)[None, :]
-        tl.store(out_ptr + t[:, None] * n_groups + group[None, :], largest, mask=inside)
-    else:
-        upper = value + bound
+    least = tl.load(least_ptr + t, mask=is_row, other=0.0)
+    # The product fills half of a thread's registers. So a slice's columns are loaded when the one before is done with.
+    WIDTH: tl.constexpr = min(64, BLOCK_F)
+    slices = _slices(product, BLOCK_T, BLOCK_F)
+    for i in tl.static_range(BLOCK_F // WIDTH):
+        f = f_first + i * WIDTH + tl.arange(0, WIDTH)
+        is_feature = f < F
+        unscale = tl.load(unscale_ptr + f, mask=is_feature, other=0.0)
+        error = tl.load(error_ptr + f, mask=is_feature, other=0.0)
+        norm = tl.load(norm_ptr + f, mask=is_feature, other=0.0)
+        offset = scale[:, None] * tl.load(offset_ptr + f, mask=is_feature, other=0.0)[None, :]
+        bound = row_norm[:, None] * error[None, :] + row_error[:, None] * norm[None, :]
+        value = slices[i] * unscale[None, :]
         if IS_TOP_K:
-            least = tl.load(least_ptr + t, mask=is_row, other=0.0)
-            is_out = (upper < least[:, None]) | (upper <= 0)
+            value += offset
+            bound += tl.abs(offset) * 2.384185791015625e-07  # 2^-22
+        if MODE == _LOWER:
+            lower = value - bound
+            is_number = (lower == lower) & is_feature[None, :]
+            lower = tl.where(is_number, lower, float("-inf"))
+            largest = tl.max(tl.reshape(lower, (BLOCK_T, WIDTH // GROUP, GROUP)), 2)
+            group = (f_first + i * WIDTH) // GROUP + tl.arange(0, WIDTH // GROUP)
+            inside = is_row[:, None] & (group < n_groups)[None, :]
+            tl.store(out_ptr + t[:, None] * n_groups + group[None, :], largest, mask=inside)
         else:
-            is_out = upper <= offset
-        # Not "is candidate = the opposite comparison": NaN must make a candidate.
-        is_candidate = (is_out == 0) & is_feature[None, :]
-        n_words: tl.constexpr = (F + 31) // 32
-        bits = tl.reshape(is_candidate.to(tl.int32), (BLOCK_T, BLOCK_F // 32, 32))
-        words = tl.sum(bits << tl.arange(0, 32)[None, None, :], 2)
-        word = f_block.to(tl.int64) * (BLOCK_F // 32) + tl.arange(0, BLOCK_F // 32)
-        inside = is_row[:, None] & (word < n_words)[None, :]
-        tl.store(out_ptr + t[:, None] * n_words + word[None, :], words, mask=inside)
+            upper = value + bound
+            is_out = (upper < least[:, None]) | (upper <= 0) if IS_TOP_K else upper <= offset
+            # Not "is candidate = the opposite comparison": NaN must make a candidate.
+            is_candidate = (is_out == 0) & is_feature[None, :]
+            bits = tl.reshape(is_candidate.to(tl.int32), (BLOCK_T, WIDTH // 32, 32))
+            words = tl.sum(bits << tl.arange(0, 32)[None, None, :], 2)
+            word = (f_first + i * WIDTH) // 32 + tl.arange(0, WIDTH // 32)
+            inside = is_row[:, None] & (word < n_words)[None, :]
+            tl.store(out_ptr + t[:, None] * n_words + word[None, :], words, mask=inside)
 
 
 def screen(rows: Rows, columns: Columns, blocks: Blocks, *, k: int | None = None) -> torch.Tensor:
