@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import saefetch
+from encoder.stores.object_path import path_of
 from saefetch.terminal.program import new_app
 
 EXAMPLES = """\b
@@ -31,10 +32,13 @@ app = new_app("sae-dashboard")
 @app.command(name="sae-dashboard", epilog=EXAMPLES)
 def dashboard(
     data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Labels.  [default: sae]")] = None,
-    features: Annotated[Path | None, typer.Option(metavar="DIR", help="Features.  [default: features]")] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="DIR", help="Features: a path, an address.  [default: features]"),
+    ] = None,
     index: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="That of `sae-encode index --out`.  [default: as features]"),
+        typer.Option(parser=path_of, metavar="DIR", help="That of `sae-encode index --out`.  [default: as features]"),
     ] = None,
     queue: Annotated[Path | None, typer.Option(metavar="DIR", help="A queue of sae-encode, to watch.")] = None,
     sae_release: Annotated[str | None, typer.Option(metavar="R", help="Whose labels, if there are several.")] = None,

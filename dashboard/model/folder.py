@@ -18,7 +18,8 @@ from dashboard.model.corpus import Corpus
 from encoder.errors import EncoderError
 from encoder.file.folder import open_features
 from encoder.index import FeatureIndex
-from encoder.index.format import NAME, open_index_file
+from encoder.index.format import NAME, open_index_file, place_of
+from encoder.stores.object_path import ObjectPath
 
 SETTLED_NS = 1_000_000_000
 TRUSTED_S = 5.0
@@ -39,7 +40,7 @@ class FeaturesFolder:
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic, *, index: Path | None = None) -> None:
-        self.path, self._index = path, path / NAME if index is None else index
+        self.path, self._index, self._is_elsewhere = path, path / NAME if index is None else index, index is not None
         self._clock = clock
         self._lock = threading.Lock()
         self._changed_ns: int | None = None
@@ -52,7 +53,8 @@ class FeaturesFolder:
         """Open what has changed. Raises: EncoderError if a file is damaged or of another SAE than the rest."""
         with self._lock:
             try:
-                changed_ns = self.path.stat().st_mtime_ns
+                # A store tells no time of change: it is asked for its list from time to time.
+                changed_ns = 0 if isinstance(self.path, ObjectPath) else self.path.stat().st_mtime_ns
             except OSError:
                 self._seen, self._changed_ns, self._corpus = ((), ()), None, None
                 return None
@@ -71,7 +73,11 @@ class FeaturesFolder:
 
     def _look(self) -> None:
         """List the folder, and open what is not as it was."""
+        if isinstance(self.path, ObjectPath):
+            self.path.tree.forget()
         shards = self._list("*.npz")
+        if isinstance(self.path, ObjectPath) and not self._is_elsewhere and shards != self._seen[0]:
+            self._index = place_of(self.path)[1]  # other shards, another index
         seen = shards, self._names([self._index])
         if seen == self._seen:
             return

@@ -19,6 +19,7 @@ from encoder.cli.flags import (
     ExcludeFirst,
     ExcludeNorm,
     ExcludeTokens,
+    FeaturesDir,
     FoldDecoderNorm,
     Inputs,
     Json,
@@ -37,7 +38,7 @@ from encoder.cli.flags import (
     ValuesOption,
     with_raw,
 )
-from encoder.stores.address import local_path
+from encoder.stores.object_path import path_of
 from saefetch.terminal.program import new_app
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def submit(
     queue: QueueDir,
     out: Annotated[
         Path | None,
-        typer.Option(parser=local_path, metavar="DIR", help="Where the features go.  [default: QUEUE/out]"),
+        typer.Option(parser=path_of, metavar="DIR", help="Where the features go.  [default: QUEUE/out]"),
     ] = None,
     sae_release: Release = None,
     sae_id: SaeId = None,
@@ -188,7 +189,7 @@ def retry(
 
 @app.command(short_help="What a folder of features holds.")
 def stats(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of features.")],
+    folder: FeaturesDir,
     data_dir: Annotated[
         Path, typer.Option(metavar="DIR", help="Where saefetch puts labels: with the SAE's, densities are compared.")
     ] = Path("sae"),
@@ -202,9 +203,10 @@ def stats(
 
 @app.command(short_help="Make a folder of features readable by feature.", epilog=INDEX_EXAMPLES)
 def index(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of features.")],
+    folder: FeaturesDir,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where features.csc goes.  [default: the folder itself]")
+        Path | None,
+        typer.Option(parser=path_of, metavar="DIR", help="Where features.csc goes.  [default: the folder itself]"),
     ] = None,
     memory_mb: Annotated[int, typer.Option(metavar="N", min=1, help="Memory for the work.")] = 256,
     json: Json = False,

@@ -16,6 +16,9 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(parser=path_of, metavar="INPUT...", help="Activation files, or folders of them: paths, addresses."),
 ]
+FeaturesDir = Annotated[
+    Path, typer.Argument(parser=path_of, metavar="DIR", help="A folder of features: a path, or an address.")
+]
 QueueDir = Annotated[Path, typer.Option("--queue", parser=local_path, metavar="DIR", help="The queue's folder.")]
 OutDir = Annotated[
     Path,

@@ -11,10 +11,11 @@ import json
 import mmap
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from encoder.arrays import F32, I32, I64, U8, AnyArray, Bool
 from encoder.errors import EncoderError, ShardError
 from encoder.file import token_arrays
 from encoder.file.npz import Member, find_members
+from encoder.file.range_array import RangeArray
 from encoder.rows import reasons_in
 from encoder.stores.object_path import ObjectFile, ObjectPath, number_of
 
@@ -33,6 +35,7 @@ SMALL_BYTES = 1 << 20
 """A file up to this size is read, not mapped: a map costs a descriptor for as long as anything refers to it."""
 _ARRAYS = ("indptr", "indices", "data")
 _MAX_META_BYTES = 1 << 24
+MAX_OPENING = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,17 @@ class FeatureFile:
     stamp: tuple[int, ...]
 
     def load(self) -> LoadedFile:
-        """Map the file. Raises EncoderError if it is no longer the file that was opened."""
+        """Map the file, or make arrays of the object that are read by ranges.
+
+        Raises: EncoderError if it is no longer the file that was opened.
+        """
         with self.path.open("rb") as file:
             if stamp_of(file) != self.stamp:
                 raise EncoderError(f"{self.path}: was replaced since the folder was opened; open it again")
+            if isinstance(file, ObjectFile):
+                ranges = file.path.tree.small_ranges(file.entry)
+                of_ranges = {name: RangeArray(ranges, member) for name, member in self.members.items()}
+                return LoadedFile(self, cast(dict[str, AnyArray], of_ranges))
             buffer: bytes | mmap.mmap
             if self.stamp[2] <= SMALL_BYTES:
                 buffer = file.read()
@@ -63,7 +73,7 @@ class FeatureFile:
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
-    """The arrays of a file, read-only views of its map."""
+    """The arrays of a file, read-only views of its map; of an object `RangeArray`s, which stand for them."""
 
     file: FeatureFile
     arrays: dict[str, AnyArray]
@@ -91,7 +101,7 @@ class LoadedFile:
 
         Raises: ShardError if bounds or columns are damaged.
         """
-        indptr, indices, data = (self.arrays[name] for name in _ARRAYS)
+        indptr, indices, data = (np.asarray(self.arrays[name]) for name in _ARRAYS)
         if indptr[0] != 0 or indptr[-1] != len(indices) or (indptr[1:] < indptr[:-1]).any():
             raise ShardError(f"{self.file.path}: indptr does not rise from 0 to {len(indices)}; encode its shard again")
         return indptr, self._within(indices), data.astype(np.float32, copy=False)
@@ -129,11 +139,27 @@ class LoadedFile:
         return Tokens(texts=texts, sections=sections, **known)
 
 
+def open_files(paths: Sequence[Path]) -> list[FeatureFile]:
+    """Open files, as `open_file` does: objects many at a time, as each costs a few requests."""
+    if not any(isinstance(path, ObjectPath) for path in paths):
+        return [open_file(path) for path in paths]
+    with ThreadPoolExecutor(MAX_OPENING, "open") as pool:
+        return list(pool.map(open_file, paths))
+
+
 def open_file(path: Path) -> FeatureFile:
-    """Read the headers and `meta`.
+    """Read the headers and `meta`; those of an object once, for as long as it is the same.
 
     Raises: EncoderError, in one line, if it is not a whole features file; OSError if there is none.
     """
+    if isinstance(path, ObjectPath):
+        opened = path.tree.once("features", path.known, lambda: _open(path))
+        path.tree.drop(path.address.key)
+        return opened
+    return _open(path)
+
+
+def _open(path: Path) -> FeatureFile:
 
     def refuse(why: str) -> EncoderError:
         return EncoderError(f"{path}: {why}; it is not a features file of sae-encode, or is damaged")
@@ -180,7 +206,5 @@ def stamp_of(file: Any) -> tuple[int, ...]:
 
 
 def meta_of(path: Path) -> dict[str, Any]:
-    """Return the `meta` of a features file; of an object it is read once. Raises: as `open_file` does."""
-    if isinstance(path, ObjectPath):
-        return path.tree.once("meta", path.known, lambda: open_file(path).meta)
+    """Return the `meta` of a features file. Raises: as `open_file` does."""
     return open_file(path).meta

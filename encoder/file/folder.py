@@ -29,10 +29,10 @@ from scipy.sparse import csr_matrix
 
 from encoder.arrays import I64, U8, AnyArray, Bool
 from encoder.errors import EncoderError, MismatchError
-from encoder.file.feature_file import FeatureFile, LoadedFile, open_file
+from encoder.file.feature_file import FeatureFile, LoadedFile, open_files
 from encoder.file.sae_folders import SaeName, check_name, find_folder
 from encoder.rows import REASONS, by_reason
-from encoder.stores.object_path import path_of
+from encoder.stores.object_path import ObjectPath, path_of
 
 if TYPE_CHECKING:
     from encoder.shard import Tokens
@@ -48,12 +48,15 @@ def open_features(folder: str | Path, sae: SaeName | None = None) -> Features:
     Raises: EncoderError if there are none or one is damaged, or there are several SAEs and `sae` does not say which, or
     features of another one; MismatchError if they come from different SAEs.
     """
-    path = find_folder(path_of(folder), sae)
+    path = path_of(folder)
+    if isinstance(path, ObjectPath):
+        path.tree.forget()  # there may be more by now
+    path = find_folder(path, sae)
     try:
         paths = [path] if path.is_file() else sorted(path.glob("*.npz"))
         if not paths:
             raise EncoderError(f"{path}: has no features files (*.npz); `sae-encode run --out {path}` makes them")
-        files = [open_file(path) for path in paths]
+        files = open_files(paths)
     except OSError as exc:
         raise EncoderError(f"{exc.filename or path}: {exc.strerror}") from exc
     first = files[0]

@@ -28,11 +28,14 @@ from encoder.file.csr import Csr, check
 from encoder.file.documents import Counted, DocumentCounter
 from encoder.file.folder import Features, open_features
 from encoder.file.npz import write_member
-from encoder.index.format import MAX_META_BYTES, N_BINS, N_TOP, NAME, describe, row_dtype
+from encoder.index.format import MAX_META_BYTES, N_BINS, N_TOP, NAME, describe, path_beside, row_dtype
 from encoder.index.loops import TALLY, summarise, tally, transpose
+from encoder.index.put import put_index
 from encoder.index.runs import Runs, Spool, split
 from encoder.index.source import BLOCK_ROWS, Block, blocks
 from encoder.index.word_runs import WordRuns
+from encoder.machine.scratch import scratch_folder
+from encoder.stores.object_path import ObjectPath
 from saefetch.files.atomic import atomic_write
 from saefetch.files.digest import Stopped
 
@@ -64,15 +67,25 @@ def build_index(
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder of features")
     out = folder if out is None else _made(out)
-    with open_features(folder) as features, _alone(out):
-        path = out / NAME
-        try:
-            with atomic_write(path) as file:
-                _Build(features, out, memory_bytes, watch, stopping).write(file)
-        except OSError as exc:
-            hint = "; --out DIR puts it into another folder" if isinstance(exc, PermissionError) else ""
-            raise EncoderError(f"{path}: cannot be written: {exc.strerror or exc}{hint}") from exc
+    with open_features(folder) as features:
+        path = path_beside(folder, features) if out == folder else out / NAME
+        if isinstance(path, ObjectPath):
+            with scratch_folder() as local:
+                _build(features, local / NAME, memory_bytes, watch, stopping)
+                put_index(local / NAME, path)
+            return path
+        with _alone(out):
+            _build(features, path, memory_bytes, watch, stopping)
     return path
+
+
+def _build(features: Features, path: Path, memory_bytes: int, watch: Watch, stopping: Callable[[], bool]) -> None:
+    try:
+        with atomic_write(path) as file:
+            _Build(features, path.parent, memory_bytes, watch, stopping).write(file)
+    except OSError as exc:
+        hint = "; --out DIR puts it into another folder" if isinstance(exc, PermissionError) else ""
+        raise EncoderError(f"{path}: cannot be written: {exc.strerror or exc}{hint}") from exc
 
 
 def _made(out: Path) -> Path:

@@ -31,6 +31,8 @@ order of name, F = d_sae.
 The identity of a shard is its name and what its headers say, so whether the index is of the shards that are there
 costs their headers. Equal shards give equal bytes, whatever memory there was.
 
+Beside features at an address the index is called `features-<digest of its shards>.csc`, and is created if absent.
+
 An index of version 1 is older: rows that do not count are among its values, it has no `min`, what is strongest goes by
 value and negative values are in the histogram's first bin. It is still read, and `older` counts anew what it says.
 An index without the four members on words is read, too; `sae-encode index` makes it anew.
@@ -41,10 +43,10 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -53,7 +55,9 @@ from encoder.errors import EncoderError
 from encoder.file.feature_file import FeatureFile
 from encoder.file.folder import Features, open_features
 from encoder.file.npz import Member, find_members
+from encoder.file.range_array import RangeArray
 from encoder.file.sae_folders import SaeName, find_folder
+from encoder.stores.object_path import ObjectFile, ObjectPath, path_of
 
 State = Literal["ready", "missing", "stale", "older"]
 
@@ -111,10 +115,26 @@ def place_of(folder: Path, index: Path | None = None, sae: SaeName | None = None
 
     Below `index` the folders of several SAEs are called as below `folder`. Raises: EncoderError, as `find_folder` does.
     """
+    if isinstance(folder, ObjectPath):
+        folder.tree.forget()
     of_sae = find_folder(folder, sae)
+    if index is None and isinstance(of_sae, ObjectPath):
+        with open_features(of_sae) as features:
+            return of_sae, path_beside(of_sae, features)
     if index is None:
         return of_sae, of_sae / NAME
     return of_sae, (index / of_sae.relative_to(folder) if of_sae != folder else index) / NAME
+
+
+def path_beside(folder: Path, features: Features) -> Path:
+    """Return where the index of a folder's features is, beside them.
+
+    At an address nothing is written over, so the name has the digest of the shards: other shards, another index.
+    """
+    if not isinstance(folder, ObjectPath):
+        return folder / NAME
+    told = json.dumps([VERSION, *map(identity, features.files)], sort_keys=True)
+    return folder / f"features-{hashlib.sha256(told.encode()).hexdigest()[:16]}.csc"
 
 
 def index_state(folder: str | Path, *, sae: SaeName | None = None, index: str | Path | None = None) -> State:
@@ -123,7 +143,7 @@ def index_state(folder: str | Path, *, sae: SaeName | None = None, index: str | 
     `sae` and `index` are those of `open_index`. Raises: EncoderError if the index or a features file is damaged, or
     there are no features files.
     """
-    of_sae, path = place_of(Path(folder), None if index is None else Path(index), sae)
+    of_sae, path = place_of(path_of(folder), None if index is None else path_of(index), sae)
     if not path.exists():
         return "missing"
     with open_features(of_sae) as features:
@@ -160,14 +180,14 @@ def open_index_file(path: Path, features: Path) -> IndexFile:
             told = found["meta"]
             if told.dtype != "|u1" or len(told.shape) != 1 or told.shape[0] > MAX_META_BYTES:
                 raise _refusal(path, features, f"its meta is {told.dtype} {list(told.shape)}")
-            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            taken = _takers(path, file)
     except FileNotFoundError as exc:
         raise EncoderError(f"{path.parent}: has no index; `{command(path, features)}` makes it") from exc
     except OSError as exc:
         raise EncoderError(f"{path}: cannot be read: {exc.strerror}") from exc
-    rows, width = (int(n) for n in found["shape"].of(buffer))
+    rows, width = (int(n) for n in np.asarray(taken(found["shape"])))
     try:
-        meta = json.loads(found["meta"].of(buffer).tobytes())
+        meta = json.loads(np.asarray(taken(found["meta"])).tobytes())
     except (ValueError, RecursionError) as exc:
         raise _refusal(path, features, "its meta is not JSON") from exc
     if not isinstance(meta, dict):
@@ -177,10 +197,19 @@ def open_index_file(path: Path, features: Path) -> IndexFile:
     if not (rows >= 0 and 0 <= width < 1 << 31):
         raise _refusal(path, features, f"its shape is [{rows}, {width}]")
     _check_headers(path, features, rows, width, found)
-    arrays = {name: member.of(buffer) for name, member in found.items() if name not in ("format", "shape", "meta")}
+    arrays = {name: taken(member) for name, member in found.items() if name not in ("format", "shape", "meta")}
     if "words" in arrays and not len(arrays["word_offsets"]):
         raise _refusal(path, features, "its word_offsets are empty")
     return IndexFile(path, features, (rows, width), meta, arrays)
+
+
+def _takers(path: Path, file: Any) -> Callable[[Member], AnyArray]:
+    """Return what gives the array of a member: a view of the map, or of an object an array that is read by ranges."""
+    if isinstance(file, ObjectFile):
+        ranges = file.path.tree.small_ranges(file.entry)
+        return lambda member: cast(AnyArray, RangeArray(ranges, member))
+    buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return lambda member: member.of(buffer)
 
 
 def _check_headers(path: Path, features: Path, rows: int, width: int, found: Mapping[str, Member]) -> None:

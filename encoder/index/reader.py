@@ -48,11 +48,14 @@ from encoder.index.format import (
     state_of,
 )
 from encoder.index.words import Words
+from encoder.stores.object_path import path_of
 
 if TYPE_CHECKING:
     from encoder.index.older import Renewed
 
 _CHECK_ROWS = 1 << 20
+_LARGE = {"indices", "data", "histogram", "top_rows", "top_values", "word_rows"}
+"""What is read a part at a time, where the index is at an address."""
 COUNTED = {"max", "min", "sum", "n_documents", "histogram", "top_rows", "top_values"}
 """What is counted anew where the index is older."""
 
@@ -63,7 +66,7 @@ def open_index(folder: str | Path, *, sae: SaeName | None = None, index: str | P
     `sae` says which SAE is meant in a folder of several, as in `open_features`. `index` is the folder that was given to
     `sae-encode index --out`. Raises: EncoderError, in one line, if there is none or it is damaged.
     """
-    of_sae, path = place_of(Path(folder), None if index is None else Path(index), sae)
+    of_sae, path = place_of(path_of(folder), None if index is None else path_of(index), sae)
     return FeatureIndex(open_index_file(path, of_sae))
 
 
@@ -295,7 +298,9 @@ class FeatureIndex:
     def _array(self, name: str) -> AnyArray:
         if not self._arrays:
             raise EncoderError("the index is closed")
-        return self._renewed.arrays[name] if self.is_older and name in COUNTED else self._arrays[name]
+        if self.is_older and name in COUNTED:
+            return self._renewed.arrays[name]
+        return self._arrays[name] if name in _LARGE else np.asarray(self._arrays[name])
 
     def _damaged(self, why: str) -> EncoderError:
         return EncoderError(f"{self.path}: {why}; {again(self.path, self._file.features)}")

@@ -9,7 +9,8 @@ import fcntl
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FREE_BYTES = 1 << 29  # left on the disk
@@ -30,6 +31,16 @@ class Scratch:
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder for as long as the block runs."""
+    scratch = Scratch()
+    try:
+        yield scratch.folder
+    finally:
+        scratch.remove()
 
 
 def _remove_left(parent: Path) -> None:

@@ -18,6 +18,7 @@ from encoder.stores.store import Entry, Store
 
 MAX_REQUESTS = 16
 """Requests at a time."""
+SMALL_BLOCK_BYTES, SMALL_WINDOW = 1 << 20, 4
 MAX_OPEN = 8
 """Objects of which bytes are held."""
 _Made = TypeVar("_Made")
@@ -88,6 +89,10 @@ class Tree:
     def read_range(self, entry: Entry, start: int, stop: int) -> bytes:
         """Read bytes of an object, as long as it is the same one. Raises: ChangingError."""
         return self.store.read(entry.key, start, stop, etag=entry.etag)
+
+    def small_ranges(self, entry: Entry) -> Ranges:
+        """Return the bytes of an object for looks at many places, with smaller blocks; whoever asks holds them."""
+        return Ranges(partial(self.read_range, entry), entry.size, self.pool, SMALL_BLOCK_BYTES, SMALL_WINDOW)
 
     def ranges(self, entry: Entry) -> Ranges:
         """Return the bytes of an object; those of the last few objects are held."""

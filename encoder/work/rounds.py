@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoder.errors import EncoderError, InputError, MismatchError
-from encoder.machine.scratch import Scratch
+from encoder.machine.scratch import scratch_folder
 from encoder.options import Options
 from encoder.queue.queue import Queue, Status
 from encoder.queue.ticket import Ticket
@@ -192,11 +192,8 @@ def workplace(out: Path, name: str) -> Iterator[Path]:
     if not isinstance(out, ObjectPath):
         yield out / name
         return
-    scratch = Scratch()
-    try:
-        yield scratch.folder / name
-    finally:
-        scratch.remove()
+    with scratch_folder() as folder:
+        yield folder / name
 
 
 def _check_folders(tickets: Sequence[Ticket], out: Path, settings: dict[str, Any], place: Places) -> None:

@@ -165,13 +165,6 @@ def test_a_store_that_lets_nobody_write_is_one_line(
     run(encode, site, "--workers", "1").refused("the store refuses", "check the credentials")
 
 
-def test_workers_in_processes_publish_to_the_same_address(
-    server: S3Server, site: Site, shards: list[str], encode: Command
-) -> None:
-    ended = run(encode, site, "--workers", "2")
-    assert ended.status == 0 and len(results(server)) == 3, ended
-
-
 def test_what_is_said_of_a_failed_shard_is_written_over_and_removed_with_it(tmp_path: Path) -> None:
     for attempts in (1, 2):
         write_failures(tmp_path, {"a": Failure("/a.npy", "no good", {}, "", attempts)})

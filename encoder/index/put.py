@@ -1,0 +1,33 @@
+"""An index that was made on this machine gets its name at an address, by one conditional write."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from encoder.errors import EncoderError
+from encoder.stores.object_path import ObjectPath
+from encoder.stores.store import MAX_PUT_BYTES
+
+MAX_TRIES = 8
+
+
+def put_index(local: Path, path: ObjectPath) -> None:
+    """Write the index, over an older one of the same name if there is one. Raises: EncoderError."""
+    n_bytes = local.stat().st_size
+    if n_bytes > MAX_PUT_BYTES:
+        raise EncoderError(
+            f"{path}: the index has {n_bytes:,} bytes, more than one conditional write takes, {MAX_PUT_BYTES:,}; name a"
+            " folder of this machine with --out"
+        )
+    store, key = path.tree.store, path.address.key
+    with local.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for _ in range(MAX_TRIES):
+            if store.create(key, data):
+                break
+            there = path.tree.renew(key)
+            if there is not None and store.replace(key, data, there.etag):
+                break
+        else:
+            raise EncoderError(f"{path}: is written again and again by others; wait for them, and run it again")
+    path.tree.renew(key)
