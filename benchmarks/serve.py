@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -32,11 +33,6 @@ from aiohttp import web
 from benchmarks.report import Aim, describe_machine, write_results
 from saefetch.decode import Rows
 from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID, sae_folder
-from saefetch.service.http.app import make_app
-from saefetch.service.http.guard import Guard
-from saefetch.service.http.runner import make_runner
-from saefetch.service.service import Service
-from saefetch.settings import Settings
 from saefetch.store.answers import Answers
 from saefetch.store.store import Store
 
@@ -169,10 +165,8 @@ async def with_streams(server: Server) -> list[asyncio.StreamWriter]:
 class Server:
     """A server as a process of its own."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        self.port = int(process.stdout.readline())
-        self._process = psutil.Process(process.pid)
+    def __init__(self, pid: int, port: int) -> None:
+        self.port, self._process = port, psutil.Process(pid)
 
     @property
     def memory_mb(self) -> float:
@@ -185,42 +179,35 @@ class Server:
 
 @contextmanager
 def serving(which: str, folder: Path) -> Iterator[Server]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.serve", "--serve", which, "--folder", str(folder)], stdout=subprocess.PIPE
-    )
+    """Start `saefetch serve`, or the bare server; both say on stderr where they listen."""
+    words = ["saefetch", "serve", "--port", "0", "--data-dir", folder / "sae"]
+    if which == "bare":
+        words = ["benchmarks.serve", "--bare"]
+    process = subprocess.Popen([sys.executable, "-m", *map(str, words)], stderr=subprocess.PIPE, text=True)
     try:
-        yield Server(process)
+        assert process.stderr is not None
+        match = re.search(r"http://\S+:(\d+)", process.stderr.readline())
+        assert match is not None
+        yield Server(process.pid, int(match[1]))
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()
 
 
-async def serve(which: str, folder: Path) -> None:
-    """Be the server: print the port, and serve until the process is ended."""
-    if which == "bare":
-        app = web.Application()
-        body = b"x" * 900
+async def serve_bare() -> None:
+    """Serve the same bytes to whoever asks, until the process is ended."""
+    body = b"x" * 900
 
-        async def answer(request: web.Request) -> web.Response:
-            return web.Response(body=body, content_type="application/json")
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/json")
 
-        app.router.add_get("/api/feature/{model}/{source}/{index}", answer)
-        runner = web.AppRunner(app, access_log=None)
-        await listen(runner)
-        await asyncio.Event().wait()
-    async with Service(Settings(data_dir=folder / "sae")) as service:
-        guard = Guard("127.0.0.1")
-        runner = make_runner(make_app(service, guard, mirror=True), access_log=False)
-        guard.port = await listen(runner)
-        await asyncio.Event().wait()
-
-
-async def listen(runner: web.AppRunner) -> int:
+    app = web.Application()
+    app.router.add_get("/api/feature/{model}/{source}/{index}", answer)
+    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    port = int(runner.addresses[0][1])
-    print(port, flush=True)
-    return port
+    print(f"http://127.0.0.1:{runner.addresses[0][1]}", file=sys.stderr, flush=True)
+    await asyncio.Event().wait()
 
 
 def write_labels(folder: Path) -> None:
@@ -314,12 +301,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a fiftieth of the requests; writes no results")
     parser.add_argument("--requests", type=int, default=1_000_000, metavar="N")
-    parser.add_argument("--serve", choices=["mirror", "bare"], help=argparse.SUPPRESS)
+    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.serve:
-        asyncio.run(serve(args.serve, args.folder))
+    if args.bare:
+        asyncio.run(serve_bare())
         return
     if args.write:
         write_on(args.folder)
