@@ -65,13 +65,14 @@ class Served:
         heartbeat_s: float = 15.0,
         body_s: float = 20.0,
         port: int = 0,
+        runner: dict[str, Any] | None = None,
         make_service: Callable[..., Any] = Service,
         **knobs: Any,
     ) -> None:
         nowhere = "http://127.0.0.1:9"
         urls = (standin.api_url, standin.export_url) if standin else (nowhere, nowhere)
         self._settings = settings_for(*urls, data_dir, **knobs)
-        self._token, self._port = token, port
+        self._token, self._port, self._runner_knobs = token, port, runner or {}
         self._knobs: dict[str, Any] = {"mirror": mirror, "heartbeat_s": heartbeat_s, "body_s": body_s}
         self._make_service = make_service
         self._listens = threading.Event()
@@ -84,7 +85,7 @@ class Served:
             async with self._make_service(self._settings) as self.service:
                 guard = Guard("127.0.0.1", self._token)
                 self.app = make_app(self.service, guard, **self._knobs)
-                self.runner = make_runner(self.app)
+                self.runner = make_runner(self.app, **self._runner_knobs)
                 await self.runner.setup()
                 await web.TCPSite(self.runner, "127.0.0.1", self._port).start()
                 guard.port = self.port = self.runner.addresses[0][1]

@@ -30,30 +30,30 @@ class NotWholeError(Exception):
 
 
 class Exports:
-    """Makes and sends the arrays, `AT_ONCE` at a time."""
+    """Makes the arrays, `AT_ONCE` at a time, and sends them."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def answer(self, request: web.Request, folder: Path, model: str, source: str) -> web.StreamResponse:
         """Raises: NotWholeError; StoreError."""
-        async with self._turns:
-            with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
+        with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
+            async with self._turns:
                 writing = asyncio.ensure_future(asyncio.to_thread(_write, file, folder, model, source))
                 try:
                     await asyncio.shield(writing)
                 except asyncio.CancelledError:
                     await asyncio.wait([writing])  # the thread still writes to the file
                     raise
-                response = web.StreamResponse(headers={"Content-Type": JSON_TYPE})
-                response.content_length = file.tell()
-                await response.prepare(request)
-                if request.method != "HEAD":
-                    file.seek(0)
-                    while piece := file.read(PIECE):
-                        await response.write(piece)
-                await response.write_eof()
-                return response
+            response = web.StreamResponse(headers={"Content-Type": JSON_TYPE})
+            response.content_length = file.tell()
+            await response.prepare(request)
+            if request.method != "HEAD":
+                file.seek(0)
+                while piece := file.read(PIECE):
+                    await response.write(piece)
+            await response.write_eof()
+            return response
 
 
 def _write(file: IO[bytes], folder: Path, model: str, source: str) -> None:

@@ -1,6 +1,7 @@
 """Whatever is wrong with a request, the answer is a problem document that says what."""
 
 import gzip
+import json
 import re
 import socket
 import sqlite3
@@ -154,6 +155,30 @@ def test_what_is_no_request_is_refused_in_the_same_form(served: Served, request_
     answer = raw(served, request_.replace(b"%d", str(served.port).encode()))
     assert answer.status == status and answer.problem["detail"]
     assert answer.headers["X-Request-Id"] and answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_connection_too_many_is_told_so(tmp_path: Path) -> None:
+    with Served(tmp_path / "sae", runner={"max_connections": 3}) as served:
+        held = [served.connect() for _ in range(3)]
+        for connection in held:
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read()
+        with socket.create_connection(("127.0.0.1", served.port), timeout=60) as fourth:
+            head, _, body = fourth.makefile("rb").read().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ") and b"Retry-After: 5" in head
+        assert json.loads(body)["detail"] == "too many connections are open; ask again later"
+        held[0].request("GET", "/healthz")
+        assert held[0].getresponse().status == 200
+        for connection in held:
+            connection.close()
+
+
+def test_a_connection_that_says_nothing_is_closed(tmp_path: Path) -> None:
+    with Served(tmp_path / "sae", runner={"first_request_s": 0.05}) as served:
+        for start in (b"", b"GET / HTTP/1.1\r\nHost: "):
+            with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
+                connection.sendall(start)
+                assert connection.recv(1 << 16) == b""
 
 
 def test_a_bug_says_nothing_of_the_inside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
