@@ -15,14 +15,9 @@
     const found = sae.el("ul", { class: "found", tabindex: "0", "aria-label": "SAEs that were found" });
     const [count, told] = [status(), status()];
     const trouble = sae.el("p", { class: "warning", role: "alert" });
-    const box = sae.el("input", {
-      type: "search",
-      value: params.query || "",
-      placeholder: "Find an SAE: gemma-scope 16k, gpt2*, layer_16",
-      "aria-label": "Find an SAE",
-      class: "find",
-      autocomplete: "off",
-    });
+    const words = { placeholder: "Find an SAE: gemma-scope 16k, gpt2*, layer_16", "aria-label": "Find an SAE" };
+    const value = params.query || "";
+    const box = sae.el("input", { ...words, value, type: "search", class: "find", autocomplete: "off" });
 
     /** Have the service change something. What it refuses stands above the jobs until something else is asked. */
     const change = (method, where, body) => async () => {
@@ -91,8 +86,7 @@
       found.replaceChildren(...(known ?? []).slice(0, FOUND).map((one) => row(one, states.get(nameOf(one)))));
     }
 
-    function row(one, state) {
-      const { sae_release, sae_id, num_features } = one;
+    function row({ sae_release, sae_id, num_features }, state) {
       const [text, refresh] = state === "complete" ? ["Look for changes", true] : ["Get labels", false];
       return sae.el(
         "li",
@@ -100,7 +94,7 @@
         sae.el("bdi", {}, sae_release, " ", sae.el("b", {}, sae_id)),
         state && sae.el("span", { class: `tag ${state}` }, state),
         num_features && sae.el("span", { class: "muted" }, sae.plural(num_features, "feature")),
-        button(text, nameOf(one), change("POST", "", { sae_release, sae_id, refresh })),
+        button(text, nameOf({ sae_release, sae_id }), change("POST", "", { sae_release, sae_id, refresh })),
       );
     }
 
