@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.views import compare, documents, features, health, rows, search, summary, words
+from dashboard.views import compare, documents, features, health, lanes, rows, search, summary, words
 
 View = Callable[..., Any]
 ALWAYS = None
@@ -41,6 +41,7 @@ API = (
     Address("documents", documents.documents, documents.LIST_PARAMETERS, frozenset({"query"})),
     Address("documents/{}/tokens", documents.tokens, documents.TOKENS_PARAMETERS),
     Address("documents/{}/features", documents.features, documents.FEATURES_PARAMETERS, ALWAYS),
+    Address("documents/{}/lanes", lanes.lanes, lanes.PARAMETERS, ALWAYS),
     Address("documents/{}/row", rows.row_of_document, rows.DOCUMENT_PARAMETERS),
     Address("rows/{}", rows.row, rows.PARAMETERS),
     Address("features/{}", features.feature, features.PARAMETERS),

@@ -1,8 +1,6 @@
 // View: one document, its tokens coloured, and beside the text the features that fire on the token that is looked at.
 "use strict";
 {
-  const COLOUR = /^(l0|top|feature:\d{1,15})$/;
-  const readColour = (text) => (COLOUR.test(text ?? "") ? text : "l0");
   const readAt = (text) => (/^\d{1,15}$/.test(text ?? "") ? Number(text) : null);
 
   sae.documentView = async (path, params, page) => {
@@ -10,12 +8,18 @@
     const below = `documents/${encodeURIComponent(path[1])}`;
     const doc = await sae.source.get(`${below}/tokens`, { start: 0, stop: 0 });
     const title = `Document ${sae.count(doc.document)}`;
-    let colour = readColour(params.colour);
-    const chosen = () => (colour.startsWith("feature:") ? Number(colour.slice(8)) : null);
-    const toggle = (index) => setColour(index === chosen() ? "l0" : `feature:${index}`);
+    let colour = sae.readColour(params.colour);
+    let before = []; // the pins as they were before another colour was chosen
+    const pins = () => sae.pinsOf(colour);
+    const pinned = (all) => setColour(all.length ? `feature:${all.join()}` : "l0");
+    function toggle(index) {
+      const others = pins().filter((other) => other !== index);
+      if (others.length === sae.MOST_PINS) remark.textContent = `${sae.MOST_PINS} pins are all that the eye can tell apart: unpin one first`;
+      else pinned(others.length < pins().length ? others : [...others, index]);
+    }
 
-    const panel = sae.tokenPanel({ links: page.summary.features.index.has_words, below, chosen, colour: toggle });
-    const whole = documentFeatures(doc.address, chosen, toggle);
+    const panel = sae.tokenPanel({ links: page.summary.features.index.has_words, below, pins, toggle });
+    const whole = documentFeatures(doc.address, pins, toggle);
     const legend = sae.el("div", { class: "legend" });
     const remark = sae.el("span", { class: "muted", role: "status" });
     const scale = {
@@ -34,7 +38,7 @@
       },
       onScale(of) {
         const text = colour === "l0" ? sae.count : sae.figure;
-        const isCut = chosen() === null && of.floor > 0;
+        const isCut = !pins().length && of.floor > 0;
         scale.least.textContent = isCut ? `≤ ${text(of.floor)}` : "0";
         scale.most.textContent = isCut ? `≥ ${text(of.scale)}` : text(of.scale);
       },
@@ -44,10 +48,12 @@
       ["Token", panel.node],
       ["Whole document", whole.node, whole.open],
     ]);
+    const lanes = sae.lanes({ below, go: (at) => flow.hold(at, { scroll: "center", isJump: true }) });
     const neighbours = sae.neighbours("document", [doc.previous, doc.next]);
 
     function setColour(which) {
       if (which === colour) return;
+      if (pins().length) before = pins();
       colour = which;
       remark.textContent = "";
       flow.setColour(colour);
@@ -71,13 +77,16 @@
           { class: "choice", role: "group", "aria-labelledby": "colour-by" },
           sae.el("button", press("l0", "How many features fire on the token (0)"), "L0"),
           sae.el("button", press("top", "The activation of the token's strongest feature"), "Strongest"),
+          before.length > 0 && !pins().length && sae.el("button", press(`feature:${before.join()}`, "The pins as they were"), "Pins"),
         ),
         sae.el("span", { class: "scale" }, scale.least, sae.el("span", { class: "gradient" }), scale.most),
       ];
-      if (chosen() !== null) parts.push(...chosenFeature(chosen(), flow));
+      const chip = (index, k) => sae.pinChip(index, k, { jump: flow.jump, remove: toggle });
+      if (pins().length) parts[2] = sae.el("ul", { class: "pins", "aria-label": "Pins" }, ...pins().map(chip));
       const focused = [...legend.querySelectorAll("button")].indexOf(document.activeElement);
       legend.replaceChildren(...parts, remark);
       legend.querySelectorAll("button")[focused]?.focus();
+      lanes.show(pins());
       neighbours.lead({ colour: colour === "l0" ? "" : colour });
     }
 
@@ -85,9 +94,9 @@
       const digit = /^[0-9]$/.test(key) ? Number(key) : null;
       if (digit === 0) setColour("l0");
       else if (digit !== null && panel.strongest(digit - 1) !== undefined)
-        setColour(`feature:${panel.strongest(digit - 1)}`);
-      else if (key === "n" && chosen() !== null) flow.jump(1);
-      else if (key === "p" && chosen() !== null) flow.jump(-1);
+        toggle(panel.strongest(digit - 1));
+      else if (key === "n" && pins().length) flow.jump(1);
+      else if (key === "p" && pins().length) flow.jump(-1);
       else if (key === "Escape" && flow.at !== null) flow.release();
       else return false;
       return true;
@@ -105,7 +114,7 @@
         sae.el(
           "div",
           { class: "split" },
-          flow.node,
+          sae.el("div", { class: "text" }, lanes.node, flow.node),
           sae.splitter(),
           sae.el("aside", { class: "panel", "aria-label": "What fires" }, tabs.node),
         ),
@@ -122,7 +131,7 @@
         else if (doc.total) panel.show(0, false);
       },
       update(next) {
-        setColour(readColour(next.colour));
+        setColour(sae.readColour(next.colour));
         const at = readAt(next.at);
         if (at === null && flow.at !== null) flow.release();
         else if (at !== null && at !== flow.at) flow.hold(at, { scroll: "center" });
@@ -158,21 +167,8 @@
     }
   }
 
-  /** The feature that the text is coloured by, with buttons to the tokens on which it fires. */
-  function chosenFeature(index, flow) {
-    const number = sae.el("span", { class: "index" }, sae.count(index));
-    const name = sae.el("a", { class: "chosen", href: sae.link(["features", index]) }, number);
-    sae.source.get(`features/${index}`).then(
-      ({ label }) => name.append(" ", sae.label(label)),
-      () => {},
-    );
-    const step = (direction, sign, title) =>
-      sae.el("button", { type: "button", title, "aria-label": title, onclick: () => flow.jump(direction) }, sign);
-    return [name, step(-1, "‹", "Previous token it fires on (p)"), step(1, "›", "Next token it fires on (n)")];
-  }
-
   /** The features that fire in this document, found by their labels, the heaviest first. */
-  function documentFeatures(address, chosen, colour) {
+  function documentFeatures(address, pins, toggle) {
     const words = "Find a feature that fires in this document";
     const box = sae.el("input", { type: "search", placeholder: "Features of this document", "aria-label": words });
     let most = 1;
@@ -187,8 +183,8 @@
       render: (feature) =>
         sae.featureRow({
           ...feature,
-          chosen: feature.index === chosen(),
-          colour,
+          pin: pins().indexOf(feature.index),
+          toggle,
           measures: [sae.bar(feature.here / most), ...sae.figures([["sum", sae.figure(feature.here), "value"]])],
         }),
       empty: () => sae.el("p", { class: "muted padded" }, "No feature that fires here has such a label."),

@@ -4,18 +4,19 @@
 "use strict";
 {
   /**
-   * The row of a feature. `colour(index)` is called when the text should be coloured by the feature. `measures` are
-   * bars and figures.
+   * The row of a feature. `toggle(index)` is called when the feature should be pinned, or no longer; `pin` is the number
+   * of its pin, -1 for none. `measures` are bars and figures.
    */
-  sae.featureRow = ({ index, label, marked, chosen, colour, measures }) => [
-    colour &&
+  sae.featureRow = ({ index, label, marked, pin, toggle, measures }) => [
+    toggle &&
       sae.el("button", {
         type: "button",
         class: "swatch",
-        "aria-pressed": String(Boolean(chosen)),
+        "aria-pressed": String(pin >= 0),
+        "data-pin": pin >= 0 ? pin : null,
         title: `Colour by feature ${index}`,
         "aria-label": `Colour by feature ${index}`,
-        onclick: () => colour(index),
+        onclick: () => toggle(index),
       }),
     sae.el(
       "a",

@@ -75,6 +75,20 @@
     return { colour, values, floor: 0, scale: counted.reduce((most, value) => Math.max(most, Math.abs(value)), 0) };
   }
 
+  /** The strongest value of each feature in each of `bins` equal parts of a document, and where it is. */
+  async function lanes(address, { features, bins }) {
+    const colours = features.split(",").map((index) => tokens(address, { stop: Infinity, colour: `feature:${index}` }));
+    const all = (await Promise.all(colours)).map(({ colour, values, reasons, scale: max, total }) => {
+      const lane = { feature: Number(colour.slice(8)), max, values: Array(bins).fill(0), at: Array(bins).fill(0) };
+      values.forEach((value, i) => {
+        const bin = Math.floor((i * bins) / total);
+        if (!reasons?.[i] && Math.abs(value) > Math.abs(lane.values[bin])) [lane.values[bin], lane.at[bin]] = [value, i];
+      });
+      return lane;
+    });
+    return { bins, lanes: all };
+  }
+
   async function row(number) {
     const { documents: all } = await load("documents");
     const holder = all.find(({ first_row, rows }) => first_row <= number && number < first_row + rows);
@@ -173,6 +187,7 @@
     const n = Number(number);
     if (what === "documents" && part) {
       const { id, first_row } = await named(decodeURIComponent(number));
+      if (part === "lanes") return lanes(id, params);
       return part === "row" ? row(first_row + Number(params.at)) : tokens(id, params);
     }
     if (what === "documents") return documents(params);

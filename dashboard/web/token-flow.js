@@ -47,8 +47,15 @@
 
     const pieceOf = (at) => pieces.find((piece) => piece.start <= at && at < piece.stop);
     const span = (at) => document.getElementById(`t${at}`);
-    const ask = (start, stop) =>
-      sae.source.get(`${below}/tokens`, { start, stop, colour: now }, { signal: left.signal });
+    /** Tokens, and their values in a layer for each pin; in one for another colour. */
+    const ask = async (start, stop, asked = now) => {
+      const pins = sae.pinsOf(asked);
+      const colours = pins.length ? pins.map((index) => `feature:${index}`) : [asked];
+      const layers = await Promise.all(
+        colours.map((colour) => sae.source.get(`${below}/tokens`, { start, stop, colour }, { signal: left.signal })),
+      );
+      return { ...layers[0], colour: asked, layers };
+    };
 
     function fill(piece) {
       if (piece.state === "filled") return Promise.resolve();
@@ -89,8 +96,13 @@
       if (answer.colour !== now || piece.state !== "filled") return; // a later colour, or a piece that was let go
       onScale(answer);
       const spans = piece.node.children;
+      const isPinned = sae.pinsOf(now).length > 0;
       answer.values.forEach((value, i) => {
-        if (!answer.reasons?.[i]) sae.warm(spans[i], value, answer.scale, answer.floor);
+        if (answer.reasons?.[i]) return;
+        if (isPinned) return sae.pin(spans[i], answer.layers, i);
+        delete spans[i].dataset.pin;
+        spans[i].style.boxShadow = "";
+        sae.warm(spans[i], value, answer.scale, answer.floor);
       });
     }
 
@@ -170,16 +182,16 @@
       return best?.at ?? from;
     }
 
-    /** Go to the next (1) or previous (-1) token on which the chosen feature fires. */
-    async function jump(direction) {
+    /** Go to the next (1) or previous (-1) token on which a pin fires: any, or the feature `index`. */
+    async function jump(direction, index) {
       const colour = now;
       const from = (held ?? shown ?? (direction > 0 ? -1 : total)) + direction;
       try {
         for (let at = from; at >= 0 && at < total && colour === now; at += direction * LOOKED_AT_ONCE) {
           const start = direction > 0 ? at : Math.max(0, at - LOOKED_AT_ONCE + 1);
           const stop = direction > 0 ? Math.min(total, at + LOOKED_AT_ONCE) : at + 1;
-          const { values, reasons } = await ask(start, stop);
-          const fires = (value, i) => value !== 0 && !reasons?.[i];
+          const { values, reasons, layers } = await ask(start, stop, index === undefined ? now : `feature:${index}`);
+          const fires = (_, i) => layers.some((layer) => layer.values[i] !== 0) && !reasons?.[i];
           const found = direction > 0 ? values.findIndex(fires) : values.findLastIndex(fires);
           if (found >= 0) {
             onRemark("");

@@ -5,7 +5,7 @@
   const KEPT = 300; // answers
 
   /** `below` is the document's address below api/. `colour(index)` colours the text by a feature; `chosen()` is the feature it is coloured by, null for none. */
-  sae.tokenPanel = ({ links, below, colour, chosen }) => {
+  sae.tokenPanel = ({ links, below, toggle, pins }) => {
     const head = sae.el("div", { class: "token-head" });
     const list = sae.virtualList({
       label: "Features that fire on this token",
@@ -13,8 +13,8 @@
         sae.featureRow({
           index: feature.index,
           label: feature.label,
-          chosen: feature.index === chosen(),
-          colour,
+          pin: pins().indexOf(feature.index),
+          toggle,
           measures: [
             sae.bar(Math.abs(feature.value) / feature.strongest),
             ...sae.figures([
@@ -75,10 +75,12 @@
         shown.token_id === null ? null : `id ${shown.token_id}`,
         `row ${sae.count(shown.row)}`,
       ];
-      const at = chosen() === null ? null : active.index.indexOf(chosen());
+      const [at, ...others] = pins().map((index) => active.index.indexOf(index));
       const here = at < 0 ? "does not fire here" : `${sae.figure(active.value[at])}, number ${sae.count(at + 1)} here`;
+      const firing = [at, ...others].filter((place) => place >= 0).length;
+      const pinned = others.length ? `${firing} of ${pins().length} pins fire here` : `feature ${sae.count(pins()[0])}: ${here}`;
       const token = sae.showToken(sae.el("span", { class: "token big" }), shown.token, { breaks: false });
-      head.replaceChildren(
+      const parts = [
         sae.el("h2", {}, links && shown.token.trim() ? sae.el("a", { href: sae.link(["words", shown.token.trim()]), title: "Every occurrence" }, token) : token),
         sae.el("p", { class: "muted" }, facts.filter(Boolean).join(" · ")),
         sae.el(
@@ -94,8 +96,9 @@
             ? !sae.source.isStatic && compare()
             : sae.el("span", { class: "muted" }, "click the token to hold it"),
         ),
-        at === null ? "" : sae.el("p", { class: "muted" }, `feature ${sae.count(chosen())}: ${here}`),
-      );
+        at !== undefined && sae.el("p", { class: "muted" }, pinned),
+      ];
+      head.replaceChildren(...parts.filter(Boolean));
     }
 
     /** A button that keeps this token for a comparison, or a link that compares it with the kept token. */

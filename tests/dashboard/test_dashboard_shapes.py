@@ -49,6 +49,7 @@ ANSWERS = (
     ("documents/3/tokens?colour=top", documents.DocumentTokens),
     ("documents/6/tokens?colour=feature:11", documents.DocumentTokens),
     ("documents/2/features", documents.DocumentFeatures),
+    ("documents/3/lanes?features=300,7&bins=9", documents.Lanes),
     ("rows/1", documents.Row),
     ("rows/70", documents.Row),
     ("rows/0", documents.Row),

@@ -4,7 +4,7 @@ Lists of numbers are numpy arrays in Python and lists in JSON. A number that is 
 whatever may be unknown is typed with None. In the pages these types go by the same names.
 
     state.py        Summary, Health
-    documents.py    DocumentList, DocumentTokens, DocumentFeatures, Row
+    documents.py    DocumentList, DocumentTokens, DocumentFeatures, Lanes, Row
     features.py     Feature, TopContexts, FeatureList, Comparison
     words.py        WordOccurrences, WordFeatures
     base.py         what they share

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-from dashboard.views.shapes.base import Bools, Floats, Ints, Reason
+from dashboard.views.shapes.base import Bools, Floats, Ints, Reason, Value
 
 
 class DocumentList(TypedDict):
@@ -86,6 +86,25 @@ class DocumentFeature(TypedDict):
     count: int
     sum: float
     max: float
+
+
+class Lanes(TypedDict):
+    """/api/documents/<number>/lanes"""
+
+    bins: int
+    lanes: list[Lane]
+
+
+class Lane(TypedDict):
+    """The value of the largest magnitude in each of the equal parts of the document, 0 for none, and at which token.
+
+    `max` is the largest magnitude in the document.
+    """
+
+    feature: int
+    max: Value
+    values: Floats
+    at: Ints
 
 
 class Row(TypedDict):
