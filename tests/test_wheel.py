@@ -29,7 +29,7 @@ from standin import Standin, World
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("saefetch", "encoder", "dashboard")
-LIMIT_BYTES = 2 << 20
+LIMIT_BYTES = 3 << 20
 # Every command of sae-encode, as little of it as typer takes. Those of the first table need no extra.
 LIGHT = {
     "status": ["--queue", "queue"],
