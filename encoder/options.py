@@ -17,6 +17,7 @@ from saefetch.terminal.settings import Declared, declared
 
 Backend = Literal["auto", "reference", "cpu", "triton"]
 Values = Literal["float32", "float16"]
+Engine = Literal["local", "ray"]
 Seconds = Annotated[float, Field(gt=0, lt=1e9)]
 
 
@@ -34,7 +35,7 @@ class Options(Declared):
     batch_tokens: int = Field(default=4096, ge=1, le=1 << 30)  # rows at a time; results do not change
     values: Values = "float32"
     fold_decoder_norm: bool = False  # values in Neuronpedia's scale: times the norms of the decoder's rows
-    workers: int = Field(default=1, ge=1, le=4096)
+    workers: int | None = Field(default=None, ge=1, le=4096)  # None: 1, with Ray as many as the cluster has room for
     lease_s: Seconds = 60.0  # a job whose worker has not been heard of for so long goes to another
     saes_at_once: int | None = Field(default=None, ge=1, le=4096)  # of several SAEs; None: as many as fit into memory
     max_attempts: int = Field(default=3, ge=1, le=1000)
@@ -43,6 +44,10 @@ class Options(Declared):
     exclude_tokens: str = ""  # rows that do not count, by token id, such as "0,2"
     exclude_first: int = Field(default=0, ge=0, le=1 << 40)  # the first rows of each document do not count
     exclude_norm: float | None = Field(default=None, gt=0)  # nor rows of so many times the shard's median norm
+    engine: Engine = "local"  # who shares out the shards: this machine, or Ray
+    ray_address: str | None = None  # None: $RAY_ADDRESS, or else a Ray of this machine alone
+    num_cpus: float = Field(default=1.0, ge=0, le=4096)  # of a worker of Ray
+    num_gpus: float | None = Field(default=None, ge=0, le=64)  # of a worker of Ray; None: 1 if the cluster has any
 
     @field_validator("exclude_tokens")
     @classmethod

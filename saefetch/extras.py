@@ -14,6 +14,7 @@ LIBRARIES = {
     "hdf5": ("h5py",),
     "zarr": ("zarr",),
     "cloud": ("obstore",),
+    "ray": ("ray",),
 }
 
 

@@ -16,6 +16,7 @@ from encoder.cli.flags import (
     Config,
     Device,
     Dtype,
+    EngineOption,
     ExcludeFirst,
     ExcludeNorm,
     ExcludeTokens,
@@ -23,11 +24,14 @@ from encoder.cli.flags import (
     FoldDecoderNorm,
     Inputs,
     Json,
+    NumCpus,
+    NumGpus,
     OutDir,
     PartOption,
     Prefix,
     QueueDir,
     Quiet,
+    RayAddress,
     Release,
     SaeId,
     SaePaths,
@@ -36,6 +40,7 @@ from encoder.cli.flags import (
     Shape,
     Strict,
     ValuesOption,
+    Workers,
     with_raw,
 )
 from encoder.stores.object_path import path_of
@@ -69,7 +74,7 @@ def run(
     sae_release: Release = None,
     sae_id: SaeId = None,
     sae_path: SaePaths = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", help="Worker processes.  [default: 1]")] = None,
+    workers: Workers = None,
     strict: Strict = False,
     device: Device = None,
     batch_tokens: BatchTokens = None,
@@ -82,6 +87,10 @@ def run(
     shape: Shape = None,
     prefix: Prefix = None,
     part: PartOption = None,
+    engine: EngineOption = None,
+    ray_address: RayAddress = None,
+    num_cpus: NumCpus = None,
+    num_gpus: NumGpus = None,
     exclude_tokens: ExcludeTokens = None,
     exclude_first: ExcludeFirst = None,
     exclude_norm: ExcludeNorm = None,
@@ -160,7 +169,9 @@ def work(
     config: Config = None,
 ) -> None:
     """Work on a queue, one process. Start as many as you like, here or on machines that share the folder."""
-    options = _options(context) if report is None else _options_of(report)
+    from encoder.options import read_options
+
+    options = _options(context) if report is None else read_options(report)
     named = options.name_saes(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
     from encoder.cli.work import work as work_on
 
@@ -290,9 +301,3 @@ def _options(context: typer.Context) -> Options:
     flags = {name: context.params.get(name) for name in names}
     given = {name: value for name, value in flags.items() if value is not False}
     return load_options(context.params["config"], **given)
-
-
-def _options_of(report: str) -> Options:
-    from encoder.options import read_options
-
-    return read_options(report)

@@ -69,6 +69,20 @@ Prefix = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Results are named NAME__..., as if INPUT were in a folder NAME."),
 ]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", help="Worker processes.  [default: 1; with Ray as many as have room]")
+]
+EngineOption = Annotated[
+    str | None, typer.Option("--engine", metavar="local|ray", help="Who shares out the shards.  [default: local]")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="The Ray cluster.  [default: $RAY_ADDRESS, or this machine]"),
+]
+NumCpus = Annotated[float | None, typer.Option(metavar="C", help="CPUs of a worker of Ray.  [default: 1]")]
+NumGpus = Annotated[
+    float | None, typer.Option(metavar="G", help="GPUs, also 0.5 of one.  [default: 1 if the cluster has any]")
+]
 PartOption = Annotated[
     str | None,
     typer.Option("--part", metavar="I/N", help="Every N-th shard, from the I-th on: for arrays of tasks."),

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from encoder.engines.cluster.work import RayWork
 from encoder.errors import EncodeError, InputError
 from encoder.file.csr import Values
 from encoder.machine.devices import check_device, pick_device
 from encoder.machine.signals import BOTH, signals
-from encoder.options import Backend, Options
+from encoder.options import Backend, Engine, Options
 from encoder.readers import select_of
 from encoder.rows import Exclude
 from encoder.stores.address import check_is_written_to
@@ -40,7 +41,7 @@ def encode_files(
     out: str | Path,
     sae: SaesLike,
     *,
-    workers: int = 1,
+    workers: int | None = None,
     select: str | Mapping[str, object] | None = None,
     axes: str | Iterable[str] | None = None,
     dtype: str | None = None,
@@ -53,6 +54,10 @@ def encode_files(
     strict: bool = False,
     saes_at_once: int | None = None,
     progress: Progress = True,
+    engine: Engine = "local",
+    ray_address: str | None = None,
+    num_cpus: float = 1.0,
+    num_gpus: float | None = None,
     device: str = "auto",
     backend: Backend = "auto",
     values: Values = "float32",
@@ -87,6 +92,10 @@ def encode_files(
         lease_s=lease_s,
         max_attempts=max_attempts,
         strict=strict,
+        engine=engine,
+        ray_address=ray_address,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
     )
     paths = [path_of(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     out = path_of(out)
@@ -150,7 +159,8 @@ def run(
     if options.fold_decoder_norm:
         sae = folded(sae)
     names, share = names_of(sae), None if part is None else Part.parse(part)
-    check_device(options.device)
+    if options.engine == "local":
+        check_device(options.device)  # a cluster's machines have other devices than this one
     stopping = threading.Event()
     listener = _Listener(progress, stopping) if callable(progress) else None
     unread: list[Path] = []
@@ -182,14 +192,16 @@ def run(
             tickets = tickets_of(found, out, survey.names, select, weights_sha256=weights_sha256, exclude=exclude)
             tickets = [ticket for ticket in tickets if ticket.job not in impossible]
             settings = {"values": options.values, "exclude": exclude, "select": select}
-            return Work(tickets, out, wanted.in_hand, options, settings, display, stopping, root, place)
+            make = RayWork if options.engine == "ray" else Work
+            return make(tickets, out, wanted.in_hand, options, settings, display, stopping, root, place)
 
         known = wanted.weights
         work = work_for(known)
         if work.is_needed:
-            pick_device(options.device)
-            if options.workers == 1:
-                wanted.load_the_only_one()
+            if options.engine == "local":
+                pick_device(options.device)
+                if options.workers in (None, 1):
+                    wanted.load_the_only_one()
             if wanted.weights != known:
                 display.say(f"note: {NEW_REVISION}")
                 work = work_for(wanted.weights)
@@ -218,6 +230,7 @@ def run(
         "failed": len(errors),
         "errors": errors,
         **of_saes,
+        **work.told,
         "not_read": [str(path) for path in unread],
         "elapsed_s": round(time.monotonic() - began, 3),
         "out": str(out),

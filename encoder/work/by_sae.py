@@ -33,9 +33,10 @@ class BySae:
                 with suppress(InputError, OSError):
                     ended = queue.ticket(state, ticket.job)
                     if ended is not None:
-                        self._take(ended)
+                        self.take(ended)
 
-    def _take(self, ticket: Ticket) -> None:
+    def take(self, ticket: Ticket) -> None:
+        """Take what the ticket of a job that has ended says."""
         saes, without = ticket.result.get("saes"), ticket.result.get("without_sae")
         for folder, said in saes.items() if isinstance(saes, dict) else ():
             if isinstance(said, Mapping) and "absent" in said:

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -38,6 +38,8 @@ class Quiet:
     def end(self, job: str, line: str, did: Totals) -> None: ...
 
     def say(self, line: str) -> None: ...
+
+    def tick(self, words: Sequence[str]) -> None: ...
 
 
 class Shown(Quiet):
@@ -67,6 +69,9 @@ class Shown(Quiet):
 
     def say(self, line: str) -> None:
         self._display.say(line)
+
+    def tick(self, words: Sequence[str]) -> None:
+        self._display.tick(words)
 
 
 class Report(Quiet):

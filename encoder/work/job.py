@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from encoder.errors import MismatchError, ShardError
 from encoder.file.csr import CsrWriter
 from encoder.machine.devices import pick_device
 from encoder.options import Options
-from encoder.queue.claim import Claim
 from encoder.queue.ticket import Target, Ticket
 from encoder.rows import Exclude
 from encoder.sae.known import Known
@@ -42,6 +41,20 @@ from saefetch.files.digest import Status
 MAX_NAMED = 5
 
 
+class Held(Protocol):
+    """A job that somebody has in hand: a `Claim` of the queue, or an attempt that a cluster has given away.
+
+    An output is written to `temporary_for` it.
+    """
+
+    ticket: Ticket
+    shard: Path
+
+    def place_of(self, target: Target) -> Path: ...
+
+    def temporary_for(self, out: Path) -> Path: ...
+
+
 class JobEncoder:
     """Encodes job after job. The SAEs of the last jobs stay loaded, with their kernels.
 
@@ -56,8 +69,12 @@ class JobEncoder:
         self._checked: set[tuple[Path, str]] = set()
         self._places = Places()
 
+    def load(self, target: Target) -> None:
+        """Load an SAE before the first job that needs it. Raises: as `Saes.get` does."""
+        self._saes.get(target)
+
     @contextmanager
-    def encoded(self, claim: Claim, stopping: Callable[[], bool]) -> Iterator[Made]:
+    def encoded(self, claim: Held, stopping: Callable[[], bool]) -> Iterator[Made]:
         """Encode the shard of a claim with as many SAEs as are loaded at a time, and give what was made of it.
 
         Raises: ShardError where the shard is no good for any SAE; Stopped; MismatchError if these options do not go
@@ -104,7 +121,7 @@ class JobEncoder:
 
     def _skip_finished(
         self,
-        claim: Claim,
+        claim: Held,
         made: Made,
         known: dict[str, Known],
         settings: dict[str, Any],
@@ -117,7 +134,7 @@ class JobEncoder:
                 if self._is_finished(claim, target, {"weights_sha256": weights, **settings}, sha256):
                     made.said[target.folder] = {"skipped": True}
 
-    def _is_finished(self, claim: Claim, target: Target, settings: dict[str, Any], sha256: Callable[[], str]) -> bool:
+    def _is_finished(self, claim: Held, target: Target, settings: dict[str, Any], sha256: Callable[[], str]) -> bool:
         """Look at what is there already.
 
         Raises: MismatchError if it was made with other options than this worker's, ShardError if with another SAE or
@@ -139,7 +156,7 @@ class JobEncoder:
             raise ShardError(str(exc)) from exc
 
     def _prepare(
-        self, claim: Claim, made: Made, known: dict[str, Known], select: dict[str, str], files: ExitStack
+        self, claim: Held, made: Made, known: dict[str, Known], select: dict[str, str], files: ExitStack
     ) -> tuple[list[Stream], list[tuple[Target, Task]]]:
         """Find the rows for each SAE that is left, load some of the SAEs, and open the files of their features."""
         ticket, sought = claim.ticket, {folder: Sought.of(one) for folder, one in known.items()}
@@ -194,7 +211,7 @@ class JobEncoder:
                 self._note(stream.shard.path, note)
         return last
 
-    def _take(self, claim: Claim, made: Made, target: Target, task: Task) -> None:
+    def _take(self, claim: Held, made: Made, target: Target, task: Task) -> None:
         """Note how an SAE's encoding went. Its file is one to be published, unless something is wrong with it."""
         with made.failing(target):
             if task.error is not None:

@@ -25,7 +25,7 @@ def work_in_processes(queue: Queue, options: Options, display: Display, stopping
     command = [sys.executable, "-m", "encoder", "work", "--queue", str(queue.root), "--report", report]
     workers = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        for _ in range(options.workers)
+        for _ in range(options.workers or 1)
     ]
     totals, lock = Totals(), threading.Lock()
     listeners = [threading.Thread(target=_listen, args=(one.stdout, display, totals, lock)) for one in workers]

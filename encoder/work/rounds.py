@@ -49,7 +49,7 @@ class Work:
 
     `n_finished` were finished before. `failed` are jobs with their errors, of which `failed_tickets` say more. `taken`
     are jobs whose result's name another shard has, with what to do. `status` says where the jobs of the queue are, if
-    the queue is still there.
+    the queue is still there. `told` is what `--json` says besides.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Work:
         self.taken: dict[str, str] = {}
         self.failed: dict[str, str] = {}
         self.failed_tickets: dict[str, Ticket] = {}
+        self.told: dict[str, Any] = {}
         to_do = self._to_do()
         self.n_finished = len(tickets) - len(to_do) - len(self.taken)
         self._first = to_do
@@ -173,7 +174,7 @@ class Work:
             raise InputError(f"--out {self._root.parent}: results cannot be written there: {exc.strerror}") from exc
 
     def _work_on(self, queue: Queue) -> None:
-        if self._options.workers > 1:
+        if (self._options.workers or 1) > 1:
             self.totals.add(work_in_processes(queue, self._options, self._display, self._stopping))
             return
         from encoder.work.worker import Worker  # takes torch along, in a second

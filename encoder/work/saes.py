@@ -40,7 +40,7 @@ def fitting(
         return options.saes_at_once, ""
     free = min(free_bytes(torch.device("cpu")), free_bytes(device))
     each = of_widths(sae.d_in, sae.d_sae).peak
-    n = max(1, min(MOST, int(free * SHARE / options.workers) // each))
+    n = max(1, min(MOST, int(free * SHARE / (options.workers or 1)) // each))
     return n, f"{gigabytes(each)} each, and {gigabytes(free)} are free, of which half is taken"
 
 

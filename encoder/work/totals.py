@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -38,7 +39,8 @@ class Totals:
 class Display(Protocol):
     """Hears what a worker does. `overall` counts the queue's jobs: those that have ended, and all.
 
-    `end` hears what the worker did with the job: the sum over all jobs is the worker's totals.
+    `end` hears what the worker did with the job: the sum over all jobs is the worker's totals. `tick` hears the figures
+    of the run as a whole, from who has any.
     """
 
     def overall(self, ended: int, total: int) -> None: ...
@@ -50,3 +52,5 @@ class Display(Protocol):
     def end(self, job: str, line: str, did: Totals) -> None: ...
 
     def say(self, line: str) -> None: ...
+
+    def tick(self, words: Sequence[str]) -> None: ...

@@ -105,6 +105,8 @@ class Board:
         """Return the run's figures, the most important first."""
         done, total = self.whole
         figures = [f"{self.pace.per_second:,.0f} {self.plan.unit}/s"]
+        if self._overall is not None:  # that is in items, and the pace in units
+            return [*figures, *self.words]
         left_s = self.pace.left_s(total - done)
         if done >= total:
             figures += [self.plan.finishing] if self.plan.finishing and self.open else []
