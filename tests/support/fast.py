@@ -35,7 +35,7 @@ def is_heavy(path: Path) -> bool:
 def mark(items: list[pytest.Item]) -> None:
     """Mark the tests that are fast."""
     for item in items:
-        if is_heavy(item.path) or any(item.get_closest_marker(name) for name in ("slow", "gpu")):
+        if is_heavy(item.path) or any(item.get_closest_marker(name) for name in ("slow", "gpu", "scale")):
             continue
         seen: set[object] = set()
         if not any(_starts_a_process(function, seen) for function in _functions(item)):

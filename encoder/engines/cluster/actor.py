@@ -48,11 +48,8 @@ class Encoder:
         self._notes, self._stop = _Notes(), threading.Event()
         self._jobs: JobEncoder | None = None
 
-    def prepare(self) -> str:
+    def prepare(self, node: str) -> str:
         """Load what every shard needs, and return a `Card`."""
-        import ray  # an actor has it
-
-        node = ray.get_runtime_context().get_node_id()
         host = socket.gethostname()
         try:
             self._look_around(host)

@@ -28,11 +28,19 @@ MAX_WORDS = 300
 _CAUSE = re.compile(r"Worker unexpectedly exits|node has died|OOM|out of memory|RPC error: [\w ]+", re.IGNORECASE)
 
 
+class OnRay(Encoder):
+    """An `Encoder` that knows on which of Ray's machines it is."""
+
+    def introduce(self) -> str:
+        node: str = ray.get_runtime_context().get_node_id()
+        return self.prepare(node)
+
+
 class Actors:
     """A `Crew`. `resources` are num_cpus and num_gpus of each. A context: at its end all workers end."""
 
     def __init__(self, brief: Sequence[str], n_workers: int, resources: dict[str, float]) -> None:
-        kind: Any = ray.remote(concurrency_groups={"signs": 1})(Encoder)
+        kind: Any = ray.remote(concurrency_groups={"signs": 1})(OnRay)
         # Spread, as each has its own copy of the SAE and reads at the rate of its machine's network.
         self._kind = kind.options(max_restarts=-1, scheduling_strategy="SPREAD", **resources)
         self._brief, self._calls = brief, dict[Any, tuple[int, str]]()
@@ -96,7 +104,7 @@ class Actors:
 
     def _hire(self, number: int) -> None:
         self._actors[number] = self._kind.remote(*self._brief)
-        self._call(number, "card", "prepare")
+        self._call(number, "card", "introduce")
 
     def _call(self, number: int, kind: str, name: str, *words: str) -> None:
         self._calls[self._method(number, name).remote(*words)] = number, kind
@@ -118,7 +126,7 @@ class Actors:
             return Event(number, kind, ray.get(ref))  # type: ignore[arg-type]
         except ActorUnavailableError as exc:
             self._forget(number)
-            self._call(number, "card", "prepare")  # answered when Ray has started it again
+            self._call(number, "card", "introduce")  # answered when Ray has started it again
             return None if kind == "card" else Event(number, "lost", _short(exc))
         except ActorDiedError as exc:
             self._forget(number)
