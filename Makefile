@@ -15,7 +15,7 @@ DEVICE ?=
 ARGS ?=
 SAE_FLAGS = $(if $(SAE_RELEASE),--sae-release '$(SAE_RELEASE)') $(if $(SAE_ID),--sae-id '$(SAE_ID)')
 
-.PHONY: setup demo download encode dashboard check test bench clean
+.PHONY: setup demo download encode dashboard check test test-scale bench bench-scale clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -25,6 +25,7 @@ help:
 	@echo 'make encode     ACTS=dir OUT=dir  activations to features  [SAE_RELEASE= SAE_ID= SAE_PATH= DEVICE= ARGS=]'
 	@echo 'make dashboard  labels and features in the browser  [DATA_DIR= FEATURES= ARGS=]'
 	@echo 'make test       every test         make check   ruff, mypy --strict, layers'
+	@echo 'make test-scale the tests of --engine ray, on a cluster of processes   make bench-scale   its benchmarks'
 	@echo 'make bench      the benchmarks     make setup   just the virtual environment'
 
 setup: $(STAMP)
@@ -58,6 +59,19 @@ check: setup
 
 test: setup
 	$(BIN)/pytest $(ARGS)
+
+# Ray is not in .venv unless it is wanted: it is larger than most of the rest.
+RAY := .venv/.ray-installed
+
+$(RAY): $(STAMP)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ray]'
+	@touch $@
+
+test-scale: setup $(RAY)
+	$(BIN)/pytest -n0 -m scale tests/scale $(ARGS)
+
+bench-scale: setup $(RAY)
+	$(BIN)/python -m benchmarks.scale_ray $(ARGS)
 
 bench: setup
 	$(BIN)/python -m benchmarks.labels $(ARGS)
