@@ -169,9 +169,7 @@ def work(
     config: Config = None,
 ) -> None:
     """Work on a queue, one process. Start as many as you like, here or on machines that share the folder."""
-    from encoder.options import read_options
-
-    options = _options(context) if report is None else read_options(report)
+    options = _options(context, report)
     named = options.name_saes(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
     from encoder.cli.work import work as work_on
 
@@ -293,10 +291,12 @@ def info(
     show(options, options.name_saes(sae_release, sae_id, sae_path) if is_named else None, as_json=json)
 
 
-def _options(context: typer.Context) -> Options:
+def _options(context: typer.Context, report: str | None = None) -> Options:
     """Read the settings. A flag that was given wins, by its name; `name_sae` hears of the flags that name the SAE."""
-    from encoder.options import Options, load_options  # takes pydantic along, which no help needs
+    from encoder.options import Options, load_options, read_options  # takes pydantic along, which no help needs
 
+    if report is not None:  # another process has read them
+        return read_options(report)
     names = (name for name in Options.model_fields if not name.startswith("sae_"))
     flags = {name: context.params.get(name) for name in names}
     given = {name: value for name, value in flags.items() if value is not False}

@@ -7,7 +7,6 @@ one that needed no cluster.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,9 +21,11 @@ import psutil
 import pytest
 import torch
 from encoding import Site
+from s3_server import BUCKET, S3Server
 
 from encoder.engines.run import Ended, run
 from encoder.options import Options
+from encoder.stores.object_path import path_of
 
 pytestmark = pytest.mark.scale
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,16 +79,19 @@ class Machines:
 
 
 @pytest.fixture(scope="module")
-def machines() -> Iterator[Machines]:
-    before = os.environ.get("PYTHONPATH")
-    os.environ |= {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    machines = Machines()
-    yield machines
-    machines.close()
-    if before is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = before
+def store() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def machines(store: S3Server) -> Iterator[Machines]:
+    with pytest.MonkeyPatch.context() as patch:  # machines have credentials in their own environment
+        for name, value in (store.environment | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}).items():
+            patch.setenv(name, value)
+        machines = Machines()
+        yield machines
+        machines.close()
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +205,23 @@ def test_several_saes_are_encoded_as_on_one_machine(machines: Machines, site: Si
         ended = run([site.acts], out, saes, options, select={}, progress=False)
         assert not ended.n_missing and [one["results"] for one in ended.outcome["saes"]] == [3, 3, 3]
     assert left_in(site.out) == left_in(site.folder / "alone") and len(left_in(site.out)) == 12
+
+
+def test_a_run_from_store_to_store_writes_each_result_once_and_leaves_nothing_else(
+    machines: Machines, store: S3Server, site: Site
+) -> None:
+    for number in range(4):
+        store.objects[f"acts/s{number}.safetensors"] = site.shard(f"s{number}", 30 + number, number).read_bytes()
+    acts, done = f"s3://{BUCKET}/acts", {}
+    for out, more in (("ray", {"engine": "ray", "ray_address": machines.address}), ("alone", {})):
+        ended = run(
+            [path_of(acts)], path_of(f"s3://{BUCKET}/{out}"), site.sae, Options(**more), select={}, progress=False
+        )
+        assert ended.outcome["done"] == 4 and not ended.n_missing, ended.outcome
+        done[out] = {key.rpartition("/")[2]: data for key, data in store.objects.items() if key.startswith(f"{out}/")}
+    assert done["ray"] == done["alone"] and sorted(done["ray"]) == ["_run.json", *(f"s{n}.npz" for n in range(4))]
+    written = [key for method, key in store.requests if method == "PUT" and key.startswith("ray/s")]
+    assert sorted(written) == [f"ray/s{number}.npz" for number in range(4)]
 
 
 class Driver:

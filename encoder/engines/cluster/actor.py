@@ -21,9 +21,11 @@ from encoder.engines.cluster.letters import Card, Receipt, ticket_of
 from encoder.engines.cluster.strays import MARK
 from encoder.errors import InputError, MismatchError
 from encoder.file.beside import RUN
+from encoder.machine.scratch import Scratch
 from encoder.options import Options
 from encoder.queue.publish import Unpublished
 from encoder.queue.ticket import targets_of
+from encoder.stores.object_path import Places
 from encoder.stores.opened import open_store
 from encoder.work.display import Quiet
 from encoder.work.made import is_for_good, words_of
@@ -46,6 +48,7 @@ class Encoder:
         self._brief: dict[str, Any] = json.loads("".join(brief))
         self._owner = f"{MARK}{self._brief['run']}-{secrets.token_hex(4)}"
         self._notes, self._stop = _Notes(), threading.Event()
+        self._places, self._scratch = Places(), Scratch()
         self._jobs: JobEncoder | None = None
 
     def prepare(self, node: str) -> str:
@@ -67,7 +70,9 @@ class Encoder:
 
     def _encode(self, letter: str) -> Receipt:
         ticket = ticket_of(self._brief, letter)
-        attempt = Attempt(ticket, f"{ticket.attempts}.{self._owner}.{secrets.token_hex(4)}")
+        self._places.forget()  # others have made results since
+        claim = f"{ticket.attempts}.{self._owner}.{secrets.token_hex(4)}"
+        attempt = Attempt(ticket, claim, self._places, self._scratch.folder)
         try:
             assert self._jobs is not None  # `prepare` comes first
             with self._jobs.encoded(attempt, self._stop.is_set) as made:
@@ -89,6 +94,10 @@ class Encoder:
     def stop(self) -> None:
         """Finish the batch, and give up the shard."""
         self._stop.set()
+
+    def close(self) -> None:
+        """Leave nothing on this machine."""
+        self._scratch.remove()
 
     def _look_around(self, host: str) -> None:
         """Make sure that this machine runs the same program and sees the same places as the driver.

@@ -23,6 +23,7 @@ from encoder.engines.cluster.letters import Card
 
 STOP_S = 20.0
 """How long workers may take to give up their shards; then they are killed."""
+CLOSE_S = 2.0
 NODES_EVERY_S = 1.0
 MAX_WORDS = 300
 _CAUSE = re.compile(r"Worker unexpectedly exits|node has died|OOM|out of memory|RPC error: [\w ]+", re.IGNORECASE)
@@ -58,7 +59,11 @@ class Actors:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number in range(len(self)):
+        there = [number for number, actor in enumerate(self._actors) if actor is not None]
+        closed = [self._method(number, "close").remote() for number in there]
+        if closed:
+            ray.wait(closed, num_returns=len(closed), timeout=CLOSE_S)
+        for number in there:
             self.dismiss(number)
 
     def send(self, worker: int, letter: str) -> None:
@@ -111,7 +116,7 @@ class Actors:
 
     def _method(self, number: int, name: str) -> Any:
         method = getattr(self._actors[number], name)
-        return method.options(concurrency_group="signs") if name in ("sign", "stop") else method
+        return method.options(concurrency_group="signs") if name in ("sign", "stop", "close") else method
 
     def _forget(self, number: int) -> None:
         """Let go of what a lost worker was asked: whatever comes of it is of no worker any more."""

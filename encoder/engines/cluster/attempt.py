@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from encoder.queue.publish import Unpublished, mark_of, publish
 from encoder.queue.ticket import Target, Ticket
+from encoder.stores.object_path import ObjectPath
 
 
 class Attempt:
-    """See `encoder.work.job.Held`. `claim` is in the names of temporary files, and in no other attempt's."""
+    """See `encoder.work.job.Held`. `claim` is in the names of temporary files, and in no other attempt's.
 
-    def __init__(self, ticket: Ticket, claim: str) -> None:
-        self.ticket, self.shard, self._claim = ticket, Path(ticket.shard), claim
+    `place` makes paths of what the ticket says; `scratch` is for what goes to an address.
+    """
+
+    def __init__(self, ticket: Ticket, claim: str, place: Callable[[str], Path], scratch: Path) -> None:
+        self.ticket, self.shard = ticket, place(ticket.shard)
+        self._claim, self._place, self._scratch = claim, place, scratch
 
     def place_of(self, target: Target) -> Path:
-        return Path(target.out)
+        return self._place(target.out)
 
     def temporary_for(self, out: Path) -> Path:
+        if isinstance(out, ObjectPath):
+            return self._scratch / f"{hashlib.sha256(str(out).encode()).hexdigest()[:16]}.npz.{self._claim}.tmp"
         return out.with_name(f"{out.name}.{self._claim}.tmp")
 
     def publish(self, outputs: Iterable[Path]) -> None:

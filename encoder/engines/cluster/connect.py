@@ -98,7 +98,7 @@ def _now(options: Options) -> Room:
 
 
 def _room_on(machine: Mapping[str, float], wanted: Mapping[str, float]) -> int:
-    room = [int(machine.get(kind, 0.0) / each) for kind, each in wanted.items() if each]
+    room = [int(machine.get(kind, 0.0) / each + 1e-6) for kind, each in wanted.items() if each]
     return min(room, default=1)
 
 

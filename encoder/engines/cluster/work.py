@@ -15,9 +15,9 @@ from encoder.engines.cluster.letters import brief_of
 from encoder.engines.cluster.strays import remove_strays
 from encoder.engines.cluster.tally import Tally
 from encoder.errors import InputError
-from encoder.options import Options
 from encoder.queue.queue import Status
-from encoder.queue.ticket import Ticket, targets_of
+from encoder.queue.ticket import Ticket
+from encoder.stores.object_path import ObjectPath
 from encoder.work.named import NAMES
 from encoder.work.rounds import FLOAT16, Work
 
@@ -52,8 +52,8 @@ class RayWork(Work):
         options, run = self._options, secrets.token_hex(4)
         n_workers = min(options.workers or room.n_workers, len(to_do))
         self._display.say(f"note: {room.in_words(n_workers)}")
-        brief = _brief(options, to_do, run, min(n_workers, room.most_on_one))
-        sizes = [_size_of(ticket) for ticket in to_do]
+        brief = self._brief(to_do, run, min(n_workers, room.most_on_one))
+        sizes = [_size_of(self._place(ticket.shard)) for ticket in to_do]
         tally = Tally(sum(sizes))
         with Actors(brief, n_workers, room.resources) as crew:
             lease_s, max_attempts = options.lease_s, options.max_attempts
@@ -73,6 +73,13 @@ class RayWork(Work):
                 self._take(dispatcher, to_do, run)
                 self.told = {"ray": {"workers": n_workers, "machines": room.n_machines, **tally.document()}}
 
+    def _brief(self, tickets: Sequence[Ticket], run: str, n_together: int) -> list[str]:
+        """Return what every worker needs to know; `n_together` of them share the memory of a machine."""
+        roots = sorted({str(ticket.extra.get("root")) for ticket in tickets})[:MAX_ROOTS]
+        options = self._options.model_copy(update={"workers": n_together})
+        place = str(self._place(tickets[0].targets[0].out).parent)
+        return brief_of(options, tickets, run=run, version=saefetch.__version__, place=place, roots=roots)
+
     def _take(self, dispatcher: Dispatcher, to_do: Sequence[Ticket], run: str) -> None:
         """Hear what became of the jobs, and look for the results."""
         self.totals.add(dispatcher.totals)
@@ -82,8 +89,9 @@ class RayWork(Work):
                 self.by_sae.take(replace(ticket, result=dispatcher.done[ticket.job]))
         self.failed |= self._unseen({ticket.job for ticket in to_do if ticket.job in dispatcher.done})
         self.status = Status(dispatcher.left, [], [], dict(self.failed), [])
-        folders = {Path(one.out).parent for ticket in to_do for one in ticket.targets}
-        remove_strays(folders, run, {job for job, _ in self.done})
+        if not isinstance(self._out, ObjectPath):
+            folders = {Path(one.out).parent for ticket in to_do for one in ticket.targets}
+            remove_strays(folders, run, {job for job, _ in self.done})
 
     def _unseen(self, made: set[str]) -> dict[str, str]:
         """Return the jobs that workers have done and of which no result is here, which may take a moment to be seen."""
@@ -100,21 +108,6 @@ class RayWork(Work):
         return {job: f"{out}: {why}" for job, out in unseen.items()}
 
 
-def _brief(options: Options, tickets: Sequence[Ticket], run: str, n_together: int) -> list[str]:
-    """Return what every worker needs to know; `n_together` of them share the memory of a machine."""
-    first = tickets[0]
-    roots = sorted({str(ticket.extra.get("root")) for ticket in tickets})[:MAX_ROOTS]
-    beside = str(Path(targets_of(first.sae, first.out)[0].out).parent)
-    return brief_of(
-        options.model_copy(update={"workers": n_together}),
-        tickets,
-        run=run,
-        version=saefetch.__version__,
-        place=beside,
-        roots=roots,
-    )
-
-
 def _check_names(ticket: Ticket) -> None:
     """Raises: InputError for an SAE that other machines cannot load, as it has no name."""
     for target in ticket.targets:
@@ -125,9 +118,9 @@ def _check_names(ticket: Ticket) -> None:
             )
 
 
-def _size_of(ticket: Ticket) -> int:
+def _size_of(shard: Path) -> int:
     """Return the size of a shard, 0 where it is not known: its job will say what is wrong."""
     try:
-        return Path(ticket.shard).stat().st_size
+        return int(shard.stat().st_size)
     except OSError:
         return 0
