@@ -297,7 +297,6 @@ def _options(context: typer.Context, report: str | None = None) -> Options:
 
     if report is not None:  # another process has read them
         return read_options(report)
-    names = (name for name in Options.model_fields if not name.startswith("sae_"))
-    flags = {name: context.params.get(name) for name in names}
+    flags = {name: context.params.get(name) for name in Options.model_fields if not name.startswith("sae_")}
     given = {name: value for name, value in flags.items() if value is not False}
     return load_options(context.params["config"], **given)

@@ -15,6 +15,8 @@ from saefetch.settings import Settings
 
 NO_FLAG = {"lease_s", "max_attempts", "stable_s"}
 """Settings of a queue: in the TOML file and in the environment only."""
+SHARING_OUT = {"workers", "engine", "ray_address", "num_cpus", "num_gpus"}
+"""Settings of a run, for which one worker of a queue has no use."""
 FACE = {"context", "config", "json", "quiet"}
 SAE = {"sae_release", "sae_id", "sae_path"}
 
@@ -25,7 +27,7 @@ def names(function: Callable[..., Any]) -> set[str]:
 
 def test_each_setting_of_an_encoding_is_a_flag_of_run_and_those_of_a_worker_of_work() -> None:
     assert set(Options.model_fields) - names(encode_app.run) == NO_FLAG
-    assert set(Options.model_fields) - names(encode_app.work) == NO_FLAG | {"workers"}
+    assert set(Options.model_fields) - names(encode_app.work) == NO_FLAG | SHARING_OUT
 
 
 def test_each_flag_of_run_is_a_keyword_of_encode_files() -> None:
