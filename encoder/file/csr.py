@@ -157,7 +157,8 @@ def _rounded(values: Float, dtype: Any) -> Float:
 class CsrWriter:
     """Write one shard's file: `append` each batch, `finish`, `publish`; leaving the block without that leaves nothing.
 
-    `temporary` is where the file is until it is published: in the folder of `path`, and nobody else's.
+    `temporary` is where the file is until it is published: in the folder of `path`, and nobody else's. A file of over
+    `max_bytes` is refused as soon as that is known.
 
         with CsrWriter(path, d_sae, values="float32", temporary=claim.temporary) as writer:
             writer.append(batch)
@@ -165,8 +166,16 @@ class CsrWriter:
             writer.publish()                # renamed over `path`; the caller has made sure that it still may
     """
 
-    def __init__(self, path: Path, d_sae: int, *, values: Values = "float32", temporary: Path | None = None) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        d_sae: int,
+        *,
+        values: Values = "float32",
+        temporary: Path | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
+        self.path, self._max_bytes = path, max_bytes
         self.temporary = temporary or path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
         self.n_rows = self.nnz = 0
         self._d_sae, self._dtype = d_sae, np.dtype(values).newbyteorder("<")
@@ -200,6 +209,16 @@ class CsrWriter:
         self._data.write(np.ascontiguousarray(data).data)
         self.n_rows += batch.shape[0]
         self.nnz += len(batch.indices)
+        self._check_size()
+
+    def _check_size(self) -> None:
+        n_bytes = 8 * self.n_rows + (4 + self._dtype.itemsize) * self.nnz
+        if self._max_bytes is not None and n_bytes > self._max_bytes:
+            raise ShardError(
+                f"{self.path}: the result has over {self._max_bytes:,} bytes after {self.n_rows:,} rows, more than one"
+                f" conditional write to a store takes: cut the shard into files of at most"
+                f" {self.n_rows * 9 // 10:,} rows, or name a folder as --out"
+            )
 
     def finish(self, meta: dict[str, Any], tokens: Tokens) -> None:
         """Make the file complete and durable under its temporary name.

@@ -35,7 +35,8 @@ from encoder.stores.store import MAX_PUT_BYTES, Data, Entry
 MAX_RETRIES = 8
 RETRY_S = 60
 """How long one request is tried again: a store that is throttling comes round, one that is gone does not."""
-CONNECT_S, REQUEST_S = 10, 120
+CONNECT_S, READ_S, WRITE_S = 10, 120, 3600
+"""The limits of one request. A read is of some megabytes, a write may be of gigabytes."""
 _PROVIDERS = ("AWS_", "GOOGLE_", "AZURE_", "MSI_", "IDENTITY_", "HTTP", "http", "NO_PROXY", "no_proxy", "SSL_")
 _METADATA_SERVICE = "169.254.169.254"
 """Where obstore asks for credentials where nothing else has any."""
@@ -46,7 +47,8 @@ class ObjectStore:
 
     def __init__(self, address: Address, client: Any = None) -> None:
         self.place, self._base = str(address), address.key
-        self._client: Any = _client_for(address) if client is None else client
+        self._client: Any = _client_for(address, READ_S) if client is None else client
+        self._writer: Any = _client_for(address, WRITE_S) if client is None else client
 
     def list(self, below: str = "") -> Iterator[Entry]:
         folder = self._path(below)
@@ -109,7 +111,7 @@ class ObjectStore:
             )
         with self._told(key):
             try:
-                obstore.put(self._client, self._path(key), data, mode=mode, use_multipart=False)
+                obstore.put(self._writer, self._path(key), data, mode=mode, use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
                 return False
             except FileNotFoundError:
@@ -158,19 +160,19 @@ def _tag(found: Any) -> str:
     return str(found["e_tag"] or found["last_modified"])
 
 
-def _client_for(address: Address) -> Any:
-    """Return the client of a bucket, the same one as long as the environment is."""
+def _client_for(address: Address, request_s: int) -> Any:
+    """Return a client of a bucket, the same one as long as the environment is."""
     named = {name: value for name, value in os.environ.items() if name.startswith(_PROVIDERS)}
-    return _new_client(address.root, address.scheme, tuple(sorted(named.items())))
+    return _new_client(address.root, address.scheme, request_s, tuple(sorted(named.items())))
 
 
-@lru_cache(maxsize=8)
-def _new_client(root: str, scheme: str, environment: tuple[tuple[str, str], ...]) -> Any:
+@lru_cache(maxsize=16)
+def _new_client(root: str, scheme: str, request_s: int, environment: tuple[tuple[str, str], ...]) -> Any:
     """Make a client, which reads the `environment`. Raises: InputError."""
     from obstore.store import from_url
 
     options: dict[str, Any] = {
-        "client_options": {"connect_timeout": timedelta(seconds=CONNECT_S), "timeout": timedelta(seconds=REQUEST_S)},
+        "client_options": {"connect_timeout": timedelta(seconds=CONNECT_S), "timeout": timedelta(seconds=request_s)},
         "retry_config": {"max_retries": MAX_RETRIES, "retry_timeout": timedelta(seconds=RETRY_S)},
     }
     if os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true") and scheme == "s3":

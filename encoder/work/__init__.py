@@ -22,6 +22,7 @@ encode.py      one shard: read, check, kernels, write, all at the same time
 progress.py    how far a shard is
 made.py        what an attempt made of a job, SAE by SAE
 counting.py    the rows that do not count, and why
+room.py        does a result fit into one conditional write?
 remarks.py     rows of zeros, and runs of identical rows
 sound.py       NaN and infinity, found in one pass
 watch.py       `--watch`: jobs for what is dropped into a folder

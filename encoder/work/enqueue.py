@@ -10,6 +10,7 @@ from typing import Any
 from encoder.errors import InputError
 from encoder.queue.queue import Queue
 from encoder.queue.ticket import Ticket
+from encoder.stores.object_path import Places
 from encoder.work.resume import check_resumes, excluded_by, to_do_and_taken
 from encoder.work.submit import Input, tickets_of
 
@@ -32,7 +33,7 @@ def enqueue(
     impossible = {item.job: reason for item in inputs if (reason := item.why_no_job) is not None}
     tickets = tickets_of(inputs, out, sae, select, **extra)
     taken = check_resumes(queue, tickets, again=again)
-    to_do, occupied = to_do_and_taken(tickets, {})
+    to_do, occupied = to_do_and_taken(tickets, {}, place=Places([out]))
     for ticket in tickets:
         if ticket.job in impossible:
             queue.refuse(ticket, impossible[ticket.job])

@@ -28,11 +28,13 @@ from encoder.sae.known import Known
 from encoder.sae.sae import LoadedSae
 from encoder.stores.object_path import ObjectPath, Places, path_of
 from encoder.stores.same import sha256_of, status_now
+from encoder.stores.store import MAX_PUT_BYTES
 from encoder.work.encode import encode_shard
 from encoder.work.made import Made
 from encoder.work.matching import Sought, match
 from encoder.work.progress import Progress
 from encoder.work.resume import check_settings, finished, results_in
+from encoder.work.room import check_fits
 from encoder.work.saes import Saes
 from encoder.work.stream import Stream, Task
 from encoder.work.totals import Display
@@ -169,10 +171,12 @@ class JobEncoder:
         for target in self._saes.pick(made.targets()):
             with made.failing(target):
                 sae, kernel = self._saes.get(target)
-                out = claim.place_of(target)
+                out, n_rows = claim.place_of(target), matched.shards[target.folder].n_rows
+                check_fits(claim.shard, n_rows, sae, self._options.values, out)
                 out.parent.mkdir(parents=True, exist_ok=True)
                 temporary = claim.temporary_for(out)
-                writer = CsrWriter(out, sae.d_sae, values=self._options.values, temporary=temporary)
+                most = MAX_PUT_BYTES if isinstance(out, ObjectPath) else None
+                writer = CsrWriter(out, sae.d_sae, values=self._options.values, temporary=temporary, max_bytes=most)
                 task = Task(sae, kernel, files.enter_context(writer), matched.notes[target.folder])
                 of_rows.setdefault(id(matched.shards[target.folder]), []).append(task)
                 tasks.append((target, task))

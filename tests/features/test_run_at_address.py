@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import encoding
@@ -14,8 +16,14 @@ from encoding import Command, Ended, Site
 from s3_server import S3Server, tag
 
 import encoder
+from encoder.errors import ShardError
+from encoder.file.csr import Csr, CsrWriter
 from encoder.machine.scratch import PREFIX
+from encoder.sae.load import load_sae
 from encoder.stores import object_store
+from encoder.stores.object_path import path_of
+from encoder.work.room import check_fits
+from saefetch.errors import MissingExtraError
 
 ACTS, OUT = "s3://bucket/acts", "s3://bucket/features"
 SECRETS = ("AKIAVERYSECRET", "wJalrVERYSECRET")
@@ -187,3 +195,70 @@ def test_a_part_takes_its_shards_by_name_from_the_listing(
         assert run(encode, site, "--part", part).status == 0
         there = {key for key in server.objects if key.startswith("features/") and key.endswith(".npz")}
         assert there == {f"features/{name}.npz" for name in names}
+
+
+def test_shards_at_addresses_are_submitted_and_worked_on(
+    server: S3Server, site: Site, shards: Path, encode: Command
+) -> None:
+    queue = site.folder / "queue"
+    ended = encode("submit", ACTS, "--queue", queue, "--out", OUT, "--sae-path", site.params)
+    assert ended.status == 0 and "3 shards submitted" in ended.out, ended
+    ended = encode("work", "--queue", queue, "--quiet", "--json")
+    assert ended.status == 0 and json.loads(ended.out)["done"] == 3, ended
+    by_queue = {
+        key: data for key, data in server.objects.items() if key.endswith(".npz") and key.startswith("features/")
+    }
+    assert len(by_queue) == 3 and list((queue / "outputs").iterdir()) == []
+    run(encode, site, out="s3://bucket/by-run")
+    assert {key.replace("by-run", "features") for key in server.objects if "by-run" in key and ".npz" in key} == set(
+        by_queue
+    )
+    assert all(server.objects[key.replace("features", "by-run")] == data for key, data in by_queue.items())
+    assert encode("submit", ACTS, "--queue", queue, "--out", OUT, "--sae-path", site.params).out.startswith("0 shards")
+
+
+def test_what_a_store_says_of_credentials_is_in_no_output_ticket_or_traceback(
+    server: S3Server, site: Site, shards: Path, encode: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "RETRY_S", 0.01)
+    monkeypatch.setattr(object_store, "MAX_RETRIES", 0)
+    for status in (403, 500):
+        server.says["acts/deep/b.npy"] = (status, f"no {' '.join(SECRETS)} ?X-Amz-Signature={SECRETS[1]}")
+        ended = run(encode, site)
+        summary = json.loads(ended.out)
+        assert (summary["done"] + summary["skipped"], summary["failed"]) == (2, 1), ended
+        told = json.loads(server.objects["features/_failed/deep__b.json"])
+        assert "s3://bucket/acts/deep/b.npy" in told["error"] and told["traceback"]
+        everything = ended.out + ended.err + repr(server.objects)
+        assert not any(secret in everything for secret in SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("expected_l0", "n_rows", "advice"), [(100.0, 10_000_000, "5,979,997"), (None, 10**9, "603,979,776")]
+)
+def test_a_result_that_one_write_does_not_take_is_refused_with_how_to_cut_the_shard(
+    site: Site, expected_l0: float | None, n_rows: int, advice: str
+) -> None:
+    sae = replace(load_sae(sae_path=site.params), expected_l0=expected_l0)
+    check_fits(Path("a.npy"), n_rows, sae, "float32", site.out / "a.npz")
+    with pytest.raises(ShardError, match=rf"a\.npy: its {n_rows:,} rows.*files of at most {advice} rows"):
+        check_fits(Path("a.npy"), n_rows, sae, "float32", path_of(f"{OUT}/a.npz"))
+    check_fits(Path("a.npy"), n_rows // 100, sae, "float32", path_of(f"{OUT}/a.npz"))
+
+
+def test_a_result_that_grows_beyond_one_write_stops_there(tmp_path: Path) -> None:
+    rows = Csr(np.arange(11), np.zeros(10, np.int32), np.ones(10, np.float32), (10, 4))
+    with CsrWriter(tmp_path / "a.npz", 4, max_bytes=300) as writer:
+        writer.append(rows)
+        with pytest.raises(ShardError, match=r"after 20 rows.*files of at most 18 rows"):
+            writer.append(rows)
+
+
+def test_without_obstore_the_extra_is_named_and_a_file_address_needs_none(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    monkeypatch.delitem(sys.modules, "encoder.stores.object_store")
+    with pytest.raises(MissingExtraError, match=r"^s3://bucket needs obstore: pip install 'saefetch\[cloud\]'"):
+        path_of("s3://bucket/a")
+    assert path_of(tmp_path.as_uri()) == tmp_path

@@ -5,6 +5,7 @@ with S3Server(ignores_conditions=True) ...     every create succeeds, as on some
 server.faults.append((503, "SlowDown"))        the next requests are answered so, one each
 server.tags["a"] = '"other"'                    its ETag, which is that of its bytes otherwise
 server.n_sent["a"]                             how many of its bytes were sent
+server.says["a"] = (403, "...")                every GET of this key is answered so
 server.changes_after["a"] = 1                  after so many answers with its bytes it is another object
 server.lands_first["a"] = b"..."               somebody else writes this object just before the next write of its key
 server.refuses_puts["a"] = [(409, "...")]      the next writes of this key are answered so, and nothing is written
@@ -33,6 +34,7 @@ class S3Server:
         self.requests: list[tuple[str, str]] = []
         self.tags: dict[str, str] = {}
         self.n_sent: Counter[str] = Counter()
+        self.says: dict[str, tuple[int, str]] = {}
         self.changes_after: dict[str, int] = {}
         self.lands_first: dict[str, bytes] = {}
         self.refuses_puts: dict[str, list[tuple[int, str]]] = {}
@@ -115,6 +117,8 @@ class S3Server:
         data = self.objects.get(key)
         if data is None:
             return _error(404, "NoSuchKey")
+        if key in self.says and request.method == "GET":
+            return _error(*self.says[key])
         if request.headers.get("If-Match", self._tag(key)) != self._tag(key):
             return _error(412, "PreconditionFailed")
         headers = {"ETag": self._tag(key), "Last-Modified": "Tue, 01 Dec 2026 00:00:00 GMT"}
