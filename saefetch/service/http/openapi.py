@@ -48,7 +48,7 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
         said["parameters"] = [_parameter(parameter) for parameter in route.parameters]
     if route.body is not None:
         content = {JSON: {"schema": schemas.of(route.body)}}
-        said["requestBody"] = {"content": content, "required": route.name != "retry_job"}
+        said["requestBody"] = {"content": content, "required": True}
     headers = {name: {"description": about, "schema": {"type": "string"}} for name, about in route.headers.items()}
     responses = {str(status): _answer(status, kind, headers, schemas) for status, kind in route.answers.items()}
     problem = {PROBLEM_TYPE: {"schema": schemas.of(ProblemDocument)}}

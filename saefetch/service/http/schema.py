@@ -1,9 +1,23 @@
-"""JSON Schema of the TypedDicts in which the service's answers are declared."""
+"""JSON Schema of the TypedDicts in which the service's answers are declared.
+
+`Annotated[int, ("minimum", 1)]` adds to the schema what Python's types cannot say.
+"""
 
 from __future__ import annotations
 
 from types import NoneType, UnionType
-from typing import Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 Schema = dict[str, Any]
 _PLAIN: dict[Any, str] = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
@@ -27,6 +41,8 @@ class Schemas:
             return {}
         if kind in _PLAIN:
             return {"type": _PLAIN[kind]}
+        if origin is Annotated:
+            return self.of(arguments[0]) | dict(arguments[1:])
         if origin in (NotRequired, Required):
             return self.of(arguments[0])
         if origin is Literal:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+from saefetch.names.identity import MAX_FEATURES
 from saefetch.service.shapes import JobObject
 
+Width = Annotated[int, ("minimum", 1), ("maximum", MAX_FEATURES)]
+Digits = Annotated[str, ("pattern", "^[0-9]+$")]
 SourceName = Literal["auto", "export", "batch", "feature"]
 
 
@@ -15,7 +18,7 @@ class NewJob(TypedDict):
     sae_release: NotRequired[str | None]
     sae_id: NotRequired[str | None]
     neuronpedia_id: NotRequired[str | None]
-    num_features: NotRequired[int | None]
+    num_features: NotRequired[Width | None]
     source: NotRequired[SourceName | None]
     refresh: NotRequired[bool | None]
 
@@ -163,7 +166,7 @@ class MirrorRequest(TypedDict):
 
     modelId: str
     layer: str
-    index: int | str
+    index: int | Digits
     maxActsToReturn: NotRequired[int | None]
 
 

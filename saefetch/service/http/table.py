@@ -66,6 +66,7 @@ BODY_ERRORS = (403, 408, 413, 415, 422)
 _ID = Parameter("id", "path", "A job.", pattern=r"[0-9A-Za-z_-]{1,64}", required=True)
 _NAME = r"[A-Za-z0-9_](?!.*\.\.)[A-Za-z0-9._+=,@~-]{0,200}"
 """A folder below the data dir: of the same letters as `saefetch.names.identity` makes it of."""
+_WORDS = r"[^\x00-\x1f\x7f]{1,1000}"
 _LIMIT = Parameter("limit", "query", "How many at most.", "number", least=1, most=1000, default=100)
 _NEURONPEDIA = (
     Parameter("model", "path", "Neuronpedia's id of the model.", pattern=".*", required=True),
@@ -93,7 +94,7 @@ TABLE: tuple[Route, ...] = (
         (
             Parameter("state", "query", "Only jobs of this state.", pattern="|".join(STATES)),
             _LIMIT,
-            Parameter("cursor", "query", "The value of `next` of the page before.", pattern=r"[0-9A-Za-z_-]{1,64}"),
+            Parameter("cursor", "query", "The value of `next` of the page before.", pattern=r"[0-9]{1,18}"),
         ),
     ),
     Route("GET", "/v1/jobs/{id}", "show_job", "One job.", {200: JobObject}, (404, 422), (_ID,)),
@@ -144,7 +145,7 @@ TABLE: tuple[Route, ...] = (
         {200: shapes.SearchHits},
         (404, 422, 503),
         (
-            Parameter("q", "query", 'Words, beginnings such as dog*, or a "phrase".', required=True),
+            Parameter("q", "query", 'Words, beginnings such as dog*, or a "phrase".', pattern=_WORDS, required=True),
             Parameter("sae", "query", "RELEASE/FOLDER.", pattern=f"{_NAME}/{_NAME}"),
             Parameter("limit", "query", "How many at most.", "number", least=1, most=1000, default=10),
         ),

@@ -47,7 +47,7 @@ def raw(served: Served, request: bytes) -> Answer:
         ("GET", "/v1/jobs?limit=1001", 422, "limit: '1001'"),
         ("GET", "/v1/jobs?limit=%D9%A3", 422, "limit: '٣'"),
         ("GET", "/v1/jobs?limit=1&limit=2", 422, "limit: expected once"),
-        ("GET", "/v1/jobs?cursor=x", 422, "cursor 'x'"),
+        ("GET", "/v1/jobs?cursor=x", 422, "cursor: 'x'"),
         ("GET", "/v1/jobs?cursor=%2e%2e", 422, "cursor: '..'"),
         ("GET", "/v1/jobs?stat=done", 422, "unknown parameter 'stat'; there are cursor, limit, state"),
         ("GET", "/v1/saes?x", 422, "there are none here"),

@@ -148,6 +148,7 @@ def requests(draw: st.DrawFn) -> tuple[str, str, Any, dict[str, str]]:
     return method.upper(), path + ("?" + "&".join(query) if query else ""), body, draw(HEADERS)
 
 
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module:DeprecationWarning")  # the server's thread does
 @settings(max_examples=N_EXAMPLES)
 @given(request=requests())
 def test_whatever_is_asked_is_answered_as_the_document_says(served: Served, request: tuple[str, str, Any, Any]) -> None:
