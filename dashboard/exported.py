@@ -15,15 +15,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
-from pathlib import PurePath
 from typing import Any
 
 from dashboard.model.look import Look
 from dashboard.model.part import Part
+from dashboard.model.places import Places
 from dashboard.model.sums import merge
 from dashboard.views.documents import MOST_DOCUMENTS, MOST_TOKENS, documents, tokens
 from dashboard.views.features import feature, top
-from dashboard.views.health import dead_features, shards
+from dashboard.views.health import densities, shards, verdict, worst_first
 from dashboard.views.parameters import Parameters
 from dashboard.views.rows import row
 from dashboard.views.search import MOST_FEATURES, search
@@ -50,7 +50,7 @@ def answers(whole: Look, part: Part) -> Iterator[tuple[str, Any]]:
     n_contexts = max(MIN_CONTEXTS, min(N_CONTEXTS, MOST_CONTEXTS // max(1, len(firing))))
     for k, indices in groupby(firing, lambda index: index // FEATURES_A_FILE):
         yield f"features-{k}", {str(index): _feature(look, index, n_contexts) for index in indices}
-    yield "health", _health(part)
+    yield "health", _health(part, look.settings.places)
 
 
 def _ask(**parameters: object) -> Parameters:
@@ -68,11 +68,8 @@ def _all(view: Callable[..., Any], look: Look, listed: str, most: int, **paramet
 
 def _summary(look: Look, part: Part, n_documents: int) -> dict[str, Any]:
     answer: dict[str, Any] = {**summary(look, _ask())}
-    features = answer["features"]
-    features["folder"] = PurePath(features["folder"]).name
-    features["sae"]["path"] = features["sae"]["path"] and PurePath(str(features["sae"]["path"])).name
-    features["index"]["command"] = ""
-    if answer["refusal"]:  # which names files
+    answer["features"]["index"]["command"] = ""
+    if answer["refusal"]:  # which says what to do
         answer["refusal"] = "the labels that were there are of another SAE than the features"
     counts = {"n_documents": len(part.documents.numbers), "of_documents": n_documents}
     return answer | {"static": True, "jobs": False, "hints": [], "part": counts}
@@ -84,7 +81,7 @@ def _features(look: Look, firing: Sequence[int]) -> dict[str, Any]:
     found = [feature for feature in answer["features"] if feature["index"] in wanted]
     labels = look.pick(()) if look.features.is_one_scale else {}
     return {
-        "figures_of": answer["figures_of"],
+        **{name: answer[name] for name in ("figures_of", "labels_here", "labels_of")},
         **_columns(found, ("index", "label", "density", "max", "count")),
         "max_neuronpedia": [label and label.max_activation for label in (labels.get(one["index"]) for one in found)],
     }
@@ -144,11 +141,8 @@ def _feature(look: Look, index: int, n_contexts: int) -> dict[str, Any]:
     return {"feature": feature(look, _ask(), index), "top": strongest[0], "distinct": strongest[1]}
 
 
-def _health(part: Part) -> dict[str, Any]:
+def _health(part: Part, places: Places) -> dict[str, Any]:
     """Describe the whole of each shard that has a document in the part."""
-    described = list(shards(part, part.shards, budget_s=float("inf")))
-    for number, shard in zip(part.shards, described, strict=True):
-        if not part.features.meta[number].get("sae_release"):
-            shard["sae"] = PurePath(shard["sae"]).name
-    counts = {"total": len(described), "dead_features": dead_features(part)}
-    return {**counts, "shards": described, "downloads": [], "queue": None}
+    described = list(shards(part, worst_first(part), float("inf"), places))
+    whole: dict[str, Any] = {"total": len(described), "verdict": verdict(part), "densities": densities(part)}
+    return {**whole, "shards": described, "downloads": [], "queue": None}

@@ -52,9 +52,6 @@ def run(
     config: Path | None,
 ) -> int:
     """Serve until interrupted, or write the static folder; return the exit status."""
-    for flag, path in (("--data-dir", data_dir), ("--features", features), ("--index", index), ("--queue", queue)):
-        if path is not None and not path.exists():
-            raise DashboardError(f"{flag} {path}: there is no such folder")
     if documents is not None and static is None:
         raise DashboardError("--documents goes with --static; the page itself shows every document")
     if jobs and static is not None:
@@ -68,6 +65,9 @@ def run(
     vocabulary = Vocabulary() if tokenizer is None else open_vocabulary(tokenizer)
     data = Data(settings, vocabulary)
     with _damage_is_usage(), data.look() as look:
+        for flag, path in (("--data-dir", data_dir), ("--features", features), ("--index", index), ("--queue", queue)):
+            if static is None and path is not None and not path.exists():
+                remark(f"sae-dashboard: {flag} {path}: there is no such folder yet; it is waited for")
         if look.refusal:
             remark(f"sae-dashboard: no labels are shown: {look.refusal}")
         if static is not None:

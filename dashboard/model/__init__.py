@@ -10,6 +10,8 @@
     figures.py      how often and how strongly each feature fires, here or on Neuronpedia
     occurrences.py  where a word stands, and which features fire on it
     contrast.py     which features fire more in one selection of documents than in another
+    places.py       paths, as they are shown
+    pace.py         how fast a download or a queue goes on
     shards.py       what a shard's headers do not say
     downloads.py    how far a download of labels is
     cache.py        what is dear to compute, kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,15 +13,18 @@ from dashboard.errors import NotFoundError, NotReadyError
 from dashboard.model.cache import Cache
 from dashboard.model.corpus import Corpus
 from dashboard.model.documents import Document
-from dashboard.model.tokens import Vocabulary
+from dashboard.model.places import Places, shown
+from dashboard.model.tokens import Vocabulary, whole_characters
 from encoder.index import FeatureIndex
 from saefetch.labels import Label, Labels
 from saefetch.store.store import Store
 
+MOST_BYTES = 4
+"""Of a character: so many tokens may hold the bytes of one."""
 PREVIEW_ROWS, PREVIEW_CHARACTERS = 80, 160
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """What the command was told. `named` is the SAE whose labels are meant, `default` the one to take otherwise.
 
@@ -34,6 +38,16 @@ class Settings:
     queue: Path | None = None
     index: Path | None = None
     jobs: bool = False
+
+    @cached_property
+    def places(self) -> Places:
+        named = (
+            (self.features, "FEATURES"),
+            (self.data_dir, "DATA_DIR"),
+            (self.queue, "QUEUE"),
+            (self.index and self.index.parent, "INDEX"),
+        )
+        return Places(named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +71,9 @@ class Look:
     def features(self) -> Corpus:
         """Raises: NotFoundError where there are no features."""
         if self.corpus is None:
-            raise NotFoundError(f"no features in {self.settings.features} yet; {self.encode_command} makes them")
+            raise NotFoundError(
+                f"no features in {shown(self.settings.features, 'FEATURES')} yet; {self.encode_command} makes them"
+            )
         return self.corpus
 
     @property
@@ -69,7 +85,7 @@ class Look:
 
     @property
     def encode_command(self) -> str:
-        return shlex.join(["sae-encode", "run", "ACTIVATIONS", "--out", str(self.settings.features)])
+        return shlex.join(["sae-encode", "run", "ACTIVATIONS", "--out", shown(self.settings.features, "FEATURES")])
 
     @property
     def download_command(self) -> str:
@@ -78,14 +94,21 @@ class Look:
             meta = self.corpus.features.meta[0]
             if isinstance(meta.get("sae_release"), str) and isinstance(meta.get("sae_id"), str):
                 names = meta["sae_release"], meta["sae_id"]
-        flags = ["--sae-release", names[0], "--sae-id", names[1], "--data-dir", str(self.settings.data_dir)]
+        flags = [
+            "--sae-release",
+            names[0],
+            "--sae-id",
+            names[1],
+            "--data-dir",
+            shown(self.settings.data_dir, "DATA_DIR"),
+        ]
         return shlex.join(["saefetch", "download", *flags])
 
     @property
     def index_command(self) -> str:
         index = self.settings.index
-        out = [] if index is None else ["--out", str(index.parent)]
-        return shlex.join(["sae-encode", "index", str(self.settings.features), *out])
+        out = [] if index is None else ["--out", shown(index.parent, "INDEX")]
+        return shlex.join(["sae-encode", "index", shown(self.settings.features, "FEATURES"), *out])
 
     @property
     def d_sae(self) -> int:
@@ -121,8 +144,10 @@ class Look:
 
     def texts(self, document: Document, start: int, stop: int) -> list[str]:
         """Return the texts of the tokens [start, stop) of a document."""
-        tokens = self.features.features.tokens(document.shard, document.start + start, document.start + stop)
-        return self.vocabulary.texts(tokens, start, stop - start)
+        first, last = max(0, start - MOST_BYTES), min(document.n_rows, stop + MOST_BYTES)
+        tokens = self.features.features.tokens(document.shard, document.start + first, document.start + last)
+        texts = whole_characters(self.vocabulary.texts(tokens, first, last - first))
+        return texts[start - first : stop - first]
 
     def preview(self, document: Document) -> str:
         """Return the beginning of the document's text, "" if its shard has neither texts nor ids of tokens."""
@@ -130,4 +155,4 @@ class Look:
         tokens = self.features.features.tokens(document.shard, document.start, document.start + n_rows)
         if tokens.texts is None and tokens.token_ids is None:
             return ""
-        return "".join(self.vocabulary.texts(tokens, 0, n_rows))[:PREVIEW_CHARACTERS]
+        return "".join(self.texts(document, 0, n_rows))[:PREVIEW_CHARACTERS]

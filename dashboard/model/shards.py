@@ -1,22 +1,19 @@
-"""What a shard's headers do not say: which rows do not count, how L0 is distributed, how many features never fire.
-
-L0 and dead features are of the rows that count.
-"""
+"""What a shard's headers do not say: which rows do not count, and how L0 is distributed over those that do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from encoder.arrays import I32, I64
+from encoder.arrays import I64
 from encoder.errors import ShardError
 from encoder.file.folder import Features
 from encoder.rows import REASONS, by_reason
 
 N_BINS = 20
-BLOCK, MASKED_ROWS = 1 << 20, 1 << 14
+BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +77,3 @@ def l0_of(features: Features, shard: int) -> L0:
     step = max(1, -(-(largest + 1) // N_BINS))
     edges = np.arange(0, largest + 1 + step, step)
     return L0(largest, edges, np.add.reduceat(rows, edges[:-1]))
-
-
-def dead_of(features: Features, shard: int) -> int:
-    """Count the features that fire on no row that counts. Raises: ShardError if the shard's columns are damaged."""
-    fires = np.zeros(features.shape[1], np.bool_)
-    for block in _columns(features, shard):
-        if block.size and int(block.view(np.uint32).max()) >= len(fires):
-            raise ShardError(f"{features.paths[shard]}: has columns outside 0..{len(fires) - 1}; encode it again")
-        fires[block] = True
-    return int((~fires).sum())
-
-
-def _columns(features: Features, shard: int) -> Iterator[I32]:
-    """Yield the columns of the rows that count, in blocks."""
-    indptr, indices = _array(features, shard, "indptr"), _array(features, shard, "indices").view(np.int32)
-    if not has_mask(features, shard):
-        for at in range(0, len(indices), BLOCK):
-            yield indices[at : at + BLOCK]
-        return
-    for at in range(0, len(indptr) - 1, MASKED_ROWS):
-        bounds = indptr[at : at + MASKED_ROWS + 1]
-        is_counted = np.repeat(features.counts(shard, at, at + MASKED_ROWS), np.diff(bounds))
-        yield indices[int(bounds[0]) : int(bounds[-1])][is_counted]

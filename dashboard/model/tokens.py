@@ -6,7 +6,8 @@ A tokenizer.json holds pieces in one of three spellings, all turned back into th
     SentencePiece   "▁dogs"    space is ▁; bytes without a piece are <0x0A>                    -> " dogs"
     WordPiece       "##ing"    what goes on a word; others begin one                           -> "ing", " dog"
 
-Bytes that are no UTF-8 by themselves, as a part of an emoji is, stay <0xF0>.
+Bytes that are no UTF-8 by themselves, as a part of an emoji is, are <0xF0> each. Where tokens that follow each other
+hold the bytes of one character, the first of them has the character and the others have no text.
 """
 
 from __future__ import annotations
@@ -38,6 +39,46 @@ class Vocabulary:
     def text(self, number: int) -> str:
         piece = self._spell(number) if self._spell else None
         return f"#{number}" if piece is None else piece
+
+
+def whole_characters(texts: list[str]) -> list[str]:
+    """Put the bytes of one character together, for tokens that follow each other; what is no character stays as it is.
+
+    Bytes below 0x80 are characters themselves, and are taken for bytes only where they are the whole of a token.
+    """
+    if not any("<0x" in text for text in texts):
+        return texts
+    found = [""] * len(texts)
+    waiting: list[tuple[int, int]] = []  # bytes, each with its token
+    for token, text in enumerate(texts):
+        at = 0
+        for match in _BYTE_PIECE.finditer(text):
+            byte = int(match[1], 16)
+            if byte < 0x80 and match[0] != text:
+                continue
+            if match.start() > at:
+                _settle(waiting, found)
+                found[token] += text[at : match.start()]
+            waiting.append((byte, token))
+            at = match.end()
+        if at < len(text):
+            _settle(waiting, found)
+            found[token] += text[at:]
+    _settle(waiting, found)
+    return found
+
+
+def _settle(waiting: list[tuple[int, int]], found: list[str]) -> None:
+    """Give each character to the token of its first byte, and empty `waiting`."""
+    while waiting:
+        first, token = waiting[0]
+        n_bytes = next((n for n, low in ((4, 0xF0), (3, 0xE0), (2, 0xC0)) if first >= low), 1)
+        try:
+            found[token] += bytes(byte for byte, _ in waiting[:n_bytes]).decode()
+        except UnicodeDecodeError:
+            found[token] += f"<0x{first:02X}>"
+            n_bytes = 1
+        del waiting[:n_bytes]
 
 
 def spelling_of(document: Any) -> Callable[[str], str]:

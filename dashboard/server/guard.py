@@ -49,12 +49,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Guard:
     """One server's rules; `port` is known once it listens. `token` is None where only loopback can reach it.
 
-    `may_change` tells the requests that may have another method than GET and HEAD.
+    `hide` takes the paths of this machine out of an error's message. `may_change` tells the requests that may have
+    another method than GET and HEAD.
     """
 
     def __init__(
-        self, host: str, proxy: Proxy | None = None, may_change: Callable[[web.Request], bool] = lambda request: False
+        self,
+        host: str,
+        proxy: Proxy | None,
+        hide: Callable[[str], str],
+        may_change: Callable[[web.Request], bool] = lambda request: False,
     ) -> None:
+        self._hide = hide
         self.port = 0
         self._may_change = may_change
         self.proxy = proxy or Proxy()
@@ -78,7 +84,7 @@ class Guard:
             response = refuse(exc.status, exc.reason)
         except SaefetchError as exc:  # a file that is damaged: the message says which
             remark(f"sae-dashboard: {exc}")
-            response = refuse(500, str(exc))
+            response = refuse(500, self._hide(str(exc)))
         except Exception as exc:
             traceback.print_exc(file=sys.stderr)
             response = refuse(500, f"this is a bug of sae-dashboard ({type(exc).__name__}); see where it was started")

@@ -55,7 +55,8 @@ async def listening(
             from dashboard.server.jobs import JobsRoutes
 
             jobs = JobsRoutes(await stack.enter_async_context(service))
-        async with _listening(data, Guard(host, proxy, *([jobs.has] if jobs else [])), host, port, jobs) as address:
+        guard = Guard(host, proxy, data.settings.places.hide, *([jobs.has] if jobs else []))
+        async with _listening(data, guard, host, port, jobs) as address:
             yield address
 
 

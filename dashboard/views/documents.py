@@ -95,7 +95,7 @@ def tokens(look: Look, parameters: Parameters, number: int) -> DocumentTokens:
         "excluded": corpus.excluded_in(document).n_rows,
         "start": start,
         "stop": stop,
-        "tokens": look.vocabulary.texts(of_rows, start, stop - start),
+        "tokens": look.texts(document, start, stop),
         "token_ids": of_rows.token_ids,
         "masked": None if of_rows.row_mask is None else ~of_rows.row_mask,
         "reasons": reasons_of(reasons) if reasons.any() else None,

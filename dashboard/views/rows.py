@@ -43,7 +43,7 @@ def row(look: Look, parameters: Parameters, number: int) -> Row:
         "address": document.address,
         "position": position,
         "shard": corpus.name(document.shard),
-        "token": look.vocabulary.texts(tokens, position, 1)[0],
+        "token": look.texts(document, position, position + 1)[0],
         "token_id": None if tokens.token_ids is None else int(tokens.token_ids[0]),
         "section": next((name for name, start, stop in document.sections if start <= position < stop), None),
         "masked": tokens.row_mask is not None and not tokens.row_mask[0],

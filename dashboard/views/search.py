@@ -9,6 +9,7 @@ import numpy as np
 
 from dashboard.errors import RequestError
 from dashboard.model.contrast import contrast, parse_selections, selection_of
+from dashboard.model.downloads import count
 from dashboard.model.figures import FIGURES, figures_of, figures_of_some, order_of
 from dashboard.model.look import Look
 from dashboard.views.parameters import Parameters
@@ -78,12 +79,22 @@ def search(look: Look, parameters: Parameters) -> FeatureList:
     ]
     return {
         "total": None if found.is_cut else total,
+        "labels_here": _labels_here(look),
+        "labels_of": 0 if look.labels is None else len(look.labels),
         "a": found.a,
         "b": found.b,
         "figures_of": figures.source,
         "did_you_mean": found.meant,
         "features": listed,
     }
+
+
+def _labels_here(look: Look) -> int | None:
+    """Return of how many features the download has brought an answer, None where it is complete or there is none."""
+    if look.store is None:
+        return None
+    progress = count(look.store, look.labels_folder, look.kept).progress
+    return progress.total_features - progress.remaining if progress.remaining else None
 
 
 def _find(look: Look, parameters: Parameters) -> _Found:

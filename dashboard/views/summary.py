@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import saefetch
 from dashboard.model.corpus import Corpus
-from dashboard.model.downloads import count
+from dashboard.model.downloads import count, is_running
 from dashboard.model.look import Look
+from dashboard.model.places import shown
 from dashboard.views.excluded import excluded_rows
+from dashboard.views.going_on import is_worked_on
+from dashboard.views.health import verdict
 from dashboard.views.parameters import Parameters
 from dashboard.views.shapes.state import FeaturesSummary, Hint, LabelsSummary, Summary
 
@@ -23,19 +26,25 @@ def summary(look: Look, parameters: Parameters) -> Summary:
         "version": saefetch.__version__,
         "features": None if look.corpus is None else _features(look, look.corpus),
         "labels": _labels(look),
-        "refusal": look.refusal,
+        "refusal": look.refusal and look.settings.places.hide(look.refusal),
         "hints": _hints(look),
         "neuronpedia": look.neuronpedia,
+        "warned": 0 if look.corpus is None else _warned(look.corpus),
         "static": False,
         "jobs": look.settings.jobs,
         "part": None,
     }
 
 
+def _warned(corpus: Corpus) -> int:
+    found = verdict(corpus)
+    return found["another_sae"] + found["other_warnings"]
+
+
 def _features(look: Look, corpus: Corpus) -> FeaturesSummary:
     meta = corpus.features.meta[0]
     return {
-        "folder": str(look.settings.features),
+        "folder": shown(look.settings.features, "FEATURES"),
         "rows": corpus.n_rows,
         "excluded": excluded_rows(corpus.excluded),
         "d_sae": corpus.d_sae,
@@ -49,7 +58,7 @@ def _features(look: Look, corpus: Corpus) -> FeaturesSummary:
             "release": meta.get("sae_release"),
             "id": meta.get("sae_id"),
             "neuronpedia_id": meta.get("neuronpedia_id"),
-            "path": meta.get("sae_path"),
+            "path": meta.get("sae_path") and look.settings.places.hide(str(meta["sae_path"])),
             "weights_sha256": str(meta.get("weights_sha256") or ""),
         },
         "index": {
@@ -79,9 +88,10 @@ def _labels(look: Look) -> LabelsSummary | None:
 def _hints(look: Look) -> list[Hint]:
     hints: list[Hint] = []
     if look.labels is None and look.refusal is None:
-        hints.append({"what": "no labels yet", "command": look.download_command})
+        runs = is_running(look.labels_folder)
+        hints.append({"what": "no labels yet", "command": None if runs else look.download_command})
     if look.corpus is None:
-        hints.append({"what": "no features yet", "command": look.encode_command})
+        hints.append({"what": "no features yet", "command": None if is_worked_on(look) else look.encode_command})
     elif look.corpus.index_state != "ready":
         hints.append({"what": INDEX_HINTS[look.corpus.index_state], "command": look.index_command})
     return hints

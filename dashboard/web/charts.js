@@ -4,23 +4,24 @@
   const WIDTH = 320;
 
   /** Bars of {edges: [n + 1], counts: [n]}. `unit` is what is counted; `log` draws the logarithm of the counts. */
-  sae.histogram = ({ edges, counts }, { height = 120, unit = "tokens", log = false, axis = true } = {}) => {
+  sae.histogram = ({ edges, counts }, { height = 120, unit = "tokens", say = sae.figure, log = false, axis = true, ends, kind = () => null } = {}) => {
     const size = log ? (n) => Math.log10(1 + n) : (n) => n;
     const most = Math.max(...counts.map(size), 1e-9);
     const step = WIDTH / counts.length;
     const bars = counts.map((count, i) => {
       const tall = count ? Math.max(1.5, (height * size(count)) / most) : 0;
       const bar = {
+        class: kind(i),
         x: (i * step).toFixed(2),
         y: (height - tall).toFixed(2),
         width: Math.max(0.5, step - 1).toFixed(2),
         height: tall.toFixed(2),
       };
-      const title = `${sae.figure(edges[i])} to ${sae.figure(edges[i + 1])}: ${sae.plural(count, unit.replace(/s$/, ""), unit)}`;
+      const title = `${say(edges[i])} to ${say(edges[i + 1])}: ${sae.plural(count, unit.replace(/s$/, ""), unit)}`;
       return sae.svg("rect", bar, sae.svg("title", {}, title));
     });
     const at = counts.indexOf(Math.max(...counts));
-    const words = `Histogram of ${sae.count(counts.reduce((a, b) => a + b, 0))} ${unit}, from ${sae.figure(edges[0])} to ${sae.figure(edges.at(-1))}; most, ${sae.count(counts[at] || 0)}, between ${sae.figure(edges[at])} and ${sae.figure(edges[at + 1])}`;
+    const words = `Histogram of ${sae.count(counts.reduce((a, b) => a + b, 0))} ${unit}, from ${say(edges[0])} to ${say(edges.at(-1))}; most, ${sae.count(counts[at] || 0)}, between ${say(edges[at])} and ${say(edges[at + 1])}`;
     const chart = sae.svg(
       "svg",
       {
@@ -33,12 +34,13 @@
       ...bars,
     );
     if (!axis) return chart;
-    const ends = [edges[0], (edges[0] + edges.at(-1)) / 2, edges.at(-1)].map((x) => sae.el("span", {}, sae.figure(x)));
+    const middle = (edges[0] + edges.at(-1)) / 2;
+    const marks = ends ?? [edges[0], middle, edges.at(-1)].map(sae.figure);
     return sae.el(
       "figure",
       { class: "histogram" },
       chart,
-      sae.el("div", { class: "axis", "aria-hidden": "true" }, ...ends),
+      sae.el("div", { class: "axis", "aria-hidden": "true" }, ...marks.map((mark) => sae.el("span", {}, mark))),
     );
   };
 

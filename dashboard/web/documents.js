@@ -46,14 +46,14 @@
     return {
       title: "Documents",
       node: sae.filling(
-        [sae.heading("Documents"), figures(features), sae.el("div", { class: "tools" }, box, every, count)],
+        [sae.heading("Documents"), figures(features, page.summary), sae.el("div", { class: "tools" }, box, every, count)],
         list.node,
       ),
       search: box,
     };
   };
 
-  function figures(features) {
+  function figures(features, summary) {
     const excluded = sae.excluded(features.excluded);
     const facts = [
       [sae.count(features.rows), `tokens${excluded && `, of which ${excluded}`}`],
@@ -65,6 +65,7 @@
       "p",
       { class: "facts" },
       ...facts.map(([number, name]) => sae.el("span", {}, sae.el("b", {}, number), ` ${name}`)),
+      summary.warned > 0 && sae.el("a", { href: "#/health", class: "alarm" }, sae.warned(summary)),
     );
   }
 

@@ -36,12 +36,20 @@ const sae = {};
     return x.toExponential(1);
   };
 
-  /** A share as percent: 0.00012 -> "0.012 %" */
+  /** A share as percent: 0.00012 -> "0.012 %", -31.4 -> "−3,140 %" */
   sae.percent = (x) => {
     if (x === null || x === undefined) return "–";
-    const percent = 100 * x;
-    if (percent === 0) return "0 %";
-    return `${percent >= 10 ? percent.toFixed(0) : percent >= 1e-4 ? percent.toPrecision(2) : percent.toExponential(1)} %`;
+    const percent = 100 * Math.abs(x);
+    const sign = x < 0 ? "−" : "";
+    if (percent > 0 && percent < 1e-4) return `${sign}< 0.0001 %`;
+    return `${sign}${percent >= 10 || percent === 0 ? whole.format(percent) : Number(percent.toPrecision(2))} %`;
+  };
+
+  /** How fast something goes on and how long it will take: "31 features a second, 9 min left", "" if it is not known. */
+  sae.pace = ({ per_s, left_s }, what) => {
+    if (!per_s) return "";
+    const [n, unit] = per_s >= 1 ? [per_s, "second"] : per_s * 60 >= 1 ? [per_s * 60, "minute"] : [per_s * 3600, "hour"];
+    return `${n >= 10 ? sae.count(n) : sae.figure(n)} ${what} a ${unit}, about ${sae.duration(left_s)} left`;
   };
 
   /** 671 -> "11 min" */
@@ -111,7 +119,7 @@ const sae = {};
       "div",
       { class: "empty" },
       sae.el("h2", {}, title),
-      text && sae.el("p", {}, text),
+      text && sae.el("p", {}, ...[text].flat()),
       ...commands.filter(Boolean).map((command) => sae.el("p", {}, sae.command(command))),
     );
 

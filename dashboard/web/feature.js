@@ -205,13 +205,13 @@
   }
 
   function context(found, index, most) {
-    const spans = found.tokens.map((token, i) => {
+    const spans = found.tokens.flatMap((token, i) => {
       const span = sae.el("span", {
         class: `token${i === found.at ? " at" : ""}${found.masked?.[i] ? " masked" : ""}`,
         title: found.values[i] ? sae.figure(found.values[i]) : null,
       });
       sae.warm(span, found.values[i], most);
-      return sae.showToken(span, token, { breaks: false });
+      return sae.inText(span, token, { breaks: false });
     });
     const href = sae.link(["documents", found.address], { at: found.position, colour: `feature:${index}` });
     return sae.el(

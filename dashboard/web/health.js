@@ -44,11 +44,12 @@
     }
 
     function partsOf(health) {
-      const { queue, downloads, shards, total, dead_features } = health;
+      const { queue, downloads, shards, total, verdict, densities } = health;
       const parts = [
+        total > 0 && ["verdict", [verdict, densities], () => verdictSection(verdict, densities)],
         queue && ["queue", queue, () => queueSection(queue)],
         downloads.length > 0 && ["downloads", downloads, () => downloadsSection(downloads)],
-        shards.length > 0 && ["shards", [shards, total, dead_features], () => shardsSection(health)],
+        shards.length > 0 && ["shards", [shards, total], () => shardsSection(health)],
       ].filter(Boolean);
       const nothing = () =>
         page.nothing("Nothing here yet", "Downloads, shards of features and the queue will be seen here, live.").node;
@@ -56,13 +57,13 @@
       return found.map(([name, made_of, make]) => [name, JSON.stringify(made_of), make]);
     }
 
-    function shardsSection({ shards, total, dead_features: dead }) {
-      const d_sae = page.summary.features?.d_sae;
+    function shardsSection({ shards, total }) {
+      const isPart = page.summary.part !== null;
       const facts = [
-        sae.plural(total, "shard"),
-        dead !== null && `${sae.count(dead)}${d_sae ? ` of ${sae.count(d_sae)}` : ""} features fire nowhere`,
+        `${sae.plural(total, "shard")}, the worst first`,
+        isPart && "figures are of the whole of each shard, not of the documents in this page alone",
       ];
-      const heads = ["Shard", "Tokens", "Mean L0", "L0 of its tokens", "Explains", "Dead", "SAE"];
+      const heads = ["Shard", "Tokens", "Mean L0", "L0 of its tokens", "Explains", "SAE"];
       const turn = (to, text) => sae.el("a", { href: sae.link(["health"], { offset: to || "" }) }, text);
       return sae.el(
         "section",
@@ -100,6 +101,41 @@
     };
   };
 
+  /** What a person wants to know first: is anything wrong, and what fires too rarely or too often. */
+  function verdictSection(verdict, densities) {
+    const { fine, another_sae: another, other_warnings: others, rows, excluded } = verdict;
+    const bad = [
+      another && `${sae.count(another)} ${another === 1 ? "looks" : "look"} like another SAE`,
+      others && `${sae.plural(others, "other warning")}`,
+    ].filter(Boolean);
+    const words = [`${sae.plural(fine, "shard")} fine`, ...bad].join(", ");
+    const left = sae.excluded(excluded);
+    return sae.el(
+      "section",
+      {},
+      sae.el("p", { class: `verdict ${bad.length ? "bad" : "good"}` }, words),
+      left && sae.el("p", { class: "muted" }, `Of ${sae.plural(rows, "token")}, ${left}.`),
+      densities && sae.el("h2", {}, "How often features fire"),
+      densities && densityChart(densities),
+    );
+  }
+
+  function densityChart({ dead, dense, dense_from: from, histogram }) {
+    const { edges } = histogram;
+    const kind = (i) => (i === 0 ? "dead" : edges[i] >= from * 0.999 ? "dense" : null);
+    const ends = [`never, ${sae.percent(edges[1])}`, "share of tokens", "100 %"];
+    return sae.el(
+      "div",
+      { class: "densities" },
+      sae.histogram(histogram, { unit: "features", say: sae.percent, log: true, kind, ends }),
+      sae.el("p", {}, sae.el("i", { class: "dead" }), `${sae.count(dead)} fire nowhere here (dead)`),
+      sae.el("p", {}, sae.el("i", { class: "dense" }), `${sae.count(dense)} fire on over ${sae.percent(from)} (dense)`),
+    );
+  }
+
+  /** Shards with a warning, in words. */
+  sae.warned = ({ warned }) => `${sae.plural(warned, "shard")} ${warned === 1 ? "has" : "have"} a warning`;
+
   function shardRow(shard) {
     const remarks = [...shard.warnings.map((text) => [text, "warning"]), ...shard.notes.map((text) => [text, "note"])];
     return sae.el(
@@ -129,7 +165,6 @@
         shard.explained_variance_of_all !== null &&
           sae.el("span", { class: "muted" }, `${sae.percent(shard.explained_variance_of_all)} with extreme rows`),
       ),
-      sae.el("td", {}, sae.count(shard.dead_features)),
       sae.el("td", {}, sae.el("bdi", {}, shard.sae)),
     );
   }
@@ -162,20 +197,24 @@
         { class: "muted" },
         `${sae.count(successful)} of ${sae.count(total)} features · ${sae.count(missing)} do not exist · ${sae.count(failed)} failed`,
       ),
+      download.state === "running" && sae.el("p", {}, sae.pace(download, "features")),
       download.error && sae.el("p", { class: "warning" }, download.error),
       !["complete", "running"].includes(download.state) && sae.el("p", {}, sae.command(download.command)),
     );
   }
 
-  function queueSection({ folder, done, ready, claimed, failed, error, command }) {
+  function queueSection(queue) {
+    const { folder, is_there, done, ready, claimed, failed, error, command } = queue;
     const heading = sae.el("h2", {}, "Queue");
+    const words = "is not there yet, and is waited for. Shards that are put on it will be seen here.";
+    if (!is_there) return sae.empty("Queue", [sae.el("bdi", {}, folder), ` ${words}`], command);
     if (error) return sae.el("section", {}, heading, sae.el("p", { class: "warning" }, error));
     const parts = [
       ["got", done],
       ["working", claimed.length],
       ["failed", failed.length],
     ];
-    const words = (claim) =>
+    const held = (claim) =>
       sae.el(
         "span",
         { class: "muted" },
@@ -192,9 +231,10 @@
         {},
         `${sae.count(done)} done · ${sae.count(claimed.length)} being worked on · ${sae.count(ready)} waiting · ${sae.count(failed.length)} failed`,
       ),
-      jobs(claimed, words),
+      sae.el("p", {}, sae.pace(queue, "shards")),
+      jobs(claimed, held),
       jobs(failed, (failure) => sae.el("span", { class: "warning" }, failure.error)),
-      ready + claimed.length > 0 && sae.el("p", {}, sae.command(command)),
+      command && sae.el("p", {}, sae.command(command)),
     );
   }
 

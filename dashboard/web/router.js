@@ -14,6 +14,7 @@
   };
   const GO = { d: "documents", f: "features", c: "compare", h: "health", j: "jobs" };
   const GO_MS = 1000;
+  const WAIT_MS = 2000;
   const WRITE_MS = 150; // browsers refuse to change the address much more often
   const main = document.getElementById("main");
   let view = null;
@@ -66,7 +67,9 @@
         { class: "view" },
         sae.heading(title),
         sae.empty("", text, ...summary.hints.map(({ command }) => command)),
+        summary.hints.some(({ command }) => command === null) && sae.el("p", { class: "padded" }, "It is on its way."),
       ),
+      waits: true,
     });
     return {
       summary,
@@ -144,9 +147,21 @@
       else link.removeAttribute("aria-current");
     }
     view.ready?.();
+    if (view.waits && !sae.source.isStatic) wait(mine);
     if (wantsSearch) view.search?.focus();
     else if (!isFirst && !isTyping) main.querySelector("h1")?.focus({ preventScroll: true });
     wantsSearch = false;
+  }
+
+  /** Where there is nothing yet, look again until there is: an encoder may be at its first shard. */
+  async function wait(mine) {
+    const before = JSON.stringify(summary);
+    await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
+    if (mine !== round) return;
+    const now = document.hidden ? before : JSON.stringify(await sae.source.get("summary").catch(() => summary));
+    if (mine !== round) return;
+    if (now === before) wait(mine);
+    else open();
   }
 
   /** Ask what there is, each time a view is opened: a download or an encoder may be at work. */
@@ -157,6 +172,10 @@
     const name = names && (names.neuronpedia_id || [names.release, names.id].filter(Boolean).join(" ") || names.path);
     document.getElementById("sae").textContent = name || "";
     document.querySelector('nav a[href="#/jobs"]').hidden = !summary.jobs;
+    const alarm = document.getElementById("alarm");
+    alarm.hidden = !summary.warned;
+    alarm.textContent = ` ${sae.count(summary.warned)}`;
+    alarm.title = sae.warned(summary);
     const [kind, text, command] = news();
     const banner = document.getElementById("banner");
     if (banner.dataset.text === text + command) return; // a screen reader would read it again
@@ -171,7 +190,7 @@
     const { features, labels, refusal, hints, part } = summary;
     if (refusal) return ["refusal", `Labels are not shown: ${refusal}`, ""];
     if (features?.index.state === "older") return ["hint", "The index by feature is of an older version, so its figures are counted anew at each start. Make it anew with ", features.index.command];
-    const download = features && !labels && hints.find(({ command }) => command.startsWith("saefetch"));
+    const download = features && !labels && hints.find(({ command }) => command?.startsWith("saefetch"));
     if (download) return ["hint", "No labels yet. They come with ", download.command];
     if (part && part.n_documents < part.of_documents)
       return [

@@ -60,6 +60,7 @@
     const meant = sae.el("span");
     const columns = sae.el("div");
     let source = null;
+    let partial = "";
 
     const filled = () => ({ document: inDocument.value.trim(), selections: a.value.trim() || b.value.trim() });
     const offers = (name) => !NEEDS[name] || Boolean(filled()[NEEDS[name]]);
@@ -74,19 +75,20 @@
         });
         source = answer.figures_of;
         meant.replaceChildren(...(answer.did_you_mean ? ["Did you mean ", mean(answer.did_you_mean), "?"] : []));
+        const { labels_here: here, labels_of: all } = answer;
+        partial = here === null ? "" : `; the download is at ${sae.count(here)} of ${sae.plural(all, "feature")}`;
         if (answer.a && answer.b) page.replace({ a: answer.a, b: answer.b });
         return { items: answer.features, total: answer.total };
       },
       onTotal: (total) => {
-        const borrowed = source === "neuronpedia" && total !== 0 ? "; density and max are Neuronpedia's" : "";
-        count.textContent = (total === null ? "the best 2,000 features" : sae.plural(total, "feature")) + borrowed;
+        count.textContent = (total === null ? "the best 2,000 features" : sae.plural(total, "feature")) + partial;
         const scale = features && !features.is_one_scale ? ", in another scale than the values here" : "";
         const of = source === "neuronpedia" ? `on Neuronpedia${scale}` : "in this data, on the tokens that count";
         columns.replaceChildren(
-          sae.columns(...figuresOf({}, filled(), of).map(([name, , kind, title]) => [name, kind, title])),
+          sae.columns(...figuresOf({}, filled(), of, source).map(([name, , kind, title]) => [name, kind, title])),
         );
       },
-      render: (feature) => sae.featureRow({ ...feature, measures: sae.figures(figuresOf(feature, filled(), "")) }),
+      render: (feature) => sae.featureRow({ ...feature, measures: sae.figures(figuresOf(feature, filled(), "", source)) }),
       onError: () => (count.textContent = ""),
       empty: () =>
         sae.empty(
@@ -178,12 +180,16 @@
     };
   };
 
-  /** The figures of a feature: [name, text, class, title]. `of` names the data that density, max and tokens come from. */
-  function figuresOf(feature, { document: inDocument, selections }, of) {
+  /**
+   * The figures of a feature: [name, text, class, title]. `of` says in words which data density, max and tokens come from.
+   * Neuronpedia's stand under heads of their own.
+   */
+  function figuresOf(feature, { document: inDocument, selections }, of, source) {
+    const isTheirs = source === "neuronpedia";
     const found = [
-      ["density", sae.percent(feature.density), "density", of],
-      ["max", sae.figure(feature.max), "max", of],
-      ["tokens", sae.count(feature.count), "count", of],
+      [isTheirs ? "density on Neuronpedia" : "density", sae.percent(feature.density), "density", of],
+      [isTheirs ? "max on Neuronpedia" : "max", sae.figure(feature.max), "max", of],
+      ...(isTheirs ? [] : [["tokens", sae.count(feature.count), "count", of]]),
     ];
     if (inDocument && !selections)
       found.unshift(["sum here", sae.figure(feature.here), "added", "of its activations in the document"]);

@@ -115,7 +115,7 @@
   }
 
   async function search({ query = "", sort = "match", order = "", document: id = "", a = "", b = "", ...page }) {
-    const { figures_of, max_neuronpedia, ...columns } = await load("features");
+    const { figures_of, labels_here, labels_of, max_neuronpedia, ...columns } = await load("features");
     let found = entries({ ...columns, marked: [], here: [], log_ratio: [], z: [] });
     const narrow = (those) => {
       const by = new Map(found.map((entry) => [entry.index, entry]));
@@ -134,7 +134,7 @@
     const isRising = order ? order === "asc" : column === "index";
     found.sort((x, y) => compare(x[column], y[column], column, isRising) || x.index - y.index);
     const { offset = 0, limit = 50 } = page;
-    const names = { a: more?.names[0] ?? null, b: more?.names[1] ?? null };
+    const names = { a: more?.names[0] ?? null, b: more?.names[1] ?? null, labels_here, labels_of };
     return { total: found.length, ...names, figures_of, did_you_mean: null, features: found.slice(offset, offset + limit) };
   }
 

@@ -22,7 +22,7 @@
 
   /** The parts of a token: [text, kind]. The kinds: "" for text, "sign" for what cannot be seen, "break" for a new line. */
   function parts(token) {
-    if (JOINERS.test(token)) return [["∅", "sign"]];
+    if (JOINERS.test(token)) return [[token ? "∅" : "·", "sign"]];
     // Some files keep tokens as tokenizers spell them: with ▁ or Ġ for a space, Ċ for a new line.
     const text = token.replace(/^[▁ĠĊ]+/, (all) => all.replace(/[▁Ġ]/g, " ").replace(/Ċ/g, "\n"));
     if (/^ +$/.test(text)) return [["␣".repeat(Math.min(text.length, 8)), "sign"]];
@@ -50,6 +50,14 @@
       node.append(kind === "sign" ? sae.el("i", {}, text) : text);
     }
     return node;
+  };
+
+  /** A token within a text: its node, and around it the space before and the line break after, where no heat belongs. */
+  sae.inText = (node, token, options) => {
+    const { firstChild: first, lastChild: last } = sae.showToken(node, token, options);
+    const [space] = /^ */.exec(first?.data ?? "");
+    if (space) first.data = first.data.slice(space.length);
+    return [space, node, last?.data === "\n" && last].filter(Boolean);
   };
 
   /** A label, or the words that stand for a missing label. */

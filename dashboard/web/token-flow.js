@@ -1,5 +1,6 @@
 // A document's text: tokens, each on its heat, in a scroller. The text is made of pieces of PIECE tokens. A piece is fetched
 // when it comes near the window and emptied when it is far away, so a document of a million tokens scrolls like a short one.
+// A filled piece is inline, so that the text runs on from piece to piece; an empty one is a block of about its height.
 //
 //   piece    tokens [start, stop), never across the end of a section (prompt, response)
 //   shown    the token under the pointer
@@ -8,7 +9,7 @@
 {
   const PIECE = 512;
   const NEAR = "1500px 0px";
-  const MOST_FILLED = 60; // pieces; further ones are emptied, the furthest first
+  const MOST_FILLED = 20; // pieces; further ones are emptied, the furthest first
   const LOOKED_AT_ONCE = 4096; // tokens, when looking for where a feature fires next
   const PX_A_TOKEN = 2.2; // of height, for a piece that has not been there yet
   const STYLED = ["prompt", "response"]; // sections have any names; only these are classes
@@ -41,7 +42,8 @@
     );
     for (const piece of pieces) {
       piece.node.piece = piece;
-      node.append(piece.node);
+      if (piece.isFirst) node.append(stretch(piece.name));
+      node.lastChild.append(piece.node);
       near.observe(piece.node);
     }
 
@@ -62,7 +64,7 @@
       piece.filling ??= (async () => {
         try {
           const answer = await ask(piece.start, piece.stop);
-          const made = answer.tokens.map((token, i) => make(piece.start + i, token, answer.reasons?.[i]));
+          const made = answer.tokens.flatMap((token, i) => make(piece.start + i, token, answer.reasons?.[i]));
           piece.node.replaceChildren(...made);
           piece.state = "filled";
           piece.node.classList.add("filled");
@@ -89,7 +91,7 @@
         class: reason ? "token masked" : "token",
         title: reason && sae.reason(reason),
       });
-      return sae.showToken(made, token);
+      return sae.inText(made, token);
     }
 
     function warm(piece, answer) {
@@ -256,13 +258,16 @@
     };
   };
 
-  function frame({ name, start, stop, isFirst }) {
+  /** What holds the pieces of a section. */
+  const stretch = (name) =>
+    sae.el("div", { class: `stretch ${STYLED.includes(name) ? name : ""}`, "data-heading": name || null });
+
+  function frame({ name, start, stop }) {
     return sae.el("div", {
-      class: `piece ${STYLED.includes(name) ? name : ""}`,
+      class: "piece",
       role: "group",
       "aria-label": `${name || "tokens"} ${start} to ${stop - 1}`,
       "data-at": sae.count(start),
-      "data-heading": isFirst && name ? name : null,
       "--reserved": `${Math.ceil((stop - start) * PX_A_TOKEN)}px`,
     });
   }

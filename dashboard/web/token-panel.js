@@ -19,7 +19,7 @@
             sae.bar(Math.abs(feature.value) / feature.strongest),
             ...sae.figures([
               ["activation", sae.figure(feature.value), "value"],
-              ["of its max", feature.share === null ? "" : sae.percent(feature.share), "share muted"],
+              [feature.of, feature.share === null ? "" : sae.percent(feature.share), "share muted"],
             ]),
           ],
         }),
@@ -122,13 +122,15 @@
     function drawList() {
       const { index: indices, value, label, share, share_here } = shown.active;
       const strongest = Math.abs(value[0]) || 1;
+      const isHere = share_here.some((one) => one !== null);
       list.show(
         indices.map((index, i) => ({
           index,
           label: label[i],
           value: value[i],
           strongest,
-          share: share_here[i] ?? share[i],
+          of: isHere ? "of its max" : "of its max on Neuronpedia",
+          share: (isHere ? share_here : share)[i],
         })),
       );
     }

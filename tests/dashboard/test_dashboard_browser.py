@@ -190,11 +190,11 @@ def test_a_small_window_has_room_for_text_and_features(page: Page) -> None:
 
 def test_what_cannot_be_seen_gets_a_sign(page: Page) -> None:
     go(page, "#/documents/0")
-    for at, text in ((0, "<bos>"), (1, "Tell"), (6, "↵\n"), (10, "⇥"), (15, "↵\n↵\n"), (18, " \\u202edeb")):
+    for at, text in ((0, "<bos>"), (1, "Tell"), (6, "↵"), (10, "⇥"), (15, "↵\n↵"), (18, "\\u202edeb")):
         expect(page.locator(f"#t{at}")).to_be_attached()
         assert page.locator(f"#t{at}").evaluate("node => node.textContent") == text
     expect(page.locator("#t0")).to_have_class("token special")
-    expect(page.locator(".piece.prompt .token")).to_have_count(len(PROMPT))
+    expect(page.locator(".prompt .token")).to_have_count(len(PROMPT))
     go(page, "#/documents/1")
     expect(page.locator(".masked")).to_have_count(0)
     go(page, "#/documents/3")

@@ -128,15 +128,13 @@ def test_labels_of_another_sae_are_said_not_to_be_shown(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--features", "nowhere"], "--features nowhere: there is no such folder"),
-        (["--data-dir", "nowhere"], "--data-dir nowhere: there is no such folder"),
-        (["--queue", "nowhere"], "--queue nowhere: there is no such folder"),
+        (["--static", "out", "--features", "nowhere"], "no features in nowhere yet; sae-encode run"),
         (["--documents", "0"], "--documents goes with --static"),
         (["--port", "99999"], "less than or equal to 65535"),
         (["--tokenizer", "nowhere.json"], "nowhere.json"),
         (["--sae-release", "some-release"], "--sae-release some-release needs --sae-id"),
         (["--static", "features"], "is there and not an export"),
-        (["--static", "out", "--documents", "0-99"], "there are 7 documents"),
+        (["--static", "out", "--documents", "0-99"], "there are 7, counted from 0"),
         (["more"], "more"),
     ],
 )

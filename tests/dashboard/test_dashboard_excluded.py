@@ -62,7 +62,7 @@ def shown(folder: Path, with_index: bool) -> dict[str, Any]:
                 found[f"colour {number} {colour}"] = answer["floor"], answer["scale"]
         found["compared"] = served.api("compare", a="doc:0", b="doc:2", limit=WIDTH)["features"]
         (shard,) = served.api("health")["shards"]
-        found["health"] = shard["mean_l0"], shard["l0_histogram"], shard["dead_features"]
+        found["health"] = shard["mean_l0"], shard["l0_histogram"], served.api("health")["densities"]
         for sort in ("index", "max", "density"):
             found[sort] = served.api("search", sort=sort, limit=WIDTH)
         for address in ({"document": 1}, {"a": "0", "b": "rest"}, {"a": "1", "b": "0,2"}):

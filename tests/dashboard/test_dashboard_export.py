@@ -79,6 +79,7 @@ def test_the_files_hold_what_a_server_with_these_documents_alone_answers(
         columns = data["features"]
         known = {one["index"]: one for one in ask(look, "search", limit=WIDTH)["features"]}
         assert columns.pop("figures_of") == "here"
+        assert (columns.pop("labels_here"), columns.pop("labels_of")) == (None, WIDTH)
         assert columns["index"] == [index for index in known if index != 7], "of feature 7 there is nothing"
         known.pop(7)
         largest = [ask(look, "features/{}", index)["max_activation"] for index in known]

@@ -53,11 +53,12 @@ def test_an_empty_place_says_which_commands_fill_it(tmp_path: Path) -> None:
         assert answer["features"] is None and answer["labels"] is None and answer["refusal"] is None
         labels, features = answer["hints"]
         assert labels["command"].startswith(f"saefetch download --sae-release {RELEASE} --sae-id {SAE_ID}")
-        assert features["command"] == f"sae-encode run ACTIVATIONS --out {tmp_path / 'features'}"
+        assert features["command"] == "sae-encode run ACTIVATIONS --out FEATURES"
         assert served.api("documents") == {"total": 0, "documents": []}
         assert served.api("search", query="dogs")["features"] == []
         assert served.api("search", sort="max")["features"] == []
-        assert served.api("health") == {"total": 0, "shards": [], "dead_features": None, "downloads": [], "queue": None}
+        nothing = {"total": 0, "verdict": None, "shards": [], "densities": None, "downloads": [], "queue": None}
+        assert served.api("health") == nothing
         for path in ("documents/0/tokens", "rows/0", "documents/0/features", "features/0/top"):
             assert served.refused(path)[0] == 404
 
@@ -246,7 +247,7 @@ def test_a_queue_is_shown_and_left_as_it_is(tmp_path: Path) -> None:
 def test_the_queue_that_fills_the_features_is_found(tmp_path: Path) -> None:
     write_queue(tmp_path / "features" / ".queue")
     with serving(tmp_path) as served:
-        assert served.api("health")["queue"]["folder"] == str(tmp_path / "features" / ".queue")
+        assert served.api("health")["queue"]["folder"] == "FEATURES/.queue"
 
 
 def test_a_folder_that_is_no_queue_says_so(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_features_that_fire_more_here_than_there_are_the_same_with_and_without_t
 
 
 def test_health_counts_the_features_that_fire_nowhere(served: Dashboard, truth: Array) -> None:
-    assert served.api("health")["dead_features"] == int((truth.max(0) == 0).sum()) == 1
+    assert served.api("health")["densities"]["dead"] == int((truth.max(0) == 0).sum()) == 1
     summary = served.api("summary")
     assert summary["features"]["index"]["state"] == "ready" and summary["features"]["n_documents"] == 7
     assert summary["hints"] == []

@@ -114,6 +114,7 @@ def write_shard(path: Path, matrix: Any, tokens: Tokens | None = None, **meta: A
     """Publish a shard as `sae-encode` does."""
     told = {**SAE, "weights_sha256": "ab" * 32, "shard_path": f"/data/{path.stem}.pt", "dtype_read": "bfloat16"}
     told |= {"values": "float32", "quality": {"explained_variance": 0.812, "cosine": 0.93}, **meta}
+    path.parent.mkdir(parents=True, exist_ok=True)
     with CsrWriter(path, matrix.shape[1]) as writer:
         writer.append(Csr(matrix.indptr.astype(np.int64), matrix.indices, matrix.data, matrix.shape))
         writer.finish(told, tokens or Tokens())

@@ -71,11 +71,14 @@ class Context(TypedDict):
 class FeatureList(TypedDict):
     """/api/search. `total` is null where only the best matches were looked at.
 
+    `labels_here` is null, or during a download how many of `labels_of` features were searched: those that came so far.
     `a` and `b` are the selections by addresses, which mean the same documents when a shard arrives; null without.
     `did_you_mean` is the query with the words that no label has spelt like words that some label has; null for none.
     """
 
     total: int | None
+    labels_here: int | None
+    labels_of: int
     a: str | None
     b: str | None
     figures_of: Source | None

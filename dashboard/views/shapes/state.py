@@ -8,7 +8,7 @@ from dashboard.views.shapes.base import Excluded, Histogram
 
 
 class Summary(TypedDict):
-    """/api/summary: what there is, and the commands that bring what there is not."""
+    """/api/summary: what there is, and the commands that bring what there is not. `warned`: shards with a warning."""
 
     version: str
     features: FeaturesSummary | None
@@ -16,6 +16,7 @@ class Summary(TypedDict):
     refusal: str | None
     hints: list[Hint]
     neuronpedia: str | None
+    warned: int
     static: bool
     jobs: bool
     part: PartSummary | None
@@ -69,8 +70,10 @@ class LabelsSummary(TypedDict):
 
 
 class Hint(TypedDict):
+    """`command` brings what is missing; null where it is at work already."""
+
     what: str
-    command: str
+    command: str | None
 
 
 class PartSummary(TypedDict):
@@ -84,14 +87,37 @@ class Health(TypedDict):
     """/api/health"""
 
     total: int
+    verdict: Verdict | None
     shards: list[ShardHealth]
-    dead_features: int | None
+    densities: Densities | None
     downloads: list[Download]
     queue: QueueHealth | None
 
 
+class Verdict(TypedDict):
+    """How many shards are fine, look like another SAE's, have another warning; how many of all rows do not count."""
+
+    fine: int
+    another_sae: int
+    other_warnings: int
+    rows: int
+    excluded: Excluded
+
+
+class Densities(TypedDict):
+    """How many features fire on which share of the tokens that count. The first bin holds the features that never fire.
+
+    `dense` fire on more than the share `dense_from`.
+    """
+
+    dead: int
+    dense: int
+    dense_from: float
+    histogram: Histogram
+
+
 class ShardHealth(TypedDict):
-    """`max_l0`, `l0_histogram` and `dead_features` are null until they were counted.
+    """The worst comes first. `max_l0` and `l0_histogram` are null until they were counted.
 
     `explained_variance_of_all` has rows of extreme norm in it, which `explained_variance` leaves out.
     """
@@ -106,7 +132,6 @@ class ShardHealth(TypedDict):
     explained_variance: float | None
     explained_variance_of_all: float | None
     cosine: float | None
-    dead_features: int | None
     warnings: list[str]
     notes: list[str]
     sae: str
@@ -115,7 +140,10 @@ class ShardHealth(TypedDict):
 
 
 class Download(TypedDict):
-    """A download of labels; `command` goes on with it. `error` says why its store cannot be read."""
+    """A download of labels; `command` goes on with it. `error` says why its store cannot be read.
+
+    `per_s` is how many features come in a second, `left_s` how long it will take; null where it does not run.
+    """
 
     release: str
     id: str
@@ -128,16 +156,23 @@ class Download(TypedDict):
     state: Literal["running", "complete", "partial", "unreadable"]
     error: str | None
     command: str
+    per_s: float | None
+    left_s: float | None
 
 
 class QueueHealth(TypedDict):
+    """`command` is null where a worker is at work, or nothing is to be done."""
+
     folder: str
+    is_there: bool
     ready: int
     claimed: list[Claim]
     done: int
     failed: list[FailedJob]
     error: str | None
-    command: str
+    command: str | None
+    per_s: float | None
+    left_s: float | None
 
 
 class Claim(TypedDict):
