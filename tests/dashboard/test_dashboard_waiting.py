@@ -121,4 +121,4 @@ def test_neuronpedias_figures_stand_under_their_own_heads(browser: Browser, tmp_
             expect(page.locator(".columns")).to_contain_text("max on Neuronpedia")
             expect(page.locator(".columns")).not_to_contain_text("tokens")
         with page_of(browser, f"{served.address}#/documents/tales?at=1") as page:
-            expect(page.locator(".columns").first).to_contain_text("of max on Neuronpedia")
+            expect(page.get_by_role("listitem").first).to_contain_text("of its max on Neuronpedia")
