@@ -89,6 +89,18 @@ def test_the_token_is_taken_from_where_it_belongs(
     assert guarded.ask("GET", target, **headers).status == status
 
 
+def test_the_token_is_in_no_log_and_in_no_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    with Served(tmp_path / "sae", token=TOKEN) as served:
+        for target in ("/v1/jobs", f"/v1/jobs?token={TOKEN}", f"/metrics?token={TOKEN}", "/nothing"):
+            for headers in ({"X_Api_Key": TOKEN}, {"Authorization": f"Bearer {TOKEN}"}, {"Authorization": "Bearer x"}):
+                assert TOKEN.encode() not in served.ask("GET", target, **headers).body
+        assert served.ask("POST", "/v1/jobs", {}, X_Api_Key=TOKEN).status == 202
+    assert caplog.records and TOKEN not in caplog.text
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files and not any(TOKEN.encode() in path.read_bytes() for path in files)
+
+
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost", "x", "http://["]
 )

@@ -425,6 +425,20 @@ async def _read_while_written(data_dir: Path, folder: Path, answers: Any) -> Non
     shelf.close()
 
 
+def test_many_who_ask_for_what_is_not_here_share_a_look(tmp_path: Path) -> None:
+    async def work() -> None:
+        write(tmp_path / "sae" / "r" / "id", None)
+        shelf = Shelf(tmp_path / "sae")
+        assert not any(await asyncio.gather(*(shelf.readers("m", f"{n}-x") for n in range(200))))
+        assert shelf.n_looks <= 2
+        write(tmp_path / "sae" / "r" / "new", None, name="m/7-x")
+        assert await shelf.readers("m", "7-x") and await shelf.readers("m", "0-s")
+        assert shelf.n_looks <= 3
+        shelf.close()
+
+    asyncio.run(asyncio.wait_for(work(), 60))
+
+
 def test_few_stores_are_open_and_idle_ones_are_closed(tmp_path: Path) -> None:
     async def work() -> None:
         for n in range(6):
