@@ -2,6 +2,7 @@
 
 app.py     the commands          flags.py: flags of several       examples.py: the end of each help
 run.py     a whole run           work.py: one worker, and the last words of both
+advice.py  the command that works, of those last words
 queue.py   submit, status, retry
 template.py  a script for a cluster
 stats.py   a folder of features  index.py: its index      info.py: this machine

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
+from encoder.cli.advice import Command
 from encoder.cli.work import finish
 from encoder.engines.run import run
 from encoder.options import Options
 from encoder.readers import parse_select
-from encoder.work.named import SaesLike
+from encoder.work.named import SaesLike, names_of
 from saefetch.terminal.output import same_command
 
 
@@ -30,4 +31,5 @@ def encode(
     chosen = parse_select(select, axes)
     ended = run(inputs, out, sae, options, select=chosen, prefix=prefix, part=part, progress=not quiet)
     again = same_command("sae-encode", "encoder")
-    finish(ended.outcome, ended.stopped_by, again=again, as_json=as_json, quiet=quiet, inputs=inputs)
+    asked = Command(inputs, names_of(sae), ended.settings, ended.has_results)
+    finish(ended.outcome, ended.stopped_by, again=again, as_json=as_json, quiet=quiet, run=asked)

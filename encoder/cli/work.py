@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
 import time
-from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
+from encoder.cli.advice import Command, advice
 from encoder.machine.signals import signals
 from encoder.options import Options
 from encoder.queue.queue import Queue
@@ -23,12 +22,6 @@ from encoder.work.submit import strictly
 from encoder.work.watch import Watch
 from saefetch.terminal.output import complain, remark, same_command
 
-CHOICE = re.compile(r"(?<!leave )--(?:select|axes) (?!of\b)[^\s:;,()]+(?:,[^\s:;,()]+)*(?: --select [^\s:;,()]+)?")
-"""What an error says to add to the command."""
-OTHER_CHOICE = "; or --"
-"""What an error says where there are several ways, of which the first is the likeliest."""
-SELECTED = "-selected"
-"""What the advice adds to the name of a folder of results that were made without the flag that it names."""
 MAX_NAMED = 50
 """Files that are not read which the summary names; --json names all."""
 
@@ -78,7 +71,7 @@ def work(
         "out": str(root / "out"),
     }
     again = f"sae-encode retry --queue {shlex.quote(str(root))}"
-    finish(summary, stopped_by, again=again, as_json=as_json, quiet=quiet, submitted=True)
+    finish(summary, stopped_by, again=again, as_json=as_json, quiet=quiet)
 
 
 def finish(
@@ -88,13 +81,12 @@ def finish(
     again: str,
     as_json: bool,
     quiet: bool,
-    submitted: bool = False,
-    inputs: Collection[Path] = (),
+    run: Command | None = None,
 ) -> NoReturn:
     """Say how it went and exit: 0, 1 if shards failed or were left over, 128 + the signal if one stopped it.
 
-    `again` is the command that tries failed shards once more, and `inputs` are its INPUTs. With `submitted`, flags that
-    say what a shard's numbers are belong to another command, `submit`.
+    `again` is the command that tries failed shards once more, and `run` what it was asked for if it is a `run`; else
+    flags that say what a shard's numbers are belong to another command, `submit`.
     """
     left = summary["ready"] + summary["claimed"]
     if as_json:
@@ -110,10 +102,7 @@ def finish(
         if not quiet:
             print(_in_words(summary))
         if summary["errors"]:
-            has_results = bool(summary["done"] or summary["skipped"])
-            errors = summary["errors"].values()
-            elsewhere = _elsewhere(again, inputs, errors) if has_results and not submitted else again
-            print(_advice(errors, again, elsewhere, submitted), file=sys.stderr)
+            print(advice(summary["errors"].values(), again, run), file=sys.stderr)
     if stopped_by:
         same = same_command("sae-encode", "encoder")
         print(f"Interrupted; finished shards are safe. To resume: {same}", file=sys.stderr)
@@ -127,46 +116,6 @@ def _by_error(errors: dict[str, str]) -> dict[str, list[str]]:
     for job, error in errors.items():
         jobs.setdefault(error, []).append(job)
     return jobs
-
-
-def _advice(errors: Collection[str], again: str, elsewhere: str, submitted: bool) -> str:
-    """Return the last line of a run that failed: the command that works, once what the errors ask for is done.
-
-    `elsewhere` is the command for what failed alone, to another folder of results.
-    """
-    flags = {found[0].rstrip(".") for error in errors if (found := CHOICE.search(error))}
-    if len(flags) != 1:
-        return f"Once mended: {again}"
-    (flag,) = flags
-    new = " ".join(one for one in re.findall(r"--\w+ \S+", flag) if f" {one}" not in again) or flag
-    if any(OTHER_CHOICE in error for error in errors):
-        return f"With the way that is meant, such as {flag}: {elsewhere} {new}"
-    if submitted:
-        return f"With {flag}: submit them again with it, to the same queue"
-    return f"With {flag}: {elsewhere} {new}"
-
-
-def _elsewhere(again: str, inputs: Collection[Path], errors: Collection[str]) -> str:
-    """Return the command `again` for the files that failed alone, with results beside those that are there.
-
-    Results of one folder are all made with one --select and one --axes. Each error begins with the path of its file.
-    Of files of one name, whose results would be one too, it is for the first. A part of few files may be none of them.
-    """
-    words = shlex.split(again)
-    paths = {Path(path).stem: path for path in sorted({error.partition(": ")[0] for error in errors}, reverse=True)}
-    if "run" not in words or not all(Path(path).exists() for path in paths.values()):
-        return again
-    at = words.index("run") + 1
-    kept: list[str] = []
-    rest = iter(words[at:])
-    for word in rest:
-        name, equals, value = word.partition("=")
-        if name in ("--out", "--part"):
-            value = value if equals else next(rest, "")
-            kept += ["--out", value.rstrip("/") + SELECTED] if name == "--out" else []
-        elif Path(word) not in inputs:
-            kept.append(word)
-    return shlex.join([*words[:at], *sorted(paths.values()), *kept])
 
 
 def _in_words(summary: dict[str, Any]) -> str:

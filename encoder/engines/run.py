@@ -119,10 +119,15 @@ def encode_files(
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: `outcome` is what `--json` prints, `stopped_by` the signal that stopped it, or 0."""
+    """How a run ended: `outcome` is what `--json` prints, `stopped_by` the signal that stopped it, or 0.
+
+    `settings` are those that its results have in common, and `has_results` says that there are some.
+    """
 
     outcome: dict[str, Any]
     stopped_by: int
+    settings: dict[str, Any]
+    has_results: bool
 
     @property
     def n_missing(self) -> int:
@@ -186,12 +191,12 @@ def run(
         )  # not before all that costs nothing to refuse
         impossible = {item.job: reason for item in found if (reason := item.why_no_job) is not None}
         exclude = options.exclude.document()
+        settings = {"values": options.values, "exclude": exclude, "select": select}
 
         def work_for(weights: dict[str, str]) -> Work:
             weights_sha256 = weights if survey.of_several else weights[""]
             tickets = tickets_of(found, out, survey.names, select, weights_sha256=weights_sha256, exclude=exclude)
             tickets = [ticket for ticket in tickets if ticket.job not in impossible]
-            settings = {"values": options.values, "exclude": exclude, "select": select}
             make = RayWork if options.engine == "ray" else Work
             return make(tickets, out, wanted.in_hand, options, settings, display, stopping, root, place)
 
@@ -209,7 +214,7 @@ def run(
         with signals(stopping.set, catching) as caught:  # what comes before is left at once
             work.do()
     _tell_failures(work, found, out, impossible, survey.names)
-    work.release_folders()
+    has_results = work.release_folders()
     if listener is not None and listener.raised is not None:
         raise listener.raised
     status = work.status
@@ -235,7 +240,7 @@ def run(
         "elapsed_s": round(time.monotonic() - began, 3),
         "out": str(out),
     }
-    return Ended(outcome, caught[0] if caught else 0)
+    return Ended(outcome, caught[0] if caught else 0, settings, has_results or bool(outcome["skipped"]))
 
 
 def _tell_failures(

@@ -14,7 +14,7 @@ import numpy as np
 from encoder.arrays import I64
 from encoder.errors import ShardError
 from encoder.readers.arrays import ON_DISK, Array, tensor_of
-from encoder.readers.axes import like_rows, plain_rows, rows_of, takes_layers_beside_each_other
+from encoder.readers.axes import check_layers, like_rows, plain_rows, rows_of, takes_layers_beside_each_other
 from encoder.readers.companions import mask_of, match
 from encoder.readers.layer_axis import layer_of
 from encoder.readers.source import Source
@@ -51,6 +51,7 @@ def shard_of(
         source = replace(source, select={**source.select, "axes": axes})
         notes = (*notes, "the layers of a token are beside each other in its row, as a crosscoder takes them")
     if "layer" in source.axes and len(source.axes) == len(array.shape) and not is_plain:
+        check_layers(array, what, source)
         layer = layer_of(array.shape[source.axes.index("layer")], hook_name, source)
         hook_name, places, notes = layer.hook, layer.places, (*notes, layer.note)
     if is_plain:

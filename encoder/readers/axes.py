@@ -20,7 +20,7 @@ from encoder.errors import AmbiguousError, ShardError
 from encoder.hooks import parse
 from encoder.readers.arrays import Array
 from encoder.readers.companions import fits
-from encoder.readers.layers import MAX_LAYERS, Finding, layer_axis
+from encoder.readers.layers import MAX_LAYERS, MIN_WIDTH, Finding, layer_axis
 from encoder.readers.select import AXES
 from encoder.readers.source import Source
 
@@ -105,6 +105,33 @@ def takes_layers_beside_each_other(array: Array, source: Source) -> bool:
         return False
     n_layers, d = shape[axes.index("layer")], shape[axes.index("d")]
     return n_layers > 1 and source.d_in == n_layers * d
+
+
+def crosscoder_hint(width: int, source: Source) -> str:
+    """Say how rows of this width may be made rows of the SAE, if it is a crosscoder; "" where none could be."""
+    n_layers, rest = divmod(source.d_in or 0, width or 1)
+    if rest or width < MIN_WIDTH or not 1 < n_layers <= MAX_LAYERS:
+        return ""
+    then = "name the axes, one of them layer"
+    if "layer" in source.select:
+        then = f"leave --select layer={source.select['layer']} out"
+    return (
+        f". A crosscoder of {n_layers} layers takes them beside each other: give its {n_layers} layers, in its order,"
+        f" as one array, and {then}"
+    )
+
+
+def check_layers(array: Array, what: str, source: Source) -> None:
+    """Raises: ShardError where the SAE is as wide as several layers of an axis of others, and no layer is its."""
+    axes, shape = source.axes, array.shape
+    n_layers, d = shape[axes.index("layer")], shape[axes.index("d")]
+    n_wanted, rest = divmod(source.d_in or 0, 1 if "head" in axes else d or 1)
+    if "head" in axes or "layer" in source.select or rest or n_wanted < 2:
+        return
+    raise ShardError(
+        f"{source.path}: {what} is {array.describe()}, with {n_layers} layers of {d:,}, but the SAE takes"
+        f" {source.d_in:,}, as a crosscoder of {n_wanted} layers does: save its {n_wanted} layers alone, in its order"
+    )
 
 
 def is_by_head(array: Array, name: str, source: Source) -> bool:
@@ -231,4 +258,5 @@ def _check_width(array: Array, what: str, source: Source) -> None:
     if source.d_in in array.shape:
         at = array.shape.index(source.d_in)
         raise ShardError(f"{message}, which is the size of axis {at}: is that axis d? Name the axes with --axes")
-    raise ShardError(f"{message}; give the SAE of these activations, or the activations of the SAE's hook")
+    hint = crosscoder_hint(array.width, source)
+    raise ShardError(f"{message}; give the SAE of these activations, or the activations of the SAE's hook{hint}")

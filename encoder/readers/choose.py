@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection, Mapping
 
 from encoder.errors import AmbiguousError, ShardError
+from encoder.hooks import compare
 from encoder.readers.arrays import Array
-from encoder.readers.axes import SIXTEEN_BIT, declared, tells_layer, width_of
+from encoder.readers.axes import SIXTEEN_BIT, crosscoder_hint, declared, tells_layer, width_of
 from encoder.readers.companions import is_companion
 from encoder.readers.resolve import Offer, places_of, resolve
 from encoder.readers.source import Source, printable
@@ -45,6 +46,8 @@ def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array, tupl
         fitting = [name for name in fitting if len(ready[name].shape) < 4 or source.axes] or fitting
         chosen = resolve([offer for offer in offers if offer.name in fitting], source)
         if chosen is None:
+            hook, model = source.hook_name, source.model_name
+            fitting.sort(key=lambda name: compare(place_of(name, named), hook, model) == "other")  # advised last
             shown = _listed({name: ready[name] for name in fitting})
             raise AmbiguousError(
                 f"{source.path}: choose with --select {printable(fitting[0])}, as several tensors fit: {shown}"
@@ -56,6 +59,8 @@ def choose(named: Mapping[str, Array], source: Source) -> tuple[str, Array, tupl
     hint = ""
     if any(array.dtype in SIXTEEN_BIT for array in named.values()):
         hint = "; bfloat16 bits kept as integers need --select dtype=bfloat16"
+    of_rows = (array.width for array in ready.values() if array.is_float and len(array.shape) > 1)
+    hint += next(filter(None, (crosscoder_hint(width, source) for width in of_rows)), "")
     raise ShardError(f"{source.path}: no tensor holds rows of {source.d_in or 'floats'}; it has {_listed(named)}{hint}")
 
 

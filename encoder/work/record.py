@@ -50,17 +50,19 @@ class Record:
                 return
         raise InputError(f"{self._folder / RUN}: is written and removed again by others; run it again")
 
-    def release(self) -> None:
-        """Remove what this run created, if it leaves no result; make sure that nobody else took the folder meanwhile.
+    def release(self) -> bool:
+        """Remove what this run created, if there is no result; make sure that nobody else took the folder meanwhile.
 
-        Raises: MismatchError.
+        Returns whether there is one. Raises: MismatchError.
         """
         if any(entry.key.endswith(".npz") for entry in self._store.list()):
             self.claim()
-        elif self._is_mine and self._is_as_wanted():
+            return True
+        if self._is_mine and self._is_as_wanted():
             self._store.delete(RUN)
             with suppress(OSError):  # the folder of an SAE for which no shard has anything
                 self._folder.rmdir()
+        return False
 
     def _is_as_wanted(self) -> bool:
         """Return False where there is no record. Raises: MismatchError."""

@@ -97,10 +97,13 @@ class Work:
             record.claim()
             self._records.append(record)
 
-    def release_folders(self) -> None:
-        """End the claims. Raises: MismatchError if a run with other settings took a folder meanwhile."""
-        for record in self._records:
-            record.release()
+    def release_folders(self) -> bool:
+        """End the claims, and say whether there is any result.
+
+        Raises: MismatchError if a run with other settings took a folder meanwhile.
+        """
+        with_results = [record for record in self._records if record.release()]
+        return bool(with_results)
 
     def do(self) -> None:
         """Work until nothing is left to do, or a signal comes. Raises: InputError, MismatchError."""

@@ -293,3 +293,22 @@ def test_a_crosscoder_takes_an_axis_of_layers_as_one_row(tmp_path: Path, axes: s
     with pytest.raises(EncodeError, match="rows of 24, but the SAE takes 48"):
         chosen = {"select": "layer=0", "axes": axes}
         encode_files(tmp_path / "x.npy", tmp_path / "one", tmp_path / "cc_weights.pt", progress=False, **chosen)
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "flags", "words"),
+    [
+        (N_LAYERS + 1, {"axes": "layer,token,d"}, f"as a crosscoder of {N_LAYERS} layers does: save its {N_LAYERS}"),
+        (N_LAYERS, {}, f"give its {N_LAYERS} layers, in its order, as one array, and name the axes, one of them layer"),
+        (N_LAYERS, {"axes": "layer,token,d", "select": "layer=0"}, "as one array, and leave --select layer=0 out"),
+    ],
+)
+def test_who_has_other_layers_than_the_crosscoder_is_told_so(
+    tmp_path: Path, n_layers: int, flags: dict[str, str], words: str
+) -> None:
+    torch.save(crosscoder_state(weights()), tmp_path / "cc_weights.pt")
+    layers = torch.ones(n_layers, 30, D_IN // N_LAYERS)
+    np.save(tmp_path / "x.npy", layers.numpy())
+    with pytest.raises(EncodeError, match=words) as caught:
+        encode_files(tmp_path / "x.npy", tmp_path / "out", tmp_path / "cc_weights.pt", progress=False, **flags)
+    assert "choose with" not in str(caught.value), "one layer is not what a crosscoder takes"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import shutil
 import threading
 from pathlib import Path
@@ -343,48 +342,3 @@ def test_what_failed_of_other_inputs_before_is_a_note_and_no_failure_of_this_run
     ended = encode("run", good, site.acts / "more.safetensors", *flags)
     assert ended.status == 0 and "note: of other inputs" in ended.err and "failed bad" in ended.err, ended
     assert encode("run", bad, *flags).status == 1
-
-
-def test_the_advice_of_a_failed_run_is_a_command_that_works_and_says_nothing_twice(site: Site, encode: Command) -> None:
-    x = encoding.planted(20, site.weights).reshape(2, 10, -1)
-    np.save(site.acts / "b.npy", np.stack([x.numpy()] * 4))
-    run = ("run", site.acts / "b.npy", "--out", site.out, "--sae-path", site.params, "--select", "layer=2")
-    last = encode(*run).err.splitlines()[-1]
-    assert last.startswith("With the way that is meant, such as --axes ") and last.count("--select layer=2") == 2
-    words = last.partition(": ")[2].split()
-    assert words.count("--select") == 1
-    assert encode(*words[words.index("run") :]).status == 0
-
-
-def test_where_other_shards_are_done_the_advice_is_for_what_failed_and_for_another_folder(
-    site: Site, encode: Command
-) -> None:
-    """The results of one folder are all made with one --select: the same command with a flag more would be refused."""
-    site.shard("a")
-    hooks = {f"blocks.{n}.hook_resid_post": encoding.planted(20, site.weights, n) for n in (1, 2)}
-    torch.save(hooks, site.acts / "m.pt")
-    ended = encode("run", site.acts, "--out", site.out, "--sae-path", site.params)
-    assert ended.status == 1
-    last = ended.err.splitlines()[-1]
-    assert last.startswith("With --select blocks.1.hook_resid_post: ")
-    words = shlex.split(last.partition(": ")[2])
-    assert str(site.acts) not in words and str(site.acts / "m.pt") in words
-    assert encode(*words[words.index("run") :]).status == 0
-    assert [path.name for path in Path(f"{site.out}-selected").glob("*.npz")] == ["m.npz"]
-
-
-@pytest.mark.parametrize("flags", [(), ("--part", "1/1"), ("--part=1/1",)])
-def test_that_advice_works_also_into_the_folder_of_the_shards_by_parts_and_for_files_of_one_name(
-    flags: tuple[str, ...], site: Site, encode: Command
-) -> None:
-    site.shard("a")
-    for folder in ("x", "y"):
-        (site.acts / folder).mkdir()
-        pair = {name: encoding.planted(20, site.weights, n) for n, name in enumerate(("one", "two"))}
-        torch.save(pair, site.acts / folder / "m.pt")
-    ended = encode("run", "--quiet", site.acts, "--out", site.acts, "--sae-path", site.params, *flags)
-    assert ended.status == 1
-    words = shlex.split(ended.err.splitlines()[-1].partition(": ")[2])
-    assert "--part" not in words
-    assert encode(*words[words.index("run") :]).status == 0
-    assert [path.name for path in Path(f"{site.acts}-selected").glob("*.npz")] == ["m.npz"]
