@@ -71,6 +71,7 @@ test-scale: setup $(RAY)
 	$(BIN)/pytest -n0 -m scale tests/scale $(ARGS)
 
 bench-scale: setup $(RAY)
+	$(BIN)/python -m benchmarks.scale_store $(ARGS)
 	$(BIN)/python -m benchmarks.scale_ray $(ARGS)
 
 bench: setup

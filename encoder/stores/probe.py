@@ -7,23 +7,40 @@ would be told. So a store is asked before any work.
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 
-from encoder.errors import InputError
+from encoder.errors import EncoderError, InputError
 from encoder.stores.store import Store
 
 FOLDER = "_probe"
+MAX_TRIES = 4
 
 
 def check_conditions(store: Store) -> None:
-    """Write a key of its own below `_probe` twice, and remove it. Raises: InputError where both writes succeed."""
-    key = f"{FOLDER}/{secrets.token_hex(8)}"
+    """Write keys of its own below `_probe` twice, and remove them. Raises: InputError where both writes succeed."""
+    for _ in range(MAX_TRIES):
+        key = f"{FOLDER}/{secrets.token_hex(8)}"
+        try:
+            if not _is_created(store, key):
+                continue
+            if store.create(key, b"second") or store.read(key) != b"first":
+                raise InputError(
+                    f"{store.place}: the store ignores conditions: it lets a second write replace a first one, so"
+                    " several machines would destroy each other's results; use a store with conditional writes"
+                    " (If-None-Match)"
+                )
+            return
+        finally:
+            with suppress(EncoderError):  # who may write and not remove may go on: what is left here does no harm
+                store.delete(key)
+    raise InputError(f"{store.place}: the store says of new names that they are taken, and has nothing there")
+
+
+def _is_created(store: Store, key: str) -> bool:
+    """Write a key. The store may call a key taken by the same write, of which it lost the answer."""
+    if store.create(key, b"first"):
+        return True
     try:
-        if not store.create(key, b"first"):
-            raise InputError(f"{store.place}: the store says that {key} is taken, which nobody wrote; is it writable?")
-        if store.create(key, b"second") or store.read(key) != b"first":
-            raise InputError(
-                f"{store.place}: the store ignores conditions: it lets a second write replace a first one, so several"
-                " machines would destroy each other's results; use a store with conditional writes (If-None-Match)"
-            )
-    finally:
-        store.delete(key)
+        return store.read(key) == b"first"
+    except FileNotFoundError:
+        return False

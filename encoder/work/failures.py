@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from encoder.errors import EncoderError
 from encoder.file.beside import FAILED
 from encoder.stores.opened import open_store
 
@@ -63,7 +64,7 @@ def remove_failures(out: Path, done: Iterable[tuple[str, str]]) -> None:
     for name, shard in done:
         key = f"{FAILED}/{name}.json"
         if key in there:
-            with suppress(OSError, ValueError, AttributeError):  # gone, or nothing of ours
+            with suppress(EncoderError, OSError, ValueError, AttributeError):  # gone, or nothing of ours
                 if json.loads(store.read(key)).get("shard") == shard:
                     store.delete(key)
     with suppress(OSError):  # others are left in it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from mmap import mmap
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from s3_server import S3Server
 from encoder.errors import ChangingError, InputError, UnreachableError
 from encoder.stores import object_store
 from encoder.stores.address import Address, place_of
+from encoder.stores.folder import FolderStore
 from encoder.stores.object_store import ObjectStore
 from encoder.stores.opened import open_store
 from encoder.stores.probe import check_conditions
@@ -112,6 +114,30 @@ def test_a_store_that_ignores_conditions_is_refused_and_left_as_it_was(monkeypat
         with pytest.raises(InputError, match=r"^s3://bucket/out: the store ignores conditions.*If-None-Match"):
             check_conditions(open_store("s3://bucket/out"))
         assert server.objects == {}
+
+
+class LosesAnswers(FolderStore):
+    """Writes, and says that the key was taken; or says so and does not write."""
+
+    def __init__(self, root: Path, answers: list[str]) -> None:
+        super().__init__(root)
+        self.answers = answers
+
+    def create(self, key: str, data: bytes | mmap) -> bool:
+        answer = self.answers.pop(0) if self.answers else "true"
+        created = answer != "nothing" and super().create(key, data)
+        return created and answer == "true"
+
+
+@pytest.mark.parametrize("answers", [["lost"], ["nothing", "nothing"]])
+def test_a_store_that_loses_an_answer_is_not_taken_for_one_that_ignores_conditions(
+    tmp_path: Path, answers: list[str]
+) -> None:
+    store = LosesAnswers(tmp_path, answers)
+    check_conditions(store)
+    assert keys(store) == [] and answers == []
+    with pytest.raises(InputError, match="says of new names that they are taken"):
+        check_conditions(LosesAnswers(tmp_path, ["nothing"] * 4))
 
 
 @pytest.mark.parametrize("fault", [(503, "SlowDown"), (500, "InternalError")])
