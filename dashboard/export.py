@@ -18,9 +18,9 @@ from typing import Any
 
 from dashboard.errors import DashboardError
 from dashboard.exported import answers
-from dashboard.model.contrast import parse_selection
 from dashboard.model.look import Look
 from dashboard.model.part import Part
+from dashboard.model.selection import parse_selection
 from dashboard.model.sums import Ranges
 from dashboard.page import WebFiles, policy
 from dashboard.views.answers import dumps

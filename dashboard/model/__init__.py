@@ -9,6 +9,8 @@
     tokens.py       token ids -> text
     figures.py      how often and how strongly each feature fires, here or on Neuronpedia
     occurrences.py  where a word stands, and which features fire on it
+    selection.py    selections of documents, as people write them
+    groups.py       groups of documents with names
     contrast.py     which features fire more in one selection of documents than in another
     places.py       paths, as they are shown
     pace.py         how fast a download or a queue goes on

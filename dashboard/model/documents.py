@@ -110,6 +110,10 @@ class Documents:
         """Return the id of the shard's first document, or of the next one where it has none."""
         return int(np.searchsorted(self.starts, self.features.first_rows[shard]))
 
+    def of_shard(self, shard: int) -> tuple[int, int]:
+        """Return the ids [start, stop) of a shard's documents."""
+        return self._first_of(shard), self._first_of(shard + 1)
+
     @cached_property
     def _shards(self) -> dict[str, int]:
         return {path.stem: shard for shard, path in enumerate(self.features.paths)}

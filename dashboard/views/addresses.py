@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.views import compare, documents, features, health, lanes, rows, search, summary, words
+from dashboard.views import compare, documents, features, groups, health, lanes, rows, search, summary, words
 
 View = Callable[..., Any]
 ALWAYS = None
@@ -47,6 +47,8 @@ API = (
     Address("features/{}", features.feature, features.PARAMETERS),
     Address("features/{}/top", features.top, features.TOP_PARAMETERS, frozenset({"offset", "distinct"})),
     Address("search", search.search, search.PARAMETERS, frozenset({"document", "a", "b"})),
+    Address("groups", groups.groups, groups.PARAMETERS),
+    Address("contrast", groups.contrast, groups.CONTRAST_PARAMETERS, ALWAYS),
     Address("words", words.words, words.PARAMETERS),
     Address("words/features", words.features, words.FEATURES_PARAMETERS, ALWAYS),
     Address("compare", compare.compare, compare.PARAMETERS, ALWAYS),

@@ -9,7 +9,9 @@ import numpy as np
 
 from dashboard.errors import RequestError
 from dashboard.model.corpus import Corpus
+from dashboard.model.groups import groups_of
 from dashboard.model.look import Look
+from dashboard.model.selection import parse_selection, selection_of
 from dashboard.views.excluded import reasons_of
 from dashboard.views.parameters import Parameters
 from dashboard.views.shapes.features import Comparison, FeatureDifference, Side
@@ -17,7 +19,7 @@ from encoder.arrays import F64, Int
 
 PARAMETERS = ("a", "b", "offset", "limit")
 MOST_FEATURES = 1 << 15
-_SIDE = re.compile(r"(row|doc):(.+)", re.DOTALL)
+_SIDE = re.compile(r"(row|docs?):(.+)", re.DOTALL)
 _TOKEN = re.compile(r"(?:(.+)@|([0-9]{1,15}):)([0-9]{1,15})", re.DOTALL)
 """A token by its document's address or number and its place there: tales:3@17, or 3:17."""
 
@@ -25,7 +27,7 @@ _TOKEN = re.compile(r"(?:(.+)@|([0-9]{1,15}):)([0-9]{1,15})", re.DOTALL)
 def compare(look: Look, parameters: Parameters) -> Comparison:
     """List the features that differ, the largest difference a - b first; of equal ones the lower index first.
 
-    A row stands for its activations, a document for the mean of each feature over its rows that count.
+    A row stands for its activations, documents for the mean of each feature over their rows that count.
     """
     offset, limit = parameters.number("offset"), parameters.number("limit", 200, MOST_FEATURES)
     sides = [_side(look, name, parameters.text(name)) for name in ("a", "b")]
@@ -45,8 +47,11 @@ def _side(look: Look, name: str, text: str) -> tuple[Side, Int, F64]:
     """Return what a side is, its features, rising, and their values."""
     match = _SIDE.fullmatch(text)
     if match is None:
-        raise RequestError(f"{name} {text[:40]!r}: expected doc:DOCUMENT, row:DOCUMENT@POSITION or row:NUMBER")
+        expected = "expected doc:DOCUMENT, docs:GROUP or selection, row:DOCUMENT@POSITION or row:NUMBER"
+        raise RequestError(f"{name} {text[:40]!r}: {expected}")
     corpus = look.features
+    if match[1] == "docs":
+        return _side_of_several(look, name, match[2])
     side = cast(Side, {"kind": match[1], "document": None, "position": None, "reason": None})
     if match[1] == "doc":
         document = corpus.documents[corpus.documents.find(match[2])]
@@ -63,6 +68,25 @@ def _side(look: Look, name: str, text: str) -> tuple[Side, Int, F64]:
     side["document"], side["position"] = document.id, position
     (side["reason"],) = reasons_of(corpus.reasons(number, 1))
     return side, matrix.indices, matrix.data.astype(np.float64)
+
+
+def _side_of_several(look: Look, name: str, text: str) -> tuple[Side, Int, F64]:
+    corpus, groups = look.features, groups_of(look).by_name
+    ranges = parse_selection(text, corpus.documents, name, groups)
+    sums, first = corpus.sums(ranges), corpus.documents[ranges[0][0]]
+    called = text if text in groups else selection_of(corpus.documents, ranges) or text
+    n = sum(stop - start for start, stop in ranges)
+    side = Side(
+        kind="docs",
+        id=first.id,
+        name=f"docs:{called}",
+        title=f"{called[:200]}: {n:,} document{'s' * (n != 1)}",
+        address=first.address,
+        document=None,
+        position=None,
+        reason=None,
+    )
+    return side, sums.columns, sums.total / max(1, sums.n_rows)
 
 
 def _row(corpus: Corpus, name: str, text: str) -> int:

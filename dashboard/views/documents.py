@@ -9,8 +9,10 @@ import numpy as np
 from dashboard.errors import RequestError
 from dashboard.model.corpus import Corpus
 from dashboard.model.documents import Document
+from dashboard.model.groups import groups_of
 from dashboard.model.look import Look
 from dashboard.model.occurrences import documents_with
+from dashboard.model.selection import parse_selection
 from dashboard.views.colours import read_colour, scale_of, values_of
 from dashboard.views.excluded import reasons_of
 from dashboard.views.parameters import Parameters
@@ -23,7 +25,7 @@ from dashboard.views.shapes.documents import (
     Section,
 )
 
-LIST_PARAMETERS = ("offset", "limit", "query")
+LIST_PARAMETERS = ("offset", "limit", "query", "group")
 TOKENS_PARAMETERS = ("start", "stop", "colour")
 FEATURES_PARAMETERS = ("offset", "limit")
 MOST_DOCUMENTS, MOST_TOKENS, MOST_FEATURES = 1000, 1 << 15, 1 << 15
@@ -43,6 +45,9 @@ def documents(look: Look, parameters: Parameters) -> DocumentList:
         if corpus.index is not None and corpus.index.has_words:
             found |= set(corpus.kept.get(("words", query), lambda: documents_with(look, query)).tolist())
         numbers = sorted(found)
+    if group := parameters.text("group"):
+        ranges = parse_selection(group, corpus.documents, "group", groups_of(look).by_name)
+        numbers = [number for number in numbers if any(start <= number < stop for start, stop in ranges)]
     page = [corpus.documents[number] for number in numbers[offset : offset + limit]]
     return {"total": len(numbers), "documents": [_summary(look, document) for document in page]}
 

@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dashboard.errors import RequestError
-from dashboard.model.contrast import contrast, parse_selections, selection_of
+from dashboard.model.contrast import Contrast, contrast
 from dashboard.model.downloads import count
 from dashboard.model.figures import FIGURES, figures_of, figures_of_some, order_of
+from dashboard.model.groups import groups_of
 from dashboard.model.look import Look
+from dashboard.model.selection import parse_selections, selection_of
 from dashboard.views.parameters import Parameters
 from dashboard.views.shapes.features import FeatureList, FoundFeature
 from encoder.arrays import F64, I64
 from saefetch import search as full_text
 from saefetch.errors import UsageError
 
-PARAMETERS = ("query", "sort", "order", "document", "a", "b", "offset", "limit")
+PARAMETERS = ("query", "sort", "order", "document", "a", "b", "within", "offset", "limit")
 SORTS = ("match", "here", "z", "log_ratio", "density", "max", "count", "index")
 MOST_FEATURES = 1000
 MOST_MATCHES = 2000
@@ -111,17 +113,31 @@ def _find(look: Look, parameters: Parameters) -> _Found:
     if "a" in parameters or "b" in parameters:
         corpus = look.features
         texts = parameters.text("a") or "rest", parameters.text("b") or "rest"
-        a, b = parse_selections(*texts, corpus.documents)
+        groups = groups_of(look).by_name
+        a, b = parse_selections(*texts, corpus.documents, groups)
         found.a, found.b = (
-            text if text == "rest" else selection_of(corpus.documents, ranges)
+            text if text == "rest" or text in groups else selection_of(corpus.documents, ranges)
             for text, ranges in zip(texts, (a, b), strict=True)
         )
         compared = corpus.kept.get(("contrast", a, b), lambda: contrast(corpus, a, b))
+        if "within" in parameters:
+            compared = _within(compared, parameters)
         columns = compared.columns.tolist()
         found.log_ratio = dict(zip(columns, compared.log_ratio.tolist(), strict=True))
         found.z = dict(zip(columns, compared.z.tolist(), strict=True))
         found.narrow(compared.columns)
     return found
+
+
+def _within(compared: Contrast, parameters: Parameters) -> Contrast:
+    """Keep the features of a part of the plot: log ratio and z, each from and to."""
+    text = parameters.text("within")
+    try:
+        left, right, low, high = map(float, text.split(","))
+    except ValueError as exc:
+        raise RequestError(f"within {text[:60]!r}: expected log ratio and z from and to, such as 1,4,2,30") from exc
+    kept = (compared.log_ratio >= left) & (compared.log_ratio <= right) & (compared.z >= low) & (compared.z <= high)
+    return Contrast(compared.columns[kept], compared.log_ratio[kept], compared.z[kept])
 
 
 def _match(look: Look, query: str, found: _Found) -> None:

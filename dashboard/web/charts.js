@@ -44,6 +44,48 @@
     );
   };
 
+  /**
+   * Points at (x, y), the most extreme of them named: [{x, y, title, name}]. Dragging over some calls `onBrush` with the
+   * bounds [left, right, low, high], a click with null.
+   */
+  sae.scatter = ({ points, label, xName, yName, onBrush }) => {
+    const [wide, high, edge] = [640, 230, 26];
+    const far = (axis) => Math.max(...points.map((point) => Math.abs(point[axis])), 1) * 1.08;
+    const [farX, farY] = [far("x"), far("y")];
+    const toX = (x) => wide / 2 + ((wide / 2 - edge) * x) / farX;
+    const toY = (y) => high / 2 - ((high / 2 - 12) * y) / farY;
+    const text = (x, y, words, anchor = "middle") => sae.svg("text", { x, y, "text-anchor": anchor }, words);
+    const axes = [sae.svg("path", { d: `M0 ${high / 2}H${wide}M${wide / 2} 0V${high}`, class: "axes" }), text(wide - 4, high / 2 - 5, `${xName} →`, "end"), text(wide / 2 + 5, 11, `${yName} ↑`, "start")];
+    const dots = points.map(({ x, y, title }) => sae.svg("circle", { cx: toX(x).toFixed(1), cy: toY(y).toFixed(1), r: 3, class: y < 0 ? "b" : "a" }, sae.svg("title", {}, title)));
+    const named = []; // the most extreme first; one that would lie on another has no name
+    for (const point of points.filter(({ name }) => name))
+      if (named.every(({ x, y }) => Math.abs(toY(y) - toY(point.y)) > 11 || x * point.x < 0)) named.push(point);
+    const names = named.map(({ x, y, name }) => text(toX(x) + (x > 0 ? -7 : 7), toY(y) + 4, name, x > 0 ? "end" : "start"));
+    const brush = sae.svg("rect", { class: "brush" });
+    const chart = sae.svg("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": label, class: "scatter" }, ...axes, ...dots, ...names, brush);
+    const place = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(chart.getScreenCTM().inverse());
+    let start = null;
+    const bounds = (end) => [Math.min(start.x, end.x), Math.max(start.x, end.x), Math.min(start.y, end.y), Math.max(start.y, end.y)];
+    function draw([left, right, top, bottom]) {
+      for (const [name, value] of Object.entries({ x: left, y: top, width: right - left, height: bottom - top })) brush.setAttribute(name, value);
+    }
+    chart.addEventListener("pointerdown", (event) => {
+      start = place(event);
+      chart.setPointerCapture(event.pointerId);
+    });
+    chart.addEventListener("pointermove", (event) => start && draw(bounds(place(event))));
+    chart.addEventListener("pointerup", (event) => {
+      const [left, right, top, bottom] = bounds(place(event));
+      start = null;
+      const isBrush = right - left > 4 && bottom - top > 4;
+      if (!isBrush) draw([0, 0, 0, 0]);
+      const ofX = (x) => ((x - wide / 2) * farX) / (wide / 2 - edge);
+      const ofY = (y) => ((high / 2 - y) * farY) / (high / 2 - 12);
+      onBrush(isBrush ? [ofX(left), ofX(right), ofY(bottom), ofY(top)] : null);
+    });
+    return chart;
+  };
+
   /** A bar of a share from 0 to 1. The share itself stands beside the bar as a number. */
   sae.bar = (share) =>
     sae.el(

@@ -3,6 +3,7 @@
 {
   const KINDS = [
     ["doc", "document"],
+    ["docs", "group or selection"],
     ["row", "token"],
   ];
 
@@ -52,7 +53,12 @@
         "aria-label": `Which is ${which.toUpperCase()}`,
         title: "a document's name or number; of a token its row, or document@token",
       });
-      kinds.addEventListener("change", () => list.reset());
+      const names = () => (kinds.value === "docs" ? box.setAttribute("list", "groups") : box.removeAttribute("list"));
+      names();
+      kinds.addEventListener("change", () => {
+        names();
+        list.reset();
+      });
       box.addEventListener(
         "input",
         sae.later(() => list.reset(), 250),
@@ -98,6 +104,7 @@
             ),
             chooser("b"),
             count,
+            sae.groupNames(),
           ),
           titles,
         ],
@@ -118,7 +125,7 @@
         ? sae.link(["documents", side.address], { at: side.position })
         : sae.link(["documents", side.address]);
     const where =
-      side.kind === "row"
+      side.kind === "docs" ? "mean of their tokens that count" : side.kind === "row"
         ? `document ${sae.count(side.document)}, token ${sae.count(side.position)}${side.reason ? `, ${sae.reason(side.reason)}` : ""}`
         : `document ${sae.count(side.id)}, mean of its tokens that count`;
     return sae.el(

@@ -16,7 +16,7 @@
       kind: "documents",
       label: "Documents",
       fetch: async (offset, limit) => {
-        const answer = await sae.source.get("documents", { offset, limit, query: box.value });
+        const answer = await sae.source.get("documents", { offset, limit, query: box.value, group });
         return { items: answer.documents, total: answer.total };
       },
       onTotal: (total) => (count.textContent = sae.plural(total, "document")),
@@ -30,6 +30,26 @@
           !features.index.has_words && features.index.command,
         ),
     });
+    let group = params.group ?? "";
+    const groups = sae.el("div", { class: "row" });
+    if (!sae.source.isStatic) sae.source.get("groups").then(drawGroups, () => {});
+
+    /** Chips of the groups: one shows only its documents; what fires more in them is a link. */
+    function drawGroups(answer) {
+      const chip = ({ name, n_documents: n }) =>
+        sae.el("button", { type: "button", class: "group", "aria-pressed": String(name === group), onclick: () => choose(name) }, sae.el("bdi", {}, name), sae.el("span", {}, ` ${sae.count(n)}`));
+      function choose(name) {
+        group = name === group ? "" : name;
+        page.replace({ group });
+        list.reset();
+        drawGroups(answer);
+        groups.querySelector('[aria-pressed="true"]')?.focus();
+      }
+      const more = group && sae.el("a", { href: sae.link(["features"], { a: group, b: "rest" }) }, "What fires more in it");
+      const parts = [...answer.groups.map(chip), more, answer.error && sae.el("span", { class: "bad" }, answer.error)];
+      groups.replaceChildren(...parts.filter(Boolean));
+    }
+
     const every = sae.el("a", { class: "button" });
     const typed = () => {
       const word = /^[^\s,]+$/.exec(box.value.trim())?.[0];
@@ -46,7 +66,7 @@
     return {
       title: "Documents",
       node: sae.filling(
-        [sae.heading("Documents"), figures(features, page.summary), sae.el("div", { class: "tools" }, box, every, count)],
+        [sae.heading("Documents"), figures(features, page.summary), sae.el("div", { class: "tools" }, box, every, count), groups],
         list.node,
       ),
       search: box,

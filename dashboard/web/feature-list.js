@@ -43,6 +43,14 @@
       ...figures.map(([text, kind, title]) => sae.el("span", { class: `figure ${kind}`, title }, text)),
     );
 
+  /** The names of the groups of documents, offered by inputs that have list="groups". */
+  sae.groupNames = () => {
+    const names = sae.el("datalist", { id: "groups" });
+    const add = ({ groups }) => names.append(...groups.map(({ name }) => sae.el("option", { value: name })));
+    if (!sae.source.isStatic) sae.source.get("groups").then(add, () => {});
+    return names;
+  };
+
   /** Links to the previous and the next document or feature, null for none; `lead(params)` sets their parameters. */
   sae.neighbours = (what, [before, after]) => {
     const link = (number, sign, words) => number !== null && sae.el("a", { "aria-label": words, title: words }, sign);

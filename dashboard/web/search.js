@@ -29,7 +29,9 @@
       document: inDocument.value.trim(),
       a: a.value.trim(),
       b: b.value.trim(),
+      within,
     });
+    let within = params.within || "";
     const input = (name, label, example, size) =>
       sae.el("input", {
         name,
@@ -52,8 +54,11 @@
     const sort = sae.select("Sort by", Object.entries(SORTS), params.sort || "match", { name: "sort" });
     const order = sae.select("Order", ORDERS, params.order || "", { name: "order" });
     const inDocument = input("document", "Only features that fire in this document", "e.g. 3", 6);
-    const a = input("a", "Selection A of documents", "e.g. 0-9,12", 9);
-    const b = input("b", "Selection B of documents", "rest", 9);
+    const a = input("a", "Selection A of documents", "group, tales__*, 0-9", 16);
+    const b = input("b", "Selection B of documents", "rest", 16);
+    for (const box of [a, b]) box.setAttribute("list", "groups");
+    const refused = sae.el("span", { class: "bad", "aria-live": "polite" });
+    const plot = sae.el("div", { class: "plot" });
     const count = sae.el("span", { class: "muted", role: "status" });
     const go = sae.el("a", { class: "button", hidden: true });
     const beyond = sae.el("span", { class: "bad", "aria-live": "polite" });
@@ -140,11 +145,49 @@
       go.click();
     });
     sae.drive(box, list, changed);
-    [inDocument, a, b].forEach((control) => control.addEventListener("input", sae.later(again, 300)));
+    inDocument.addEventListener("input", sae.later(again, 300));
+    [a, b].forEach((control) => control.addEventListener("input", sae.later(select, 300)));
+    let plotted = 0;
+
+    /** Take the selections as they are once they can be read; what is half typed changes nothing. */
+    async function select() {
+      const mine = ++plotted;
+      const asked = { a: a.value.trim(), b: b.value.trim() };
+      if (!sae.source.isStatic) {
+        const found = await sae.source.get("groups", asked).catch(() => null);
+        if (mine !== plotted) return;
+        refused.textContent = found?.a?.error ?? found?.b?.error ?? found?.overlap ?? "";
+        if (refused.textContent) return;
+      }
+      within = "";
+      again();
+      drawPlot(mine, asked);
+    }
+
+    async function drawPlot(mine, asked) {
+      const isAsked = (asked.a || asked.b) && !sae.source.isStatic;
+      const found = isAsked ? await sae.source.get("contrast", asked).catch(() => null) : null;
+      if (mine !== plotted) return;
+      const names = new Map(found?.labels);
+      const of = (index) => `${sae.count(index)} ${names.get(index) ?? ""}`.slice(0, 34);
+      const points = found?.index.map((index, i) => ({
+        x: found.log_ratio[i],
+        y: found.z[i],
+        title: `feature ${sae.count(index)}: log₂ A:B ${sae.figure(found.log_ratio[i])}, z ${sae.figure(found.z[i])}`,
+        name: names.has(index) && of(index),
+      }));
+      const words = found && `${sae.count(found.index.length)} of ${sae.plural(found.total, "feature")}: how much more in A than in B, and how surely. Drag over some to list only them; all are in the list below.`;
+      const onBrush = (bounds) => {
+        within = bounds ? bounds.map((bound) => bound.toPrecision(4)).join() : "";
+        again();
+      };
+      plot.replaceChildren(...(points?.length ? [sae.scatter({ points, label: words, xName: "log₂ A:B", yName: "z", onBrush }), sae.el("p", { class: "muted" }, words)] : []));
+    }
     [sort, order].forEach((control) => control.addEventListener("change", again));
     offer();
     offerNumber();
     list.reset(page.scrolled);
+    drawPlot(plotted, { a: a.value.trim(), b: b.value.trim() });
     const counts = page.summary.refusal ? null : labels;
     return {
       title: "Features",
@@ -164,6 +207,8 @@
                 sae.el("label", {}, "Fires in document ", inDocument),
                 sae.el("label", {}, sae.source.isStatic ? "More in document " : "More in documents ", a),
                 sae.source.isStatic ? "than in the others" : sae.el("label", {}, "than in ", b),
+                refused,
+                sae.groupNames(),
               ),
             ),
           counts &&
@@ -174,6 +219,7 @@
               `${sae.count(counts.with_descriptions)} of ${sae.count(counts.n_features)} features have a label; ${sae.count(counts.missing)} do not exist on Neuronpedia, ${sae.count(counts.failed)} could not be fetched.`,
             ),
         ],
+        plot,
         columns,
         list.node,
       ),

@@ -11,7 +11,7 @@ from dashboard_data import write_features, write_labels, write_queue
 from dashboard_server import Dashboard, settings_for
 
 from dashboard.model.data import Data
-from dashboard.views.shapes import base, documents, features, state, words
+from dashboard.views.shapes import base, documents, features, groups, state, words
 from encoder.index.build import build_index
 
 
@@ -61,6 +61,8 @@ ANSWERS = (
     ("search?document=2", features.FeatureList),
     ("search?a=0&b=rest", features.FeatureList),
     ("compare?a=row:1&b=doc:3", features.Comparison),
+    ("groups?a=0&b=rest", groups.GroupList),
+    ("contrast?a=0&b=rest", groups.ContrastPlot),
     ("words?word=dogs", words.WordOccurrences),
     ("words/features?word=dogs", words.WordFeatures),
     ("health", state.Health),

@@ -118,7 +118,7 @@ class Side(TypedDict):
     `reason` says why a token does not count, null where it does.
     """
 
-    kind: Literal["row", "doc"]
+    kind: Literal["row", "doc", "docs"]
     id: int
     name: str
     address: str
