@@ -22,6 +22,11 @@
     node.style.boxShadow = others.map((colour, k) => `inset 0 ${-2 * (k + 1)}px ${colour}`).join();
   };
 
+  sae.unpin = (node) => {
+    delete node.dataset.pin;
+    node.style.boxShadow = "";
+  };
+
   /** The chip of a pin: its colour, its label, the tokens before and after on which it fires, and a way to let go. */
   sae.pinChip = (index, k, { jump, remove }) => {
     const name = sae.el("a", { class: "chosen", href: sae.link(["features", index]) }, sae.el("span", { class: "index" }, sae.count(index)));

@@ -102,8 +102,7 @@
       answer.values.forEach((value, i) => {
         if (answer.reasons?.[i]) return;
         if (isPinned) return sae.pin(spans[i], answer.layers, i);
-        delete spans[i].dataset.pin;
-        spans[i].style.boxShadow = "";
+        if (spans[i].dataset.pin) sae.unpin(spans[i]);
         sae.warm(spans[i], value, answer.scale, answer.floor);
       });
     }
