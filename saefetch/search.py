@@ -21,7 +21,8 @@ from saefetch.errors import UsageError
 from saefetch.explanations import Preference
 from saefetch.names.identity import MAX_FEATURES
 from saefetch.publish import all_texts
-from saefetch.store.store import LIVE, Store
+from saefetch.store.records import LIVE
+from saefetch.store.store import Store
 
 POOL = 500
 ALIKE = 0.65

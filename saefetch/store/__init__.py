@@ -4,7 +4,7 @@
     schema.py    the tables, whose file it is, SQLite's errors in plain words
     intake.py    answers -> rows: what they replace, what they add
     store.py     opening, committing, asking
-    records.py   rows of several origins -> one feature
+    records.py   rows of several origins -> one feature      one.py  a single feature, in one statement
 
 There is no other state: a chunk is done when its transaction is.
 """

@@ -6,8 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from saefetch.store.records import API_ORIGIN, Record, make_record
-from saefetch.store.store import LIVE
+from saefetch.store.records import API_ORIGIN, LIVE, Record, make_record
 
 
 class Run(NamedTuple):

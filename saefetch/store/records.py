@@ -10,6 +10,8 @@ from typing import Any
 from saefetch.explanations import Explanation
 
 API_ORIGIN = 0
+LIVE = "+origin IN (SELECT id FROM objects)"
+"""The condition for rows that are not dead. The plus keeps SQLite from looking up each feature under each origin."""
 
 
 class State(IntEnum):

@@ -29,14 +29,13 @@ import orjson
 
 from saefetch.store import intake
 from saefetch.store.answers import Answers
-from saefetch.store.records import API_ORIGIN, Merge, Record, State, make_record
+from saefetch.store.one import One, read_one
+from saefetch.store.records import API_ORIGIN, LIVE, Merge, Record, State, make_record
 from saefetch.store.schema import check_identity, create, sqlite_errors
 from saefetch.store.snapshot import copy_and_open, may_be_read_from_a_copy
 
 FILE_NAME = "labels.sqlite"
 A_DAY_S = 86_400.0
-LIVE = "+origin IN (SELECT id FROM objects)"
-"""The condition for rows that are not dead. The plus keeps SQLite from looking up each feature under each origin."""
 
 
 class Store:
@@ -271,5 +270,10 @@ class Store:
             (d_sae,),
         )
 
+    def one(self, index: int) -> One:
+        """Return one feature, all of it as it was at one moment, and what else says whether it may be relied on."""
+        with sqlite_errors(self.path):
+            return read_one(self.connection, index)
+
     def record(self, index: int) -> Record:
-        return next(self.records(index, index + 1))
+        return self.one(index).record

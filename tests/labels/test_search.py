@@ -21,7 +21,8 @@ from saefetch.labels import open_labels
 from saefetch.names.identity import sae_folder
 from saefetch.search import MARK, Match, build, search, suggest
 from saefetch.store.answers import Answers, ExportObject
-from saefetch.store.store import LIVE, Store
+from saefetch.store.records import LIVE
+from saefetch.store.store import Store
 from standin import Fault, Respond, Standin
 
 TEXTS = [

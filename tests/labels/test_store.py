@@ -25,6 +25,7 @@ from saefetch.explanations import Explanation, Preference
 from saefetch.names.identity import MAX_FEATURES
 from saefetch.publish import SaeInfo, all_texts, render
 from saefetch.search import build, search
+from saefetch.service.mirror.feature import Sae, Verdict
 from saefetch.store.answers import Answers, ExportObject
 from saefetch.store.records import HERE, State
 from saefetch.store.store import Store
@@ -274,6 +275,11 @@ class AgainstAModel(RuleBasedStateMachine):
         for index, record in enumerate(self.store.records(0, N)):
             assert (record.index, record.state) == (index, self.expected(index))
             assert (record.error is None) == (record.state in HERE)
+            one = self.store.one(index)
+            assert one.record == record and one.by_api == (index in self.api.features)
+            verdict = Sae("m", "0-s", N).verdict(one, index)
+            assert (verdict is Verdict.GONE) == (record.state == State.MISSING)
+            assert verdict is not Verdict.HERE or record.state in (State.GOT, State.UNEXPLAINED)
             if record.state not in HERE:
                 assert (record.explanations, record.positive, record.max_activation) == ([], b"[]", None)
                 continue

@@ -26,6 +26,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Server": "saefetch",
 }
 """Of every answer."""
 

@@ -23,8 +23,7 @@ from saefetch.files.lock import LOCK_NAME
 from saefetch.inventory import folders
 from saefetch.names import registry
 from saefetch.service.mirror.feature import Sae
-from saefetch.store.one import One, read_one
-from saefetch.store.schema import sqlite_errors
+from saefetch.store.one import One
 from saefetch.store.store import FILE_NAME, Store
 
 MOST_OPEN = 64
@@ -59,8 +58,7 @@ class Reader:
 
     def read(self, index: int) -> One:
         """Raises: StoreError."""
-        with sqlite_errors(self._store.path):
-            return read_one(self._store.connection, index)
+        return self._store.one(index)
 
     def close(self) -> None:
         self._store.close()
