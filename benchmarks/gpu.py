@@ -13,8 +13,6 @@ benchmarks/results/kernel-<device>.md and .json.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import platform
@@ -31,6 +29,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from benchmarks.gpu_data import FULL, SMOKE, Size, make_rows, make_sae
+
 if TYPE_CHECKING:
     from encoder.file.csr import Csr
     from encoder.kernels.gpu.triton_kernel import TritonKernel
@@ -39,22 +39,6 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, INPUT_SETS = 20, 4
 LIBRARIES = ("torch", "triton", "sae-lens", "numpy", "scipy")
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """T tokens of a tile, D = d_in, F = d_sae; `peak` is the edge of the product that measures the card's peak."""
-
-    T: int
-    D: int
-    F: int
-    k: int
-    check_tokens: int
-    peak: int
-
-
-FULL = Size(T=4096, D=2304, F=16_384, k=64, check_tokens=6200, peak=8192)
-SMOKE = Size(T=8, D=32, F=96, k=3, check_tokens=8, peak=64)
 
 
 @dataclass(slots=True)
@@ -96,46 +80,24 @@ class Bench:
         return median
 
 
-def make_sae(size: Size, k: int | None) -> LoadedSae:
-    """Make a random SAE with an L0 of about 100 at full size, through SAELens, so that `encode` can be compared."""
-    from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
-
-    from encoder.sae.rules import Rule
-    from encoder.sae.sae import LoadedSae
-
-    made = torch.Generator().manual_seed(0)
-    with contextlib.redirect_stdout(io.StringIO()):
-        config = JumpReLUSAEConfig(d_in=size.D, d_sae=size.F, dtype="float32", device="cpu")
-        module = JumpReLUSAE(config)
-    module.W_enc.data = torch.randn(size.D, size.F, generator=made) / size.D**0.5
-    module.b_enc.data = torch.randn(size.F, generator=made) * 0.1
-    module.threshold.data = torch.full((size.F,), 2.5)
-    threshold = module.threshold.data if k is None else torch.zeros(size.F)
-    return LoadedSae(module, Rule(module.W_enc.data, module.b_enc.data, threshold, None, k), {})
-
-
-def make_rows(size: Size, n: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
-    """Make rows with one massive dimension, as Gemma's are."""
-    x = torch.randn(n, size.D, generator=torch.Generator().manual_seed(seed))
-    x[:, 7 % size.D] *= 30
-    return x.to(dtype)
-
-
 def check(bench: Bench) -> None:
     """Compare with the CPU backend. Raises: SystemExit if a support differs, or a value by more than one unit."""
     from encoder.kernels import make_kernel
+    from encoder.kernels.gpu.triton_kernel import TritonKernel
 
     size = bench.size
     for k in (None, size.k):
         for dtype in (torch.bfloat16, torch.float32):
             x = make_rows(size, size.check_tokens, dtype, seed=100)
             truth = make_kernel(make_sae(size, k), torch.device("cpu"), "cpu").encode(x)
-            found = make_kernel(make_sae(size, k), bench.device, "triton").encode(x)
-            result = {"k": k, "dtype": str(dtype), "pairs": len(x) * size.F, **_difference(found, truth)}
-            bench.checks.append(result)
-            print(f"check: {result}", flush=True)
-            if not result["same_support"] or int(str(result["max_ulp"])) > 1:
-                raise SystemExit("the GPU and the CPU differ: nothing is timed")
+            for screen in ("fp16", "int8"):
+                found = TritonKernel(make_sae(size, k), bench.device, screen=screen).encode(x)
+                about = {"k": k, "dtype": str(dtype), "screen": screen, "pairs": len(x) * size.F}
+                result = {**about, **_difference(found, truth)}
+                bench.checks.append(result)
+                print(f"check: {result}", flush=True)
+                if not result["same_support"] or int(str(result["max_ulp"])) > 1:
+                    raise SystemExit("the GPU and the CPU differ: nothing is timed")
 
 
 def _difference(found: Csr, truth: Csr) -> dict[str, object]:
@@ -160,8 +122,8 @@ def stages(bench: Bench, kernel: TritonKernel, xs: list[torch.Tensor], label: st
     """Time each stage of one tile, and the whole tile."""
     from encoder.kernels.gpu.triton_candidates import bounds, expand
     from encoder.kernels.gpu.triton_rescore import rescore
-    from encoder.kernels.gpu.triton_rows import scale_rows
-    from encoder.kernels.gpu.triton_screen import screen
+    from encoder.kernels.gpu.triton_rows import quantize_rows, scale_rows
+    from encoder.kernels.gpu.triton_screen import for_int8, screen
 
     size, blocks, columns = bench.size, kernel.blocks, kernel.columns
     tiles = [kernel.sae.prepare(x.to(bench.device)).contiguous() for x in xs]
@@ -175,6 +137,18 @@ def stages(bench: Bench, kernel: TritonKernel, xs: list[torch.Tensor], label: st
         n_products = 1 if kernel.k is None else 2
         rate = n_products * 2 * size.T * size.D * size.F / seconds
         bench.lines[-1].note = f"{rate / 1e12:.0f} TFLOP/s, {rate / peak:.0%} of this card's bfloat16 product"
+    int8 = kernel.int8_columns(tiles[0])
+    whole = [quantize_rows(tile, int8, blocks.rows) for tile in tiles]
+    bench.time(f"{label}: quantize_rows", lambda i: quantize_rows(tiles[i], int8, blocks.rows), size.T)
+    bench.time(f"{label}: screen in int8", lambda i: screen(whole[i], int8, for_int8(blocks), k=kernel.k), size.T)
+    for name, operand in (("fp16", columns), ("int8", int8)):
+        n = len(kernel.candidates(tiles[0], operand)[1])
+        bench.time(
+            f"{label}: all up to the candidates' float64, {name}",
+            lambda i, operand=operand: kernel.candidates(tiles[i], operand),
+            size.T,
+            f"{n / size.T:.0f} candidates a token",
+        )
     bench.time(
         f"{label}: bounds, expand",
         lambda i: expand(masks[i], bounds(masks[i], blocks.rows), len(pairs[i][0]), blocks.rows),
@@ -251,7 +225,8 @@ def write(bench: Bench, folder: Path) -> Path:
     lines = [f"# The Triton kernel on {device}", "", *(f"- {key}: {value}" for key, value in about.items()), ""]
     lines += ["| checked against the CPU backend | pairs | same support | max ulp | nnz |", "|---|---:|---|---:|---:|"]
     lines += [
-        f"| k={c['k']}, {c['dtype']} | {c['pairs']:,} | {c['same_support']} | {c['max_ulp']} | {c['nnz']:,} |"
+        f"| k={c['k']}, {c['dtype']}, {c['screen']} | {c['pairs']:,} | {c['same_support']} | {c['max_ulp']} "
+        f"| {c['nnz']:,} |"
         for c in bench.checks
     ]
     lines += ["", "| what | ms | tokens/s | |", "|---|---:|---:|---|"]

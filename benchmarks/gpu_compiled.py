@@ -25,33 +25,39 @@ from encoder.kernels.gpu import triton_candidates, triton_rescore, triton_rows, 
 from encoder.kernels.gpu.tensor_core_bound import accumulation, flush
 from encoder.kernels.gpu.triton_candidates import WORDS
 from encoder.kernels.gpu.triton_kernel import TILE_TOKENS
-from encoder.kernels.gpu.triton_screen import blocks_of, group_size
+from encoder.kernels.gpu.triton_screen import blocks_of, for_int8, group_size
 
 DOCS = Path(__file__).parents[1] / "docs" / "gpu-kernels.md"
 BEGIN, END = "<!-- made by python -m benchmarks.gpu_compiled --write -->\n", "<!-- end -->\n"
 T, D, F, K = TILE_TOKENS, 2304, 16_384, 64
 CANDIDATES = 115
-"""Of a token, at an L0 of 100."""
-F16, F64, I32, I64 = "*fp16", "*fp64", "*i32", "*i64"
+"""Of a token, at an L0 of 100, with the float16 screen."""
+MASSIVE = 8
+"""Inputs that the int8 product leaves out, at most."""
+F16, F64, I8, I32, I64 = "*fp16", "*fp64", "*i8", "*i32", "*i64"
 TENSOR_CORES = re.compile(r"\b(UTC[A-Z]*MMA|[HIQ]G?MMA)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """A chip of the datasheets: operations and bytes a second. `shared` is what a block may have, in bytes."""
+    """A chip of the datasheets: operations and bytes a second. `shared` is what a block may have, in bytes.
+
+    `int8` is None where Triton does not reach the tensor core's int8.
+    """
 
     name: str
     capability: int
     float16: float
+    int8: float | None
     float64: float
     memory: float
     shared: int
 
 
 CHIPS = (
-    Chip("A100 80 GB", 80, 312e12, 9.7e12, 2.04e12, 163 << 10),
-    Chip("H100 SXM", 90, 989e12, 34e12, 3.35e12, 227 << 10),
-    Chip("B200", 100, 2250e12, 37e12, 8.0e12, 227 << 10),
+    Chip("A100 80 GB", 80, 312e12, 624e12, 9.7e12, 2.04e12, 163 << 10),
+    Chip("H100 SXM", 90, 989e12, 1979e12, 34e12, 3.35e12, 227 << 10),
+    Chip("B200", 100, 2250e12, None, 37e12, 8.0e12, 227 << 10),
 )
 
 
@@ -89,21 +95,32 @@ def cases(chip: Chip, D: int = D, F: int = F) -> Iterator[Case]:
     constants = {"accumulation": accumulation(D), "flush": flush(D), "enlarge": 1.001, "D": D, "ROWS": 1}
     constants["BLOCK"] = max(16, triton.next_power_of_2(D))
     yield Case("scale_rows", triton_rows._scale_rows, {"scaled_ptr": F16, "exact_ptr": I32}, constants, 8, bytes=6 * D)
-    tile = {"D": D, "F": F, "BLOCK_T": blocks.tokens, "BLOCK_F": blocks.features, "BLOCK_D": blocks.inputs}
-    tile["SHARING"] = blocks.sharing
-    for stage, mode, is_top_k in (
-        ("screen", triton_screen.CANDIDATES, False),
-        ("screen, TopK, floor", triton_screen.LOWER, True),
-        ("screen, TopK", triton_screen.CANDIDATES, True),
+    constants = {name: value for name, value in constants.items() if name in ("enlarge", "D", "ROWS", "BLOCK")}
+    constants |= {"loss": 2.0**-19, "UNDERFLOW": 2.0**-60, "N_MASSIVE": MASSIVE}
+    pointers = {"massive_ptr": I64, "rounded_ptr": I8, "safe": "fp32"}
+    yield Case("quantize_rows", triton_rows._quantize_rows, pointers, constants, 8, bytes=5 * D)
+    for stage, mode, is_top_k, is_int8 in (
+        ("screen", triton_screen.CANDIDATES, False, False),
+        ("screen, int8", triton_screen.CANDIDATES, False, True),
+        ("screen, TopK, floor", triton_screen.LOWER, True, False),
+        ("screen, TopK", triton_screen.CANDIDATES, True, False),
     ):
-        group = group_size(F, K) if mode == triton_screen.LOWER else 1
-        out = {} if mode == triton_screen.LOWER else {"out_ptr": I32}
-        written = 4 * F / group if mode == triton_screen.LOWER else F / 8
+        cut, operand, size = (for_int8(blocks), I8, 1) if is_int8 else (blocks, F16, 2)
+        is_lower = mode == triton_screen.LOWER
+        group = group_size(F, K) if is_lower else 1
+        tile = {"D": D, "F": F, "BLOCK_T": cut.tokens, "BLOCK_F": cut.features, "BLOCK_D": cut.inputs}
+        tile |= {"SHARING": cut.sharing, "IS_INT8": is_int8, "N_TERMS": 1 + MASSIVE if is_int8 else 0}
         yield Case(
-            stage, triton_screen._screen, {"x_ptr": F16, "W_ptr": F16, **out},
-            {**tile, "IS_TOP_K": is_top_k, "MODE": mode, "GROUP": group}, blocks.warps, blocks.stages,
-            "float16", 2 * D * F, 2 * D + 2 * D * F / T + written,
-        )  # fmt: skip
+            stage,
+            triton_screen._screen,
+            {"x_ptr": operand, "W_ptr": operand, **({} if is_lower else {"out_ptr": I32})},
+            {**tile, "IS_TOP_K": is_top_k, "MODE": mode, "GROUP": group},
+            cut.warps,
+            cut.stages,
+            "int8" if is_int8 else "float16",
+            operations=2 * D * F,
+            bytes=size * (D + D * F / T) + (4 * F / group if is_lower else F / 8),
+        )
     mask = {"N_WORDS": words, "ROWS": blocks.rows}
     yield Case(
         "count", triton_candidates._count, {"mask_ptr": I32, "counts_ptr": I32}, {**mask, "BLOCK": counted}, 4,
@@ -158,10 +175,14 @@ def compile_for(case: Case, chip: Chip) -> Compiled:
     )
 
 
-def floor_of(case: Case, chip: Chip) -> float:
-    """Return the least seconds that a token takes on a chip: its operations or its bytes, whichever take longer."""
-    rate = {"float16": chip.float16, "float64": chip.float64}.get(case.unit)
-    return max(case.operations / rate if rate else 0.0, case.bytes / chip.memory)
+def floor_of(case: Case, chip: Chip) -> str:
+    """Return the least time that a token takes on a chip: its operations or its bytes, whichever take longer."""
+    rate = {"float16": chip.float16, "int8": chip.int8, "float64": chip.float64}.get(case.unit)
+    if case.operations and rate is None:
+        return ""
+    seconds = {case.unit: case.operations / rate if rate else 0.0, "memory": case.bytes / chip.memory}
+    what = max(seconds, key=seconds.__getitem__)
+    return f"{seconds[what] * 1e9:.1f} {what}"
 
 
 def tables(made: dict[tuple[str, int], Compiled]) -> str:
@@ -190,11 +211,7 @@ def tables(made: dict[tuple[str, int], Compiled]) -> str:
         "|---|---:|---:|" + "---:|" * len(CHIPS),
     ]
     for case in every:
-        cells = []
-        for chip in CHIPS:
-            seconds = floor_of(case, chip)
-            what = "memory" if seconds == case.bytes / chip.memory else case.unit
-            cells.append(f"{seconds * 1e9:.1f} {what}")
+        cells = [floor_of(case, chip) for chip in CHIPS]
         operations = f"{case.operations / 1e6:.2f} M {case.unit}" if case.operations else ""
         lines.append(f"| {case.stage} | {operations} | {case.bytes:,.0f} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

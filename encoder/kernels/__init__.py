@@ -16,6 +16,7 @@ kinds of processor need stands here:
 
     bound.py       the proof of the bound for int8, bfloat16 and float32 products, and its constants
     candidates.py  what a screen hands on
+    massive.py     the few inputs that a coarse product leaves out
     rule.py        the SAE's rule applied to the candidates' float64 values
     exact.py       exact arithmetic, for decisions that are too close for float64
 

@@ -11,10 +11,15 @@ import torch
 
 from encoder.file.csr import Csr
 
+SCREEN_VARIABLE = "SAEFETCH_SCREEN"
+"""The environment's variable that names the screen's precision."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The screen's precision, "int8", "bf16" or "fp32", and the reason for it in a few words.
+    """The screen's precision and the reason for it in a few words.
+
+    The precision is "int8", "bf16" or "fp32" on a CPU, and "int8" or "fp16" on a GPU.
 
     `is_forced`: the user named the precision, so the kernel keeps it however slow it turns out. `contenders` are the
     precisions between which the first rows decide, the chosen one among them; empty if nothing is left to decide.

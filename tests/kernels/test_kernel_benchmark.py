@@ -13,7 +13,7 @@ from benchmarks.kernel_others import others, wrong_decisions
 from benchmarks.kernel_plots import BF16, draw
 from benchmarks.kernel_screen import bytes_moved
 from encoder.kernels.cpu.kernel import CpuKernel, tile_rows
-from encoder.kernels.cpu.operand import find_massive
+from encoder.kernels.massive import find_massive
 
 
 def test_ratios_are_taken_within_a_round_and_the_first_round_does_not_count() -> None:

@@ -18,10 +18,10 @@ from encoder.kernels.cpu import calibrate
 from encoder.kernels.cpu import kernel as cpu
 from encoder.kernels.cpu.calibrate import PRECISIONS, int8_is_exact, screen_precision
 from encoder.kernels.cpu.kernel import CpuKernel
-from encoder.kernels.cpu.operand import find_massive
 from encoder.kernels.cpu.trial import MIN_ROWS, seconds_of_passes
 from encoder.kernels.exact import exact_h
 from encoder.kernels.kernel import Choice
+from encoder.kernels.massive import find_massive
 from encoder.kernels.reference import ReferenceKernel
 from encoder.sae.sae import LoadedSae
 

@@ -11,8 +11,8 @@ import tensor_core
 import torch
 from kernel_cases import hard_rows, make_sae, random_sae
 
-from encoder.kernels.gpu.tensor_core_bound import Columns, columns_of
-from encoder.kernels.gpu.triton_rows import Rows, scale_rows
+from encoder.kernels.gpu.tensor_core_bound import Columns, columns_of, int8_columns_of
+from encoder.kernels.gpu.triton_rows import Rows, quantize_rows, scale_rows
 from encoder.sae.rules import Rule
 
 INTERPRETED = pytest.mark.skipif("config.getoption('markexpr') == 'gpu'", reason="runs in Triton's interpreter")
@@ -142,6 +142,52 @@ def test_the_simulated_unit_cuts_where_the_chips_do() -> None:
     ones = np.array([[2.0**12, 1.0, 1.0, 1.0, 1.0]], np.float16)
     found = [tensor_core.multiply(halves, ones, *unit)[0, 0] - 2.0**24 for unit in tensor_core.UNITS.values()]
     assert found == [0.0, 0.0, 2.0]
+
+
+def _int8_shares(x: torch.Tensor, rule: Rule, massive: list[int]) -> tuple[torch.Tensor, int]:
+    """Return |error| / bound of each pair in int8, and how many active features the test rules out."""
+    columns = int8_columns_of(rule, torch.tensor(massive, dtype=torch.int64))
+    rows = quantize_rows(x, columns)
+    value = (rows.x.double() @ columns.W.double().T).float() * columns.unscale + rows.terms[1:].T @ columns.factors[1:]
+    bound = rows.norm[:, None] * columns.error + rows.error[:, None] * columns.norm
+    bound = bound + rows.terms[0][:, None] * columns.factors[0]
+    offset = rows.scale[:, None] * columns.offset
+    ruled_out = value + (bound + offset.abs() * 2.0**-22) <= offset
+    h = x.double() @ rule.W_enc.double()
+    error = (value.double() - h * rows.scale.double()[:, None]).abs()
+    assert (error[bound == 0] == 0).all()
+    misses = int(((h + rule.b_enc.double() > rule.threshold.double()) & ruled_out).sum())
+    return torch.where(bound > 0, error / bound.double(), 0.0), misses
+
+
+@INTERPRETED
+@pytest.mark.parametrize("massive", [[], [3], [0, 5, 77, 1029]])
+@pytest.mark.parametrize("kind", ["weights", "activations", "sums", "one sign"])
+def test_rows_made_to_break_a_bound_do_not_break_int8s(kind: str, massive: list[int]) -> None:
+    x, W_enc = _adversary(kind, d_in=1030, n=12)
+    x[:, massive] = x[:, massive].abs() * 1000 * W_enc[massive].T.sign()
+    shares, misses = _int8_shares(x, _just_active(x, W_enc), massive)
+    assert shares.max() <= 1 and misses == 0
+
+
+@INTERPRETED
+def test_rows_of_whole_numbers_along_the_columns_roundings_come_near_int8s_bound() -> None:
+    W = torch.randn(40, 1030, generator=torch.Generator().manual_seed(1))
+    columns = int8_columns_of(Rule(W.T, torch.zeros(40), torch.zeros(40)), torch.zeros(0, dtype=torch.int64))
+    rounding = W.double() - columns.W.double() * columns.unscale.double()[:, None]
+    x = (rounding / rounding.abs().amax(dim=1, keepdim=True) * 127).round().float()
+    some = ((x * W).sum(dim=1) > 0).nonzero()[:, 0]
+    shares, misses = _int8_shares(x[some], _just_active(x[some], W[some].T.contiguous()), [])
+    assert 0.99 < shares.diagonal().min() <= shares.max() <= 1 and misses == 0
+
+
+@INTERPRETED
+@pytest.mark.parametrize("massive", [[], [3], [3, 5]])
+def test_hard_rows_and_columns_stay_within_int8s_bound(massive: list[int]) -> None:
+    rule = random_sae(100, 64).rule
+    assert rule is not None
+    shares, misses = _int8_shares(hard_rows(100), rule, massive)
+    assert not shares.gt(1).any() and misses == 0
 
 
 def test_limits_are_rounded_down_and_keep_their_sign() -> None:

@@ -24,6 +24,7 @@ made = compile_all([chip for chip in CHIPS if chip.capability in names], *shape)
 print(json.dumps([[*key, asdict(found)] for key, found in made.items()]))
 """
 TENSOR_CORE = {80: "HMMA", 90: "HGMMA", 100: "UTCHMMA"}
+TENSOR_CORE_INT8 = {80: "IMMA", 90: "IGMMA", 100: "IMMA"}
 
 
 def _compile(chips: list[int], *shape: int) -> dict[tuple[str, int], Compiled]:
@@ -45,8 +46,8 @@ def _assert_sound(made: dict[tuple[str, int], Compiled]) -> None:
         assert found.shared <= shared[chip], f"{stage} for sm_{chip} takes {found.shared} bytes of shared memory"
         assert not found.flushes, f"{stage} for sm_{chip} flushes float32 denormals"
         assert found.fuses_float64 or not stage.startswith("rescore")
-        expected = (TENSOR_CORE[chip],) if stage.startswith("screen") else ()
-        assert found.instructions == expected, f"{stage} for sm_{chip}"
+        expected = TENSOR_CORE_INT8 if stage == "screen, int8" else TENSOR_CORE
+        assert found.instructions == ((expected[chip],) if stage.startswith("screen") else ()), f"{stage} for sm_{chip}"
 
 
 def test_every_kernel_compiles_for_hopper_without_spilling() -> None:

@@ -52,7 +52,8 @@ def poisoned() -> Iterator[None]:
 
 
 def _kernels(sae: LoadedSae, device: torch.device) -> list[TiledKernel]:
-    return [TritonKernel(sae, device, blocks=SMALL), TorchKernel(sae, device)]
+    screens = [TritonKernel(sae, device, blocks=SMALL, screen=screen) for screen in ("fp16", "int8")]
+    return [*screens, TorchKernel(sae, device)]
 
 
 def _encode(kernel: TiledKernel, x: torch.Tensor) -> Csr:
@@ -95,12 +96,13 @@ def test_more_rows_than_a_block_equal_the_truth_in_every_split(device: torch.dev
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_no_bytes_depend_on_the_blocks(device: torch.device) -> None:
-    sae = random_sae(48, 100, seed=4)
+def test_no_bytes_depend_on_the_blocks_or_the_screen(device: torch.device) -> None:
+    sae = random_sae(48, 300, seed=4)
     x = torch.randn(20, 48, generator=torch.Generator().manual_seed(2)) * 2
     first = TritonKernel(sae, device, blocks=SMALL).encode(x)
-    for blocks in (Blocks(pairs=SMALL.pairs), Blocks(16, 32, 16, 1, warps=4, pairs=SMALL.pairs, rows=4)):
-        assert_equal_bytes(TritonKernel(sae, device, blocks=blocks).encode(x), first)
+    for screen in ("fp16", "int8"):
+        for blocks in (Blocks(pairs=SMALL.pairs), Blocks(16, 32, 16, 1, warps=4, pairs=SMALL.pairs, rows=4)):
+            assert_equal_bytes(TritonKernel(sae, device, blocks=blocks, screen=screen).encode(x), first)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -208,18 +210,35 @@ def test_candidates_are_few_and_hold_every_active_feature(device: torch.device) 
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_rows_of_zeros_cost_nothing(device: torch.device) -> None:
+def test_massive_inputs_are_no_part_of_the_int8_product_and_let_nothing_more_through(device: torch.device) -> None:
+    made = torch.Generator().manual_seed(13)
+    W_enc, x = torch.randn(256, 200, generator=made) / 16, torch.randn(64, 256, generator=made)
+    W_enc[[3, 70]] /= 500  # as trained SAEs have it: a massive input does not decide everything
+    x[:, 3], x[:, 70] = x[:, 3] + 500, x[:, 70] * 300
+    sae = make_sae(W_enc, torch.zeros(200), torch.full((200,), 1.5))
+    truth = exact_truth(sae, x)
+    kernel = TritonKernel(sae, device, blocks=SMALL, screen="int8")
+    assert_same(kernel.encode(x), truth)
+    n_candidates = len(kernel.candidates(x.to(device))[2])
+    assert kernel._int8 is not None and kernel._int8.massive.tolist() == [3, 70]
+    assert len(truth.indices) <= n_candidates <= 2 * len(truth.indices)
+
+
+@pytest.mark.parametrize("screen", ["fp16", "int8"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_rows_of_zeros_cost_nothing(device: torch.device, screen: str) -> None:
     sae = make_sae(torch.randn(16, 64, generator=torch.Generator().manual_seed(8)), torch.zeros(64))
-    kernel = TritonKernel(sae, device, blocks=SMALL)
+    kernel = TritonKernel(sae, device, blocks=SMALL, screen=screen)
     assert len(kernel.candidates(torch.zeros(3, 16, device=device))[2]) == 0
 
 
+@pytest.mark.parametrize("screen", ["fp16", "int8"])
 @pytest.mark.parametrize("device", DEVICES)
-def test_what_is_not_finite_rules_nothing_out(device: torch.device) -> None:
+def test_what_is_not_finite_rules_nothing_out(device: torch.device, screen: str) -> None:
     sae = random_sae(16, 70, seed=9)
     x = torch.ones(4, 16)
     x[0, 3], x[1, 5], x[2, 7] = torch.inf, torch.nan, -torch.inf
-    indptr = TritonKernel(sae, device, blocks=SMALL).candidates(x.to(device))[0]
+    indptr = TritonKernel(sae, device, blocks=SMALL, screen=screen).candidates(x.to(device))[0]
     assert indptr[:4].tolist() == [0, 70, 140, 210]
 
 
@@ -287,7 +306,9 @@ def test_triton_by_name_is_triton_or_an_error(interpreted: bool, monkeypatch: py
 @pytest.mark.parametrize("marked", [pytest.param(None, marks=GPU)])
 def test_auto_on_an_nvidia_gpu_is_triton(marked: None, device: torch.device) -> None:
     kernel = make_kernel(random_sae(16, 64), device, "auto")
-    assert (kernel.name, kernel.reason) == ("triton", "an NVIDIA GPU, and Triton is installed")
+    assert kernel.name == "triton" and kernel.reason.startswith(
+        "an NVIDIA GPU, and Triton is installed; screen in fp16"
+    )
 
 
 @pytest.mark.timeout(900)
@@ -301,7 +322,8 @@ def test_a_hundred_million_pairs_on_a_gpu_equal_the_truth(k: int | None, dtype: 
     x[:, 7] *= 100  # a massive dimension
     x = x.to(dtype)
     truth = Csr.concatenate([ReferenceKernel(sae).encode(some) for some in x.split(500)], sae.d_sae)
-    for kernel in (TritonKernel(sae, torch.device("cuda")), TorchKernel(sae, torch.device("cuda"))):
+    screens = [TritonKernel(sae, torch.device("cuda"), screen=screen) for screen in ("fp16", "int8", None)]
+    for kernel in (*screens, TorchKernel(sae, torch.device("cuda"))):
         found = kernel.encode(x)
         assert_same(found, truth)
         kernel.tile_tokens = 1000

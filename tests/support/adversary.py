@@ -17,8 +17,9 @@ from kernel_cases import make_sae
 from encoder.file.csr import Csr
 from encoder.kernels.bound import U_OUT
 from encoder.kernels.cpu.kernel import PRODUCT_DTYPES, CpuKernel
-from encoder.kernels.cpu.operand import N_TERMS, find_massive, make_columns, make_rows
+from encoder.kernels.cpu.operand import N_TERMS, make_columns, make_rows
 from encoder.kernels.exact import exact_h, unit
+from encoder.kernels.massive import find_massive
 from encoder.sae.sae import LoadedSae
 
 T = 1024

@@ -20,9 +20,8 @@ from functools import cache, partial
 import torch
 
 from encoder.errors import InputError
-from encoder.kernels.kernel import Choice
+from encoder.kernels.kernel import SCREEN_VARIABLE, Choice
 
-ENVIRONMENT = "SAEFETCH_SCREEN"
 PRECISIONS = ("int8", "bf16", "fp32")
 
 _WORTH = {("int8", "bf16"): 1.5, ("int8", "fp32"): 1.8, ("bf16", "fp32"): 1.2}
@@ -50,7 +49,7 @@ def screen_precision(
 
     Raises: InputError for a precision that does not exist or that this processor does not compute exactly.
     """
-    for value, source in ((forced, "asked for"), (os.environ.get(ENVIRONMENT), f"set by {ENVIRONMENT}")):
+    for value, source in ((forced, "asked for"), (os.environ.get(SCREEN_VARIABLE), f"set by {SCREEN_VARIABLE}")):
         if value:
             if value not in PRECISIONS:
                 raise InputError(f"screen precision {value!r}, {source}: expected one of {', '.join(PRECISIONS)}")

@@ -28,10 +28,11 @@ from encoder.kernels.bound import U_OUT
 from encoder.kernels.cpu.calibrate import screen_precision
 from encoder.kernels.cpu.floor import other_side, raise_floors
 from encoder.kernels.cpu.lanes import MASK_LANES
-from encoder.kernels.cpu.operand import PRODUCT_DTYPES, Columns, find_massive, make_columns, make_rows, multiply
+from encoder.kernels.cpu.operand import PRODUCT_DTYPES, Columns, make_columns, make_rows, multiply
 from encoder.kernels.cpu.screen import as_array, by_row, confirm, scan
 from encoder.kernels.cpu.trial import MIN_ROWS, seconds_of_passes
 from encoder.kernels.kernel import Choice, Kernel
+from encoder.kernels.massive import FIRST_ROWS, find_massive
 from encoder.kernels.rule import Decider
 from encoder.sae.rules import Rule
 from encoder.sae.sae import LoadedSae
@@ -40,8 +41,6 @@ CHUNK_FEATURES, CHUNK_BYTES = 2048, 1 << 22
 """Features of one product, and bytes of one product. A product of this size stays in the third-level cache. It has
 1,024 rows in bfloat16 and 512 in the other precisions; the more rows, the less often each feature's weights are
 read."""
-FIRST_ROWS = 512
-"""The number of rows that decide which inputs are massive, and which precision is the fastest."""
 TOP_TILE_ELEMENTS = 1 << 22
 """For TopK, the products of a whole tile are kept: 8 MB of bfloat16, or 64 rows if those take more."""
 WASTED_SHARE = 1 / 16

@@ -32,9 +32,6 @@ from encoder.machine.compiled import compiled
 DTYPES = {"int8": torch.int8, "bf16": torch.bfloat16, "fp32": torch.float32}
 PRODUCT_DTYPES = DTYPES | {"int8": torch.int32}
 N_TERMS = 5
-MAX_MASSIVE = 8
-MASSIVE_SHARE = 16
-"""An input is massive if it contributes this many times the average input's share of the rows' squared norms."""
 _BLOCK = 512
 
 
@@ -107,23 +104,6 @@ def multiply(columns: Columns, chunk: slice, rows: Rows, out: torch.Tensor) -> N
     """Compute the product of a chunk of features with rows: out [features, P], of PRODUCT_DTYPES."""
     product = torch._int_mm if columns.precision == "int8" else torch.mm
     product(columns.operand[chunk], rows.operand.T, out=out)
-
-
-def find_massive(x: torch.Tensor) -> I64:
-    """Return the few inputs, ascending, that contribute far more than their share to the rows' squared norms: x [T, D].
-
-    The largest is found first and taken out, then the largest of the others: beside an input of 1,000 times the
-    average, an input of 50 times the average would not stand out.
-    """
-    squares, massive = x.double().square(), list[int]()
-    while len(massive) < MAX_MASSIVE:
-        squares[:, massive] = 0
-        share = (squares / squares.sum(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)).sum(dim=0)
-        largest = int(share.argmax())
-        if share[largest] <= MASSIVE_SHARE * len(x) / x.shape[1]:
-            break
-        massive.append(largest)
-    return np.sort(np.array(massive, np.int64))
 
 
 def _round(rows: F32, massive: I64, operand: torch.Tensor) -> tuple[F64, F64]:

@@ -8,9 +8,10 @@
 
     torch_kernel.py       a float32 screen through torch, for CUDA without Triton and for Apple's mps
 
-    triton_kernel.py      a float16 screen on tensor cores, in the steps of the next five files:
+    triton_kernel.py      a float16 or int8 screen on tensor cores, in the steps of the next six files:
     tensor_core_bound.py    the proof of the bound of a tensor core's product
-    triton_rows.py          rows scaled and rounded to float16
+    triton_choice.py        which of the two precisions, by a trial on the first rows
+    triton_rows.py          rows scaled and rounded to float16 or int8
     triton_screen.py        the product, tested where it is computed -> one bit for each row and feature
     triton_candidates.py    bits -> pairs of row and feature
     triton_rescore.py       the pairs' values in float64

@@ -1,4 +1,6 @@
-"""How far a float16 tensor-core product can be from the exact one, proved, and what the screen needs for its test.
+"""How far a tensor core's product can be from the exact one, proved, and what the screen needs for its test.
+
+The product is float16's, up to **The test**, or int8's, which the last part is about.
 
 **Scaling.** Row t is multiplied by r = 2^a and column j by 2^b, so that the largest entry of each lies in [2^14, 2^15):
 x' = r x and w' = 2^b W_j, exactly. Their float16 roundings are xs and ws. Powers of two cost nothing, float16's 11 bits
@@ -36,13 +38,27 @@ written so that NaN makes a candidate: rows or columns that hold infinity or NaN
 A = B = 0 and needs no slack. Where TopK compares features with each other, bias r with an error of 2^-22 |bias r|
 stands on the left side, and both signs of the error are used.
 
+**int8.** The accumulation is exact, in int32; D < 2^17 cannot overflow it. The few massive inputs S (massive.py) are no
+part of the product; R are the others. Row t is multiplied by r, about 127 over its largest entry in R, and column j's
+entries in R are divided by c, about a 127th of the largest; xq and wq are whole numbers. With dx = r x_R - xq and
+dw = W_R - c wq, measured,
+
+    |r x_R.W_R - c xq.wq| <= ||r x_R|| ||dw|| + ||dx|| c ||wq||.
+
+So A >= ||r x_R|| and B >= ||dx|| + 2^-19 ||xq||, error >= ||dw|| and norm >= c (||wq|| + 2^-12) go into the same test.
+Its value has r x_S.W_S added in float32; a third product, of C >= sum of |r x_i| over S and 2^-19 ||W_S||, covers its
+roundings. A value is at most 12 roundings of 2^-24 from exact ones, relative to the sum of the sizes of its parts;
+2^-19 is 32 of them. r is no power of two here, so that limit r is rounded, and 2^-22 |limit r| stands on the left.
+2^-60 on top of B and C, and D 2^-60 on top of A, cover underflow: r <= 2^100, and squares that are lost are below
+2^-126. Where (A + C) times the largest column's norm exceeds 10^37, float32 might overflow: such a row's B is NaN.
+
 Shapes: T rows, D = d_in, F = d_sae.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -54,13 +70,19 @@ LARGEST_EXPONENT = 14
 COLUMN_SHIFTS = (-60, 60)
 """Columns are not scaled further, so that p c stays far from float32's ends. Beyond, the bound is loose, not wrong."""
 COLUMNS_AT_A_TIME = 4096
+LARGEST_INT8 = 127
+INT8_LOSS = 2.0**-19
+INT8_TERMS = 1 << 17
+SAFE_PRODUCT = 1e37
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The features as the screen sees them: W [F, D] float16, and float32 [F] each of c, error, norm and offset.
+    """The features as the screen sees them: W [F, D] float16 or int8, and float32 [F] each of c, error, norm, offset.
 
-    `offset` is the limit, or the bias where the rule is TopK.
+    `offset` is the limit, or the bias where the rule is TopK. For int8, `massive` int64 [S] are the inputs that W
+    leaves out, `factors` float32 [1 + S, F] are 2^-19 of their norm and their weights, and a row whose A + C is below
+    `safe` cannot overflow.
     """
 
     W: torch.Tensor
@@ -68,11 +90,14 @@ class Columns:
     error: torch.Tensor
     norm: torch.Tensor
     offset: torch.Tensor
+    massive: torch.Tensor
+    factors: torch.Tensor
+    safe: float = SAFE_PRODUCT
 
     def to(self, device: torch.device) -> Columns:
         """Copy to the device."""
-        tensors = (self.W, self.unscale, self.error, self.norm, self.offset)
-        return Columns(*(tensor.to(device) for tensor in tensors))
+        names = ("W", "unscale", "error", "norm", "offset", "massive", "factors")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def accumulation(d_in: int) -> float:
@@ -107,15 +132,53 @@ def columns_of(rule: Rule) -> Columns:
         rounding = torch.linalg.vector_norm(w - W[some].double(), dim=1)
         error[some] = torch.where(largest > 0, rounding + flush(d_in), 0.0) * unscale[some]
         norm[some] = (torch.linalg.vector_norm(W[some].double(), dim=1) + 2.0**-12) * unscale[some]
+    _finish(error, norm)
+    offset, nothing = _offset(rule, norm), torch.zeros(0, dtype=torch.int64)
+    return Columns(W, unscale.float(), error.float(), norm.float(), offset, nothing, torch.zeros(0, d_sae))
+
+
+def int8_columns_of(rule: Rule, massive: torch.Tensor) -> Columns:
+    """Round the columns to int8, all inputs but the massive ones, and measure them, in float64."""
+    d_in, d_sae = rule.W_enc.shape
+    W = torch.empty(d_sae, d_in, dtype=torch.int8)
+    unscale, error, norm = (torch.empty(d_sae, dtype=torch.float64) for _ in range(3))
+    factors = torch.empty(1 + len(massive), d_sae, dtype=torch.float64)
+    for start in range(0, d_sae, COLUMNS_AT_A_TIME):
+        some = slice(start, start + COLUMNS_AT_A_TIME)
+        w = rule.W_enc[:, some].T.double()
+        if rule.scale is not None:
+            w = w * rule.scale[some, None].double()
+        factors[1:, some] = w[:, massive].T
+        w[:, massive] = 0
+        largest = w.abs().amax(dim=1) if d_in else torch.zeros(len(w), dtype=torch.float64)
+        unit = (largest / LARGEST_INT8).clamp(min=2.0**-60).float().double()
+        W[some] = (w / unit[:, None]).round().clamp(-LARGEST_INT8, LARGEST_INT8).nan_to_num().to(torch.int8)
+        unscale[some] = unit
+        kept = W[some].double()
+        error[some] = torch.linalg.vector_norm(w - kept * unit[:, None], dim=1)
+        norm[some] = (torch.linalg.vector_norm(kept, dim=1) + 2.0**-12) * unit
+    factors[0] = torch.linalg.vector_norm(factors[1:], dim=0) * ENLARGE
+    _finish(error, norm)
+    safe = SAFE_PRODUCT / max(1.0, float((error + norm + factors[0]).amax(dim=0))) if d_sae else SAFE_PRODUCT
+    factors[0] *= INT8_LOSS
+    offset = _offset(rule, norm)
+    return Columns(W, unscale.float(), error.float(), norm.float(), offset, massive, factors.float(), safe)
+
+
+def _finish(error: torch.Tensor, norm: torch.Tensor) -> None:
+    """Enlarge the bounds for the roundings of this arithmetic; what is not finite rules nothing out."""
     for bound in (error, norm):
+        bound *= ENLARGE
         bound[~torch.isfinite(bound)] = torch.inf
+
+
+def _offset(rule: Rule, norm: torch.Tensor) -> torch.Tensor:
+    """Return each feature's limit, or its bias where the rule is TopK; a bias may ask for another `norm`."""
     if rule.k is None:
-        offset = _limit(rule.threshold.double() - rule.b_enc.double())
-    else:
-        bias = rule.b_enc.double() * (1.0 if rule.scale is None else rule.scale.double())
-        norm[(bias != 0) & (bias.abs() < 2.0**-100)] = torch.inf  # too small for 2^-22 of it: always a candidate
-        offset = bias.float()
-    return Columns(W, unscale.float(), (error * ENLARGE).float(), (norm * ENLARGE).float(), offset)
+        return _limit(rule.threshold.double() - rule.b_enc.double())
+    bias = rule.b_enc.double() * (1.0 if rule.scale is None else rule.scale.double())
+    norm[(bias != 0) & (bias.abs() < 2.0**-100)] = torch.inf  # too small for 2^-22 of it: always a candidate
+    return bias.float()
 
 
 def _power_of_two(shift: torch.Tensor) -> torch.Tensor:

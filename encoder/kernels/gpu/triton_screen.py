@@ -1,6 +1,6 @@
 """The screen in Triton: which features the bound of tensor_core_bound.py cannot rule out.
 
-    xs [T, D] f16, W [F, D] f16 -> a mask [T, ceil(F / 32)] int32, bit j % 32 of word j // 32 for feature j
+    xs [T, D], W [F, D], both f16 or both i8 -> a mask [T, ceil(F / 32)] int32, bit j % 32 of word j // 32 for feature j
 
 The test stands in the product's epilogue, so the dense product stays in registers. The test takes 64 features at a
 time, because the numbers that it needs of all features would not fit into registers beside the product. What is written
@@ -19,7 +19,7 @@ constants, for an SAE has one of each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,6 +50,11 @@ class Blocks:
     stages: int = 3
     pairs: int = 8  # rescored by a program
     rows: int = 1  # scaled, counted or expanded by a program; more only pay in the interpreter
+
+
+def for_int8(blocks: Blocks) -> Blocks:
+    """Return how an int8 product is cut: its test takes more registers, and an input half of the bytes."""
+    return replace(blocks, features=min(blocks.features, 128), inputs=2 * blocks.inputs)
 
 
 def blocks_for(device: torch.device, d_in: int) -> Blocks:
@@ -102,10 +107,14 @@ def _screen(
     error_ptr: tl.tensor,
     norm_ptr: tl.tensor,
     offset_ptr: tl.tensor,
+    terms_ptr: tl.tensor,
+    factors_ptr: tl.tensor,
     out_ptr: tl.tensor,
     T: tl.tensor,
     D: tl.constexpr,
     F: tl.constexpr,
+    IS_INT8: tl.constexpr,
+    N_TERMS: tl.constexpr,
     IS_TOP_K: tl.constexpr,
     MODE: tl.constexpr,
     GROUP: tl.constexpr,
@@ -128,12 +137,12 @@ def _screen(
     f_tile = f_first + tl.arange(0, BLOCK_F)
     is_row, is_in_tile = t < T, f_tile < F
 
-    product = tl.zeros((BLOCK_T, BLOCK_F), tl.float32)
+    product = tl.zeros((BLOCK_T, BLOCK_F), tl.int32 if IS_INT8 else tl.float32)
     for start in range(0, D, BLOCK_D):
         d = start + tl.arange(0, BLOCK_D)
         x = tl.load(x_ptr + t[:, None] * D + d[None, :], mask=is_row[:, None] & (d < D)[None, :], other=0.0)
         w = tl.load(W_ptr + f_tile[None, :] * D + d[:, None], mask=is_in_tile[None, :] & (d < D)[:, None], other=0.0)
-        product = tl.dot(x, w, product)
+        product = tl.dot(x, w, product, out_dtype=product.dtype)
 
     scale = tl.load(scale_ptr + t, mask=is_row, other=0.0)
     row_norm = tl.load(row_norm_ptr + t, mask=is_row, other=0.0)
@@ -150,9 +159,17 @@ def _screen(
         norm = tl.load(norm_ptr + f, mask=is_feature, other=0.0)
         offset = scale[:, None] * tl.load(offset_ptr + f, mask=is_feature, other=0.0)[None, :]
         bound = row_norm[:, None] * error[None, :] + row_error[:, None] * norm[None, :]
-        value = slices[i] * unscale[None, :]
+        value = slices[i].to(tl.float32) * unscale[None, :]
+        if IS_INT8:
+            row_split = tl.load(terms_ptr + t, mask=is_row, other=0.0)
+            bound += row_split[:, None] * tl.load(factors_ptr + f, mask=is_feature, other=0.0)[None, :]
+            for s in range(1, N_TERMS):
+                term = tl.load(terms_ptr + s * T + t, mask=is_row, other=0.0)
+                factor = tl.load(factors_ptr + s * F + f, mask=is_feature, other=0.0)
+                value += term[:, None] * factor[None, :]
         if IS_TOP_K:
             value += offset
+        if IS_TOP_K or IS_INT8:
             bound += tl.abs(offset) * 2.384185791015625e-07  # 2^-22
         if MODE == _LOWER:
             lower = value - bound
@@ -206,8 +223,8 @@ def _launch(
     if grid:
         _screen[(grid,)](
             rows.x, rows.scale, rows.norm, rows.error, least,
-            columns.W, columns.unscale, columns.error, columns.norm, columns.offset,
-            out, T, D, F, is_top_k, mode, group,
+            columns.W, columns.unscale, columns.error, columns.norm, columns.offset, rows.terms, columns.factors,
+            out, T, D, F, columns.W.dtype == torch.int8, len(columns.factors), is_top_k, mode, group,
             blocks.tokens, blocks.features, blocks.inputs, blocks.sharing,
             num_warps=blocks.warps, num_stages=blocks.stages,
         )  # fmt: skip
