@@ -195,7 +195,12 @@ def has_log(folder: Path) -> bool:
 
 
 def _open_with_empty_log(folder: Path) -> Store:
-    """Open a store for writing and copy its log into the file, which takes long; what is left to do does not."""
+    """Open a store for writing and copy its log into the file, which takes long; what is left to do does not.
+
+    Raises: StoreError, also where somebody has removed the store: it is not to be made anew here.
+    """
+    if file_id_of(folder) is None:
+        raise StoreError(f"{folder / FILE_NAME}: not there")
     store = Store.open(folder)
     try:
         list(store.query("PRAGMA wal_checkpoint(PASSIVE)"))
