@@ -15,6 +15,7 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
     tar_archive.py, packed.py     files within a tar, and what gzip and zstd packed
     brought.py            shards at an address of a format that is not read by ranges
     tables.py, arrow_stream.py    tables
+    arrow_skeleton.py     an Arrow stream at an address, without its numbers
     declared.py, side_json.py     what flags and side files say
     resolve.py            which of the things in a file are the SAE's, by their names: the same rule for all formats
     choose.py             the arrays of a file that may be activations, for `resolve`

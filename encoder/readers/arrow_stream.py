@@ -22,6 +22,8 @@ import numpy as np
 from encoder.arrays import I64
 from encoder.errors import InputError, ShardError
 from encoder.readers.arrays import ON_DISK, Array, array_in_file
+from encoder.readers.arrow_skeleton import Skeleton
+from encoder.stores.object_path import ObjectPath
 
 FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
 CONTINUATION = b"\xff\xff\xff\xff"
@@ -55,7 +57,8 @@ def read_batches(path: Path) -> Stream:
     """Walk the stream, reading nothing but its metadata."""
     import pyarrow as pa
 
-    whole = pa.memory_map(str(path)).read_buffer()
+    skeleton = Skeleton(path) if isinstance(path, ObjectPath) else None
+    whole = pa.memory_map(str(path)).read_buffer() if skeleton is None else pa.py_buffer(skeleton.mapped)
     mapped = pa.BufferReader(whole)
     messages = pa.ipc.MessageReader.open_stream(mapped)
     first, batches = next(_until_end(messages), None), []
@@ -68,6 +71,8 @@ def read_batches(path: Path) -> Stream:
         if _is_compressed(message.metadata.to_pybytes()):
             raise ShardError(f"{path}: record batches are compressed; write them with datasets' save_to_disk")
         batch = pa.ipc.read_record_batch(message, schema)
+        if skeleton is not None:
+            skeleton.bring(batch, whole.address)
         batch.validate()
         batches.append(batch)
     end = mapped.tell()

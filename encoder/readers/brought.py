@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from encoder.errors import ShardError
 from encoder.machine.scratch import Scratch
 from encoder.readers import installed, numpy_archive, numpy_header, packed, raw_memmap, tables
+from encoder.readers.arrow_skeleton import is_by_ranges
+from encoder.readers.arrow_stream import CONTINUATION
 from encoder.readers.safetensors_header import looks_like as is_safetensors
 from encoder.readers.side_json import MAX_JSON_BYTES
 from encoder.readers.source import Source
@@ -43,6 +45,7 @@ def claims(source: Source) -> bool:
         packed.claims(source)
         or source.is_tar
         or head.startswith((numpy_header.MAGIC, tables.PARQUET))
+        or (head.startswith(CONTINUATION) and is_by_ranges(path))
         or path.suffix in (*raw_memmap.SUFFIXES, ".memmap")
         or is_torch_archive(head)
         or is_legacy(head)

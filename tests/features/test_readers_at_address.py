@@ -154,7 +154,7 @@ def torch_of_before(folder: Path, acts: torch.Tensor) -> Made:
 
 
 OWN = (hdf5, zarr_v3, parquet, feather, gz, zst, tar, raw, beside, torch_of_before)
-BY_SCRATCH = {shards.arrow, hdf5, zarr_v3, feather, gz, zst}
+BY_SCRATCH = {hdf5, zarr_v3, feather, gz, zst}
 
 
 @pytest.mark.parametrize("make", (*shards.MAKERS, *OWN), ids=lambda make: make.__name__)
@@ -194,6 +194,56 @@ def test_a_folder_of_everything_is_listed_as_on_disk(bucket: Bucket, tmp_path: P
     assert [path.relative_to(root) for path in remote] == [path.relative_to(folder) for path in local]
     assert sorted(path.name for path in there) == sorted(path.name for path in here) != []
     assert len(local) > 20
+
+
+def dataset(folder: Path, n_batches: int, n_contexts: int) -> Path:
+    """Write a stream of record batches: contexts of 8 tokens, 32 wide, with their ids."""
+    import pyarrow as pa
+
+    path, rows, ids = folder / "data-00000-of-00001.arrow", pa.list_(pa.list_(pa.float32())), pa.list_(pa.int64())
+    schema = pa.schema([("blocks.3.hook_resid_post", rows), ("input_ids", ids)])
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+        for seed in range(n_batches):
+            acts = pa.array(random((n_contexts, 8, 32), torch.float32, seed).tolist(), rows)
+            numbers = pa.array(np.arange(n_contexts * 8).reshape(n_contexts, 8).tolist(), ids)
+            stream.write_batch(pa.record_batch([acts, numbers], schema=schema))
+    return path
+
+
+@pytest.mark.parametrize(("n_batches", "is_by_ranges"), [(0, True), (3, True), (40, False)])
+def test_an_arrow_stream_of_few_batches_is_read_by_ranges_and_one_of_many_through_scratch(
+    bucket: Bucket, tmp_path: Path, scratch: Path, n_batches: int, is_by_ranges: bool
+) -> None:
+    folder = tmp_path / "acts"
+    folder.mkdir()
+    path = dataset(folder, n_batches, 2000 // max(1, n_batches))
+    local, shard = open_one(path, 32), open_one(bucket.upload(folder) / path.name, 32)
+    assert bucket.n_read < path.stat().st_size / 2 or not is_by_ranges or not n_batches
+    assert same_bits(whole(shard), whole(local)) and same_tokens(shard.tokens(), local.tokens())
+    assert any("scratch file" in note for note in shard.notes) != is_by_ranges
+
+
+def test_an_arrow_stream_that_is_cut_or_damaged_is_refused_as_on_disk(bucket: Bucket, tmp_path: Path) -> None:
+    folder = tmp_path / "acts"
+    folder.mkdir()
+    path = dataset(folder, 2, 50)
+    good, chance = path.read_bytes(), np.random.default_rng(0)
+    damaged = [good[: len(good) * part // 7] for part in range(1, 7)]
+    for _ in range(60):  # in the metadata, where a wrong number is a wrong place
+        at = int(chance.integers(8, 700))
+        damaged.append(good[:at] + bytes([int(chance.integers(256))]) + good[at + 1 :])
+    n_refused = 0
+    for data in damaged:
+        path.write_bytes(data)
+        told = []
+        for one in (path, bucket.upload(folder) / path.name):
+            try:
+                told.append(whole(open_one(one, 32)).tolist())
+            except ShardError as exc:
+                told.append(type(exc))
+                n_refused += 1
+        assert told[0] == told[1]
+    assert n_refused > 12
 
 
 def test_rows_of_one_layer_between_others_cost_a_reading_of_the_file_and_no_more(
