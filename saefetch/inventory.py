@@ -66,6 +66,14 @@ def folders(data_dir: Path) -> Iterator[Path]:
     yield from sorted(path.parent for path in data_dir.glob(f"*/*/{FILE_NAME}"))
 
 
+def is_empty(folder: Path) -> bool:
+    """Say whether nothing is in a folder's store: it is just being made, or was removed again as nothing came."""
+    try:
+        return (folder / FILE_NAME).stat().st_size == 0
+    except FileNotFoundError:
+        return True
+
+
 def progress(folder: Path) -> Progress:
     """Read one store, also while a download writes to it; a store that cannot be read says so in `state`."""
     try:

@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from saefetch.inventory import folders
+from saefetch.errors import StoreError
+from saefetch.inventory import folders, is_empty
 from saefetch.labels import Hit, Labels
 from saefetch.names import registry
 from saefetch.publish import members_of
@@ -72,15 +73,18 @@ class Views:
         limit = given["limit"]
         terms_of(given["q"])  # what has no word is refused, also where there is nothing to search
         if given["sae"] is None:
-            # A store that is being made may have nothing in it yet, not even a header.
-            where = [folder for folder in folders(self._data_dir) if (folder / FILE_NAME).stat().st_size]
+            where = list(folders(self._data_dir))
         else:
             where = [self._folder(*given["sae"].split("/"))]
         found: list[tuple[Hit, str]] = []
         for folder in where:
             name = f"{folder.parent.name}/{folder.name}"
-            with closing(Labels(Store.open_read_only(folder))) as labels:
-                found += [(hit, name) for hit in labels.search(given["q"], limit)]
+            try:
+                with closing(Labels(Store.open_read_only(folder))) as labels:
+                    found += [(hit, name) for hit in labels.search(given["q"], limit)]
+            except StoreError:
+                if not is_empty(folder):
+                    raise
         found.sort(key=lambda pair: (-pair[0].score, pair[1], pair[0].index))
         hits: list[SearchHit] = [
             {"index": hit.index, "description": hit.description, "sae": name} for hit, name in found[:limit]

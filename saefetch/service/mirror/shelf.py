@@ -20,7 +20,7 @@ from pathlib import Path
 
 from saefetch.errors import StoreError
 from saefetch.files.lock import LOCK_NAME
-from saefetch.inventory import folders
+from saefetch.inventory import folders, is_empty
 from saefetch.names import registry
 from saefetch.service.mirror.feature import Sae
 from saefetch.store.one import One
@@ -218,7 +218,7 @@ def _names_of(data_dir: Path, known: dict[Key, str]) -> tuple[dict[Key, str], st
     found, unreadable = {}, ""
     for folder in folders(data_dir):
         file_id = file_id_of(folder)
-        if file_id is None or not (folder / FILE_NAME).stat().st_size:
+        if file_id is None:
             continue
         name = known.get((folder, file_id))
         if name is None:
@@ -226,7 +226,8 @@ def _names_of(data_dir: Path, known: dict[Key, str]) -> tuple[dict[Key, str], st
                 with closing(Store.open_read_only(folder)) as store:
                     name = store.meta("neuronpedia_id")
             except StoreError as exc:
-                unreadable = str(exc)
+                if not is_empty(folder):
+                    unreadable = str(exc)
         if isinstance(name, str) and name.count("/") == 1:
             found[folder, file_id] = name
     return found, unreadable

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +103,16 @@ def test_labels_are_searched_as_by_the_command(served: Served, data_dir: Path) -
         hits = served.get(f"/v1/search?q=about&limit=5{more}")["hits"]
         assert [(hit["index"], hit["description"]) for hit in hits] == expected and expected
         assert {hit["sae"] for hit in hits} == {f"{RELEASE}/{FOLDER}"}
+
+
+def test_a_store_that_is_just_being_made_is_in_nobodys_way(served: Served, data_dir: Path) -> None:
+    folder = data_dir / "release" / "id"
+    folder.mkdir(parents=True)
+    (folder / "labels.sqlite").touch()
+    assert served.get("/v1/search?q=about&limit=1")["hits"]
+    assert [sae["state"] for sae in served.get("/v1/saes")["saes"]] == ["complete", "partial"]
+    assert served.ask("GET", "/api/feature/x/y/0").status == 404
+    shutil.rmtree(folder.parent)
 
 
 def test_a_feature_says_what_the_published_file_says(served: Served, data_dir: Path) -> None:
