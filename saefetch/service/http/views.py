@@ -72,10 +72,7 @@ class Views:
     def _search(self, given: Given) -> bytes:
         limit = given["limit"]
         terms_of(given["q"])  # what has no word is refused, also where there is nothing to search
-        if given["sae"] is None:
-            where = list(folders(self._data_dir))
-        else:
-            where = [self._folder(*given["sae"].split("/"))]
+        where = list(folders(self._data_dir)) if given["sae"] is None else [self._folder(*given["sae"].split("/"))]
         found: list[tuple[Hit, str]] = []
         for folder in where:
             name = f"{folder.parent.name}/{folder.name}"
