@@ -107,7 +107,7 @@ def _document(look: Look, part: Part, number: int, others: Sequence[int]) -> dic
         "tokens": {name: value for name, value in colours[0].items() if name not in COLOURED},
         "colours": {answer["colour"]: {name: answer[name] for name in COLOURED} for answer in colours},
         "rows": rows,
-        "fires": _columns(fires, ("index", "here")),
+        "fires": _columns(fires, ("index", "here", "here_count")),
         "contrast": contrast,
     }
 

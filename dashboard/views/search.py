@@ -21,7 +21,7 @@ from saefetch import search as full_text
 from saefetch.errors import UsageError
 
 PARAMETERS = ("query", "sort", "order", "document", "a", "b", "within", "offset", "limit")
-SORTS = ("match", "here", "z", "log_ratio", "density", "max", "count", "index")
+SORTS = ("match", "here", "here_count", "z", "log_ratio", "density", "max", "count", "index")
 MOST_FEATURES = 1000
 MOST_MATCHES = 2000
 """How many of the best matches are looked at. Where there are more, the answer has no total."""
@@ -31,7 +31,8 @@ MOST_MATCHES = 2000
 class _Found:
     """Features in their order, None for all features by index, and what is known of some of them by feature.
 
-    `marked` are labels with the matched words marked, `here` sums of values in a document, `log_ratio` and `z` figures
+    `marked` are labels with the matched words marked, `here` sums of values in a document and
+    `here_count` tokens of it, `log_ratio` and `z` figures
     of a contrast of the selections `a` and `b`. `is_cut` says that there are more matches than were looked at, `meant`
     is the query spelt otherwise.
     """
@@ -41,6 +42,7 @@ class _Found:
     is_cut: bool = False
     meant: str | None = None
     here: dict[int, float] | None = None
+    here_count: dict[int, int] | None = None
     log_ratio: dict[int, float] | None = None
     z: dict[int, float] | None = None
     a: str | None = None
@@ -74,6 +76,7 @@ def search(look: Look, parameters: Parameters) -> FeatureList:
             "max": known.max,
             "count": known.count,
             "here": None if found.here is None else found.here[index],
+            "here_count": None if found.here_count is None else found.here_count[index],
             "log_ratio": None if found.log_ratio is None else found.log_ratio[index],
             "z": None if found.z is None else found.z[index],
         }
@@ -109,6 +112,7 @@ def _find(look: Look, parameters: Parameters) -> _Found:
         number = corpus.documents.find(parameters.text("document"))
         sums = corpus.sums(((number, number + 1),))
         found.here = dict(zip(sums.columns.tolist(), sums.mass.tolist(), strict=True))
+        found.here_count = dict(zip(sums.columns.tolist(), sums.count.tolist(), strict=True))
         found.narrow(sums.columns)
     if "a" in parameters or "b" in parameters:
         corpus = look.features
@@ -173,9 +177,9 @@ def _sorted(found: _Found, look: Look, sort: str, rising: bool) -> tuple[I64, in
 
 
 def _known(found: _Found, sort: str, indices: I64) -> F64:
-    known = {"here": found.here, "z": found.z, "log_ratio": found.log_ratio}[sort]
+    known = {"here": found.here, "here_count": found.here_count, "z": found.z, "log_ratio": found.log_ratio}[sort]
     if known is None:
-        raise RequestError(f"sort {sort}: goes with {'document' if sort == 'here' else 'a and b'}")
+        raise RequestError(f"sort {sort}: goes with {'document' if sort.startswith('here') else 'a and b'}")
     return np.array([known[index] for index in indices.tolist()], np.float64)
 
 

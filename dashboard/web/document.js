@@ -19,7 +19,7 @@
     }
 
     const panel = sae.tokenPanel({ links: page.summary.features.index.has_words, below, pins, toggle });
-    const whole = documentFeatures(doc.address, pins, toggle);
+    const whole = documentFeatures(doc, pins, toggle);
     const legend = sae.el("div", { class: "legend" });
     const remark = sae.el("span", { class: "muted", role: "status" });
     const scale = {
@@ -104,7 +104,7 @@
 
     drawLegend();
     return {
-      title,
+      title: `${doc.address} · document ${sae.count(doc.document)}`,
       node: sae.filling(
         [
           sae.el("div", { class: "title" }, sae.heading(title), neighbours.node),
@@ -167,17 +167,27 @@
     }
   }
 
-  /** The features that fire in this document, found by their labels, the heaviest first. */
-  function documentFeatures(address, pins, toggle) {
+  const MEASURES = {
+    z: ["peculiar", "How surely it fires more often here than in the other documents (z)", sae.figure],
+    here: ["sum", "The sum of its activations in this document", sae.figure],
+    here_count: ["tokens", "On how many tokens of this document it fires", sae.count],
+  };
+
+  /** The features that fire in this document, found by their labels, sorted by one of MEASURES: the first is the usual. */
+  function documentFeatures({ address, previous, next }, pins, toggle) {
     const words = "Find a feature that fires in this document";
     const box = sae.el("input", { type: "search", placeholder: "Features of this document", "aria-label": words });
+    const hasOthers = previous !== null || next !== null;
+    const offered = Object.keys(MEASURES).slice(hasOthers ? 0 : 1);
+    let [sort] = offered;
     let most = 1;
     let isOpen = false;
     const list = sae.virtualList({
       label: "Features that fire in this document",
       fetch: async (offset, limit) => {
-        const answer = await sae.source.get("search", { document: address, query: box.value, sort: "here", offset, limit });
-        if (offset === 0) most = answer.features[0]?.here || 1;
+        const others = hasOthers ? { a: address, b: "rest" } : {};
+        const answer = await sae.source.get("search", { document: address, ...others, query: box.value, sort, offset, limit });
+        if (offset === 0) most = Math.abs(answer.features[0]?.[sort]) || 1;
         return { items: answer.features, total: answer.total };
       },
       render: (feature) =>
@@ -185,16 +195,29 @@
           ...feature,
           pin: pins().indexOf(feature.index),
           toggle,
-          measures: [sae.bar(feature.here / most), ...sae.figures([["sum", sae.figure(feature.here), "value"]])],
+          measures: [
+            sae.bar(Math.max(0, feature[sort]) / most),
+            ...sae.figures(offered.map((name) => [MEASURES[name][0], MEASURES[name][2](feature[name]), name === sort ? "value" : "muted"])),
+          ],
         }),
       empty: () => sae.el("p", { class: "muted padded" }, "No feature that fires here has such a label."),
     });
     sae.drive(box, list);
+    const heads = offered.map((name) =>
+      sae.el("button", { type: "button", title: MEASURES[name][1], onclick: () => choose(name) }, MEASURES[name][0]),
+    );
+    const press = () => heads.forEach((head, i) => head.setAttribute("aria-pressed", String(offered[i] === sort)));
+    function choose(name) {
+      sort = name;
+      press();
+      list.reset();
+    }
+    press();
     return {
       node: sae.el(
         "div",
         { class: "panel-body" },
-        sae.el("div", { class: "token-head" }, box),
+        sae.el("div", { class: "token-head" }, box, sae.el("p", { class: "choice", role: "group", "aria-label": "Sort by" }, ...heads)),
         list.node,
       ),
       open() {

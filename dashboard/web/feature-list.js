@@ -34,13 +34,15 @@
       sae.el("span", { class: `figure ${kind}` }, text && sae.el("span", { class: "named" }, `${name} `), text),
     );
 
-  /** The heads of figures: [text, class, title], over a list of features. */
+  /** The heads of figures: [text, class, title, called when it is pressed to sort], over a list of features. */
   sae.columns = (...figures) =>
     sae.el(
       "div",
-      { class: "columns muted", "aria-hidden": "true" },
+      { class: "columns muted", "aria-hidden": figures.some(([, , , sort]) => sort) ? null : "true" },
       sae.el("span", {}, "feature"),
-      ...figures.map(([text, kind, title]) => sae.el("span", { class: `figure ${kind}`, title }, text)),
+      ...figures.map(([text, kind, title, onclick]) =>
+        sae.el(onclick ? "button" : "span", { class: `figure ${kind}`, type: onclick && "button", title, onclick }, text),
+      ),
     );
 
   /** The names of the groups of documents, offered by inputs that have list="groups". */

@@ -90,7 +90,7 @@
         const scale = features && !features.is_one_scale ? ", in another scale than the values here" : "";
         const of = source === "neuronpedia" ? `on Neuronpedia${scale}` : "in this data, on the tokens that count";
         columns.replaceChildren(
-          sae.columns(...figuresOf({}, filled(), of, source).map(([name, , kind, title]) => [name, kind, title])),
+          sae.columns(...figuresOf({}, filled(), of, source).map(([name, , kind, title]) => [head(name), kind, `Sort by ${name}: ${title}`, () => sortBy(name)])),
         );
       },
       render: (feature) => sae.featureRow({ ...feature, measures: sae.figures(figuresOf(feature, filled(), "", source)) }),
@@ -105,6 +105,16 @@
               : "No label holds this number. Enter opens the feature.",
         ),
     });
+
+    const HEADS = { density: "density", max: "max", tokens: "count", "sum here": "here", z: "z", "log₂ A:B": "log_ratio" };
+    const sortOf = (name) => HEADS[name.replace(" on Neuronpedia", "")];
+    const head = (name) => (sort.value === sortOf(name) ? `${name} ${order.value === "asc" ? "▴" : "▾"}` : name);
+    /** Sort by the figure whose head was pressed; the other way round when it is pressed again. */
+    function sortBy(name) {
+      order.value = sort.value === sortOf(name) && order.value !== "asc" ? "asc" : "desc";
+      sort.value = sortOf(name);
+      again();
+    }
 
     /** A button that searches for another spelling. */
     const mean = (query) =>

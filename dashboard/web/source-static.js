@@ -116,7 +116,7 @@
 
   async function search({ query = "", sort = "match", order = "", document: id = "", a = "", b = "", ...page }) {
     const { figures_of, labels_here, labels_of, max_neuronpedia, ...columns } = await load("features");
-    let found = entries({ ...columns, marked: [], here: [], log_ratio: [], z: [] });
+    let found = entries({ ...columns, marked: [], here: [], here_count: [], log_ratio: [], z: [] });
     const narrow = (those) => {
       const by = new Map(found.map((entry) => [entry.index, entry]));
       found = entries(those).flatMap((entry) => (by.has(entry.index) ? { ...by.get(entry.index), ...entry } : []));

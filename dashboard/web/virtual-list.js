@@ -73,6 +73,7 @@
     async function ask(page) {
       const mine = round;
       pages.set(page, AWAITED);
+      node.classList.toggle("waiting", true);
       try {
         const answer = await fetch(page * PAGE, PAGE);
         if (mine !== round) return;
@@ -84,6 +85,8 @@
         if (mine !== round || error.name === "AbortError") return;
         node.replaceChildren(sae.failure(error, () => list.reset()));
         onError();
+      } finally {
+        if (mine === round) node.classList.toggle("waiting", [...pages.values()].includes(AWAITED));
       }
     }
 

@@ -29,7 +29,7 @@ def test_documents_are_listed_and_found_by_their_beginning(page: Page) -> None:
     expect(rows).to_have_count(1)
     rows.first.click()
     expect(page.locator("h1")).to_have_text("Document 0")
-    assert page.title() == "Document 0 – saefetch"
+    assert page.title() == "capture · document 0 – saefetch"
 
 
 def test_a_token_shows_all_its_features_the_strongest_first(page: Page, matrix: Any) -> None:

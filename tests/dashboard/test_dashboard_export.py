@@ -111,7 +111,7 @@ def test_a_documents_file_holds_what_that_server_answers(
             answer["active"] = {name: answer["active"][name] for name in ("index", "value")}
             assert row == answer
         fires = ask(look, "search", document=number, limit=WIDTH)["features"]
-        assert document["fires"] == {name: [one[name] for one in fires] for name in ("index", "here")}
+        assert document["fires"] == {name: [one[name] for one in fires] for name in ("index", "here", "here_count")}
         b = document["contrast"].pop("b")
         assert b == ("1-4", "0,2-4", "0-1,3-4", "0-2,4", "0-3")[number]
         answer = ask(look, "search", a=number, b=b, limit=WIDTH)

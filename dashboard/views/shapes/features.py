@@ -87,8 +87,10 @@ class FeatureList(TypedDict):
 
 
 class FoundFeature(TypedDict):
-    """`marked` are pieces of the label, each with whether it matched the query. `here` is the sum of magnitudes in the
-    document that was named, `log_ratio` and `z` say how much more it fires in selection A than in B; null without.
+    """`marked` are pieces of the label, each with whether it matched the query.
+
+    `here` is the sum of magnitudes in the document that was named, `here_count` on how many of its tokens it fires;
+    `log_ratio` and `z` say how much more it fires in selection A than in B; null without.
     """
 
     index: int
@@ -98,6 +100,7 @@ class FoundFeature(TypedDict):
     max: float | None
     count: int | None
     here: float | None
+    here_count: int | None
     log_ratio: float | None
     z: float | None
 
