@@ -25,7 +25,7 @@ from encoder.file import token_arrays
 from encoder.file.npz import Member, find_members
 from encoder.file.range_array import RangeArray
 from encoder.rows import reasons_in
-from encoder.stores.object_path import ObjectFile, ObjectPath, number_of
+from encoder.stores.object_path import ObjectFile, ObjectPath, number_of, pread
 
 if TYPE_CHECKING:
     from encoder.shard import Tokens
@@ -206,5 +206,24 @@ def stamp_of(file: Any) -> tuple[int, ...]:
 
 
 def meta_of(path: Path) -> dict[str, Any]:
-    """Return the `meta` of a features file. Raises: as `open_file` does."""
-    return open_file(path).meta
+    """Return the `meta` of a features file; of an object no more is looked at. Raises: as `open_file` does."""
+    if not isinstance(path, ObjectPath):
+        return open_file(path).meta
+    meta = path.tree.once("meta", path.known, lambda: _meta_alone(path))
+    path.tree.drop(path.address.key)
+    return meta
+
+
+def _meta_alone(path: ObjectPath) -> dict[str, Any]:
+    with path.open("rb") as file:
+        found = find_members(path, file, ("meta",))
+        member = found.get("meta")
+        if member is None or member.dtype != "|u1" or len(member.shape) != 1 or member.shape[0] > _MAX_META_BYTES:
+            raise EncoderError(f"{path}: has no meta; it is not a features file of sae-encode, or is damaged")
+        try:
+            meta = json.loads(pread(file, member.shape[0], member.offset))
+        except (ValueError, RecursionError) as exc:
+            raise EncoderError(f"{path}: its meta is not JSON; it is damaged") from exc
+    if not isinstance(meta, dict):
+        raise EncoderError(f"{path}: its meta is not a JSON object; it is damaged")
+    return meta

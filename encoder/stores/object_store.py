@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -38,6 +39,14 @@ RETRY_S = 60
 CONNECT_S, READ_S, WRITE_S = 10, 120, 3600
 """The limits of one request. A read is of some megabytes, a write may be of gigabytes."""
 _PROVIDERS = ("AWS_", "GOOGLE_", "AZURE_", "MSI_", "IDENTITY_", "HTTP", "http", "NO_PROXY", "no_proxy", "SSL_")
+_REFUSED = re.compile(r"status code: 40[13]\b")
+"""What obstore says of a list that nobody may see, in an error without a class of its own."""
+_NO_BUCKET = re.compile(r"<Code>NoSuchBucket|status code: 404\b")
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, or GOOGLE_SKIP_SIGNATURE=true",
+    "az": "AZURE_STORAGE_ACCOUNT_KEY, or AZURE_SKIP_SIGNATURE=true",
+}
 _METADATA_SERVICE = "169.254.169.254"
 """Where obstore asks for credentials where nothing else has any."""
 
@@ -138,18 +147,19 @@ class ObjectStore:
             yield
         except FileNotFoundError as exc:
             raise FileNotFoundError(2, "there is no such object", self._shown(key)) from exc
-        except (PermissionDeniedError, UnauthenticatedError) as exc:
-            raise InputError(
-                f"{self._shown(key)}: the store refuses: {without_secrets(exc)}; check the credentials in the"
-                " environment, and what they allow"
-            ) from None
         except (BaseError, OSError, ValueError) as exc:
             if _METADATA_SERVICE in str(exc):
                 raise InputError(
                     f"{self._shown(key)}: no credentials: the environment has none, and this machine is given none; set"
-                    " them as the provider says, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or"
-                    " AWS_SKIP_SIGNATURE=true for what everybody may read"
+                    f" {_CREDENTIALS[self.place.partition(':')[0]]} for what everybody may read"
                 ) from None
+            if isinstance(exc, PermissionDeniedError | UnauthenticatedError) or _REFUSED.search(str(exc)):
+                raise InputError(
+                    f"{self._shown(key)}: the store refuses: {without_secrets(exc)}; check the credentials in the"
+                    " environment, and what they allow"
+                ) from None
+            if _NO_BUCKET.search(str(exc)):
+                raise InputError(f"{self._shown(key)}: there is no such bucket; check the address") from None
             raise UnreachableError(
                 f"{self._shown(key)}: the store does not answer as it should: {without_secrets(exc)}; run it again"
                 " when it does, finished shards are safe"

@@ -198,8 +198,10 @@ def _side_by_side(
     look: Callable[[Ticket], tuple[bool, list[str]]], tickets: Sequence[Ticket], place: Callable[[str], Path]
 ) -> list[tuple[bool, list[str]]]:
     """Look at the result of each ticket: at addresses at many at a time, as each look is a request or two."""
-    if not tickets or not isinstance(out := place(tickets[0].out), ObjectPath):
+    if not tickets or not isinstance(place(tickets[0].out), ObjectPath):
         return [look(ticket) for ticket in tickets]
-    out.parent.is_dir()  # lists it, once for all
+    for folder in {place(one).parent for ticket in tickets for one in (ticket.out, ticket.shard)}:
+        if isinstance(folder, ObjectPath):
+            folder.tree.folder(folder.address.key)  # lists it, once for all
     with ThreadPoolExecutor(MAX_LOOKS, "look") as pool:
         return list(pool.map(look, tickets))

@@ -262,3 +262,18 @@ def test_without_obstore_the_extra_is_named_and_a_file_address_needs_none(
     with pytest.raises(MissingExtraError, match=r"^s3://bucket needs obstore: pip install 'saefetch\[cloud\]'"):
         path_of("s3://bucket/a")
     assert path_of(tmp_path.as_uri()) == tmp_path
+
+
+def test_several_saes_have_folders_of_their_own_below_the_address(
+    server: S3Server, site: Site, shards: Path, encode: Command, tmp_path: Path
+) -> None:
+    other = encoding.save_params(tmp_path / "other.npz", encoding.dictionary(seed=5, threshold=0.5))
+    both = ("--sae-path", other, "--json")
+    here, there = (run(encode, site, *both, acts=acts, out=out) for acts, out in ((shards, site.out), (ACTS, OUT)))
+    assert here.status == there.status == 0, there
+    folders = [one["folder"] for one in json.loads(there.out)["saes"]]
+    assert len(folders) == 2 and all(one["results"] == 3 for one in json.loads(there.out)["saes"])
+    for folder in folders:
+        with encoder.open_features(OUT, folder) as features, encoder.open_features(site.out, folder) as expected:
+            assert (features[:] != expected[:]).nnz == 0 < features.nnz
+    assert json.loads(run(encode, site, *both).out)["skipped"] == 3

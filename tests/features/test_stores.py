@@ -164,6 +164,12 @@ def test_no_rights_and_no_server_are_one_line_without_credentials(
         store.read("a")
     with pytest.raises(FileNotFoundError, match="no such object"):
         open_store("s3://other/out").create("a", b"")
+    server.faults.append((403, "AccessDenied"))
+    with pytest.raises(InputError, match=r"^s3://bucket/out: the store refuses: "):
+        list(store.list())
+    for ask in (open_store("s3://other/out").folder, lambda: list(open_store("s3://other/out").list())):
+        with pytest.raises(InputError, match=r"^s3://other/out: there is no such bucket"):
+            ask()
     monkeypatch.setattr(object_store, "RETRY_S", 0.01)
     monkeypatch.setattr(object_store, "MAX_RETRIES", 0)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1/?sig=VERYSECRET")
