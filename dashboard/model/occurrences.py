@@ -90,10 +90,23 @@ class Lifted:
 
 def lifted(look: Look, rows: Int, word: str) -> Lifted:
     """Say which features fire on a word; one that fires on any of its tokens fires on it."""
-    corpus, index = look.features, look.index
+    rows = some_of(rows)
+    return lifted_on(look, rows, lengths_of(look, rows, word))
+
+
+def some_of(rows: Int) -> I64:
+    """Return as many of the rows as are looked at, evenly spread."""
     if len(rows) > MOST_LOOKED_AT:
         rows = rows[np.linspace(0, len(rows) - 1, MOST_LOOKED_AT).astype(np.int64)]
-    lengths = lengths_of(look, rows, word)
+    return rows.astype(np.int64)
+
+
+def lifted_on(look: Look, rows: Int, lengths: I64 | None = None) -> Lifted:
+    """Say which features fire on stretches of rows more often than elsewhere; without `lengths` on single rows."""
+    corpus, index = look.features, look.index
+    if lengths is None:
+        rows = some_of(rows)
+        lengths = np.ones(len(rows), np.int64)
     occurrence = np.repeat(np.arange(len(rows)), lengths)
     within = np.arange(len(occurrence)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     matrix = corpus.features[np.repeat(rows, lengths).astype(np.int64) + within]

@@ -4,7 +4,7 @@
     parameters.py   what a request may ask, checked when it is read
     shapes/         the answers' types: the contract between these views and the pages
     answers.py      an answer -> JSON bytes
-    summary.py documents.py lanes.py rows.py words.py groups.py features.py search.py compare.py health.py
+    summary.py documents.py lanes.py rows.py words.py groups.py features.py where.py search.py compare.py health.py
                     one subject each
     going_on.py     downloads and the queue, for health
     colours.py      what a document's tokens are coloured by

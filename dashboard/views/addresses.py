@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.views import compare, documents, features, groups, health, lanes, rows, search, summary, words
+from dashboard.views import compare, documents, features, groups, health, lanes, rows, search, summary, where, words
 
 View = Callable[..., Any]
 ALWAYS = None
@@ -45,7 +45,9 @@ API = (
     Address("documents/{}/row", rows.row_of_document, rows.DOCUMENT_PARAMETERS),
     Address("rows/{}", rows.row, rows.PARAMETERS),
     Address("features/{}", features.feature, features.PARAMETERS),
-    Address("features/{}/top", features.top, features.TOP_PARAMETERS, frozenset({"offset", "distinct"})),
+    Address("features/{}/top", features.top, features.TOP_PARAMETERS, frozenset({"offset", "distinct", "above"})),
+    Address("features/{}/documents", where.documents, where.DOCUMENTS_PARAMETERS, ALWAYS),
+    Address("features/{}/together", where.together, where.TOGETHER_PARAMETERS, ALWAYS),
     Address("search", search.search, search.PARAMETERS, frozenset({"document", "a", "b"})),
     Address("groups", groups.groups, groups.PARAMETERS),
     Address("contrast", groups.contrast, groups.CONTRAST_PARAMETERS, ALWAYS),

@@ -12,7 +12,7 @@ from encoder.arrays import F32, I64, Int
 from encoder.index import FeatureIndex
 
 PARAMETERS = ()
-TOP_PARAMETERS = ("limit", "offset", "around", "distinct", "below")
+TOP_PARAMETERS = ("limit", "offset", "around", "distinct", "below", "above")
 MOST_CONTEXTS, MOST_AROUND = 200, 200
 
 
@@ -54,18 +54,19 @@ def _here(corpus: Corpus, index: int) -> FeatureHere | None:
 def top(look: Look, parameters: Parameters, index: int) -> TopContexts:
     """List the tokens on which a feature fires most, the largest magnitude first, each with the tokens around it.
 
-    With `below`, only those with a smaller magnitude; with `distinct`, one of each document. Rows that do not count are
-    never among them.
+    With `below` only those with a smaller magnitude, with `above` those with this one or a larger; with `distinct` one
+    of each document. Rows that do not count are never among them.
     """
     limit, offset = parameters.number("limit", 20, MOST_CONTEXTS), parameters.number("offset")
     around, distinct = parameters.number("around", 12, MOST_AROUND), bool(parameters.number("distinct", 0, 1))
     look.check_feature(index)
     by_feature = look.index
-    below, k = parameters.value("below"), offset + limit
-    if below is None:
+    below, above, k = parameters.value("below"), parameters.value("above"), offset + limit
+    if below is None and above is None:
         rows, values, total = _strongest(by_feature, index, k, distinct=distinct)
     else:
-        rows, values, total = _sorted(by_feature, index, below, distinct=distinct)
+        bounds = above or 0, np.inf if below is None else below
+        rows, values, total = _sorted(by_feature, index, bounds, distinct=distinct)
     found = zip(rows[offset:k].tolist(), values[offset:k], strict=True)
     return {"total": total, "contexts": [_context(look, index, row, value, around) for row, value in found]}
 
@@ -87,11 +88,13 @@ def _strongest(by_feature: FeatureIndex, index: int, k: int, *, distinct: bool) 
         n = max(64, 4 * n)
 
 
-def _sorted(by_feature: FeatureIndex, index: int, below: float, *, distinct: bool) -> tuple[Int, F32, int]:
-    """Return the same for all magnitudes below `below`: every value of the feature is gone through."""
+def _sorted(
+    by_feature: FeatureIndex, index: int, bounds: tuple[float, float], *, distinct: bool
+) -> tuple[Int, F32, int]:
+    """Return the same for all magnitudes within the bounds: every value of the feature is gone through."""
     rows, values = by_feature.feature(index)
     magnitudes = np.abs(values)
-    kept = np.flatnonzero(magnitudes < below)
+    kept = np.flatnonzero((magnitudes >= bounds[0]) & (magnitudes < bounds[1]))
     kept = kept[np.argsort(-magnitudes[kept], kind="stable")]
     if distinct:
         kept = kept[_first_of_each(by_feature.document_of(rows[kept]))]

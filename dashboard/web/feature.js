@@ -8,7 +8,11 @@
     ["0.5", "below 50 %"],
     ["0.25", "below 25 %"],
     ["0.1", "below 10 %"],
+    ["bands", "four bands, beside each other"],
   ];
+
+  const WIDTHS = [["6", "6 tokens around"], ["12", "12 tokens around"], ["30", "30 tokens around"], ["80", "80 tokens around"]];
+  const BANDS = [[0.75, 1], [0.5, 0.75], [0.25, 0.5], [0, 0.25]];
 
   sae.featureView = async (path, params, page) => {
     const index = Number(path[1]);
@@ -44,6 +48,7 @@
         sae.el("div", { class: "cards" }, explanations(feature), figures(feature, page), chart(feature)),
         tokens(feature),
         contexts(feature, params, page),
+        !sae.source.isStatic && feature.here?.count > 0 && whereItFires(feature),
       ),
     };
   };
@@ -150,9 +155,13 @@
     let got = 0;
     let most = Math.abs(here?.max || 0);
     let round = 0;
-    for (const control of [once, strength]) {
+    const width = sae.select("Width", WIDTHS, params.width || "12");
+    const breaks = sae.el("input", { type: "checkbox", checked: params.breaks === "1" });
+    const looks = () => ({ isBroken: breaks.checked, index, most });
+    for (const control of [once, strength, width, breaks]) {
       control.addEventListener("change", () => {
-        page.replace({ distinct: once.checked ? "" : "0", below: strength.value });
+        const wide = width.value === "12" ? "" : width.value;
+        page.replace({ distinct: once.checked ? "" : "0", below: strength.value, width: wide, breaks: breaks.checked ? "1" : "" });
         got = 0;
         ask();
       });
@@ -162,8 +171,9 @@
       const mine = ++round;
       more.disabled = true;
       try {
+        if (strength.value === "bands") return await bands(mine);
         const below = strength.value && here ? Number(strength.value) * Math.abs(here.max) : "";
-        const request = { limit: CONTEXTS, offset: got, distinct: once.checked ? 1 : "", below };
+        const request = { around: width.value, limit: CONTEXTS, offset: got, distinct: once.checked ? 1 : "", below };
         const answer = await sae.source.get(`features/${index}/top`, request);
         if (mine !== round) return;
         if (got === 0) {
@@ -171,7 +181,7 @@
           body.replaceChildren();
         }
         got += answer.contexts.length;
-        body.append(...answer.contexts.map((found) => context(found, index, most)));
+        body.append(...answer.contexts.map((found) => context(found, looks())));
         count.textContent = answer.total
           ? `${sae.count(got)} of ${sae.plural(answer.total, once.checked ? "document" : "token")}`
           : "";
@@ -186,6 +196,21 @@
       more.disabled = false;
     }
 
+    /** Four lists beside each other: tokens on which it fires strongly, less, and least. */
+    async function bands(mine) {
+      const top = Math.abs(here.max);
+      const lists = BANDS.map(async ([low, high]) => {
+        const bounds = { above: low * top || "", below: high < 1 ? high * top : "" };
+        const answer = await sae.source.get(`features/${index}/top`, { around: width.value, limit: 8, distinct: once.checked ? 1 : "", ...bounds });
+        const head = sae.el("h3", {}, `${100 * low} to ${100 * high} % of its max `, sae.el("span", { class: "muted" }, sae.count(answer.total)));
+        return sae.el("li", {}, head, sae.el("ol", { class: "contexts", role: "list" }, ...answer.contexts.map((found) => context(found, looks()))));
+      });
+      const all = await Promise.all(lists);
+      if (mine !== round) return;
+      body.replaceChildren(...all);
+      count.textContent = "";
+    }
+
     if (!page.summary.features) return null;
     ask();
     return sae.el(
@@ -196,7 +221,9 @@
         { class: "title" },
         sae.el("h2", {}, "Where it fires most"),
         here?.count > 0 && !sae.source.isStatic && strength,
+        width,
         sae.el("label", {}, once, " once a document"),
+        sae.el("label", {}, breaks, " line breaks"),
         count,
       ),
       body,
@@ -204,15 +231,20 @@
     );
   }
 
-  function context(found, index, most) {
+  function context(found, { index, most, isBroken }) {
+    const middle = [0, 0]; // how many nodes stand before the token, and are the token
     const spans = found.tokens.flatMap((token, i) => {
       const span = sae.el("span", {
         class: `token${i === found.at ? " at" : ""}${found.masked?.[i] ? " masked" : ""}`,
         title: found.values[i] ? sae.figure(found.values[i]) : null,
       });
       sae.warm(span, found.values[i], most);
-      return sae.inText(span, token, { breaks: false });
+      const shown = [sae.inText(span, token, { breaks: isBroken })].flat();
+      if (i <= found.at) middle[i < found.at ? 0 : 1] += shown.length;
+      return shown;
     });
+    const [before] = middle;
+    const line = [spans.slice(0, before), spans.slice(before)];
     const href = sae.link(["documents", found.address], { at: found.position, colour: `feature:${index}` });
     return sae.el(
       "li",
@@ -221,9 +253,52 @@
         "a",
         { href },
         sae.el("span", { class: "value" }, sae.figure(found.value)),
-        sae.el("span", { class: "context" }, ...spans),
+        isBroken ? sae.el("span", { class: "context" }, ...spans) : sae.el("span", { class: "context occurrence" }, ...line.map((part, i) => sae.el("span", { class: i ? "after" : "before" }, sae.el("bdi", {}, ...part)))),
       ),
       sae.el("span", { class: "muted where" }, `document ${sae.count(found.document)}, token ${sae.count(found.position)}`),
+    );
+  }
+
+  /** The documents in which it fires as a table whose heads sort, and the features that fire on the same tokens. */
+  function whereItFires({ index }) {
+    const body = sae.el("tbody");
+    const count = sae.el("span", { class: "muted" });
+    const heads = ["count", "sum", "max", "share"].map((name) => [name, sae.el("button", { type: "button", class: "figure", onclick: () => ask(name) }, name)]);
+    async function ask(sort) {
+      const { total, documents } = await sae.source.get(`features/${index}/documents`, { sort });
+      heads.forEach(([name, head]) => head.parentNode.setAttribute("aria-sort", name === sort ? "descending" : "none"));
+      count.textContent = total > documents.length ? `the first ${documents.length} of ${sae.plural(total, "document")}` : sae.plural(total, "document");
+      body.replaceChildren(...documents.map(row));
+    }
+    function row({ address, preview, count: n, sum, max, share, strip }) {
+      const most = Math.max(...strip);
+      const bars = [...strip].map((value, i) => value && sae.svg("rect", { x: i, y: 6 - (6 * value) / most, width: 1, height: (6 * value) / most }));
+      const where = sae.svg("svg", { viewBox: `0 0 ${strip.length} 6`, preserveAspectRatio: "none", class: "strip", role: "img", "aria-label": "Where in the document it fires" }, ...bars);
+      const link = sae.el("a", { href: sae.link(["documents", address], { colour: `feature:${index}` }), title: preview }, sae.el("bdi", { class: "shard" }, address));
+      return sae.el("tr", {}, sae.el("th", { scope: "row" }, link), ...[sae.count(n), sae.figure(sum), sae.figure(max), sae.percent(share)].map((text) => sae.el("td", {}, text)), sae.el("td", {}, where));
+    }
+    const table = sae.el(
+      "table",
+      { class: "figures" },
+      sae.el("thead", {}, sae.el("tr", {}, sae.el("th", { scope: "col" }, "document"), ...heads.map(([, head]) => sae.el("th", { scope: "col" }, head)), sae.el("th", { scope: "col" }, "where"))),
+      body,
+    );
+    const others = sae.el("ul", { class: "together" });
+    const basis = sae.el("p", { class: "muted" });
+    sae.source.get(`features/${index}/together`).then(({ looked_at: of, features }) => {
+      basis.textContent = `On a tenth or more of ${sae.plural(of, "token")} on which it fires, by PMI: 3 is 8 times as often as by chance.`;
+      others.append(
+        ...features.map(({ hits, pmi, ...other }) =>
+          sae.el("li", {}, ...sae.featureRow({ ...other, measures: [sae.bar(hits / of), ...sae.figures([["PMI", sae.figure(pmi), "pmi"], ["of them", sae.percent(hits / of), "muted"]])] }).filter(Boolean)),
+        ),
+      );
+    }, () => {});
+    ask("sum");
+    return sae.el(
+      "div",
+      { class: "top-tokens wide" },
+      sae.el("section", { class: "card" }, sae.el("h2", {}, "Documents ", count), sae.el("div", { class: "scrolled", tabindex: "0", role: "group", "aria-label": "Documents" }, table)),
+      sae.el("section", { class: "card" }, sae.el("h2", {}, "Fires together with"), basis, others),
     );
   }
 }

@@ -56,6 +56,8 @@ ANSWERS = (
     ("features/0", features.Feature),
     ("features/7", features.Feature),
     ("features/10", features.Feature),
+    ("features/42/documents?sort=max", features.FeatureDocuments),
+    ("features/42/together", features.Together),
     ("search?query=dogs", features.FeatureList),
     ("search?sort=density&limit=600", features.FeatureList),
     ("search?document=2", features.FeatureList),

@@ -5,7 +5,7 @@ whatever may be unknown is typed with None. In the pages these types go by the s
 
     state.py        Summary, Health
     documents.py    DocumentList, DocumentTokens, DocumentFeatures, Lanes, Row
-    features.py     Feature, TopContexts, FeatureList, Comparison
+    features.py     Feature, TopContexts, FeatureDocuments, Together, FeatureList, Comparison
     groups.py       GroupList, ContrastPlot
     words.py        WordOccurrences, WordFeatures
     base.py         what they share

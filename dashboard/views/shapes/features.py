@@ -68,6 +68,46 @@ class Context(TypedDict):
     at: int
 
 
+class FeatureDocuments(TypedDict):
+    """/api/features/<index>/documents"""
+
+    total: int
+    documents: list[FeatureDocument]
+
+
+class FeatureDocument(TypedDict):
+    """On how many tokens of a document a feature fires, and on which share of those that count.
+
+    `sum` and `max` are of magnitudes; `strip` is the largest one in each of the equal parts of the document.
+    """
+
+    document: int
+    address: str
+    preview: str
+    count: int
+    sum: float
+    max: float
+    share: float
+    strip: Floats
+
+
+class Together(TypedDict):
+    """/api/features/<index>/together: of `looked_at` tokens on which the feature fires, evenly spread."""
+
+    total: int
+    looked_at: int
+    features: list[TogetherFeature]
+
+
+class TogetherFeature(TypedDict):
+    """On how many of these tokens it fires, and the log2 of how many times as often as on all tokens that count."""
+
+    index: int
+    label: str | None
+    hits: int
+    pmi: float
+
+
 class FeatureList(TypedDict):
     """/api/search. `total` is null where only the best matches were looked at.
 
