@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from encoder.errors import InputError
 from encoder.queue.queue import Queue
+from encoder.stores.address import check_is_written_to
+from encoder.stores.object_path import ObjectPath
+from encoder.stores.opened import open_store
+from encoder.stores.probe import check_conditions
 from saefetch.terminal.output import complain, printable, remark
 
 if TYPE_CHECKING:
@@ -36,6 +40,9 @@ def submit(
     from encoder.work.named import names_of
     from encoder.work.submit import inputs_of, is_result, strictly, why_not_read
 
+    if isinstance(out, ObjectPath):
+        check_is_written_to(out)
+        check_conditions(open_store(out))
     unread: list[Path] = []
     chosen, names = parse_select(select, axes), names_of(sae)
     found = inputs_of(inputs, unread=unread.append, prefix=prefix, select=chosen)

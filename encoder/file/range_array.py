@@ -18,8 +18,8 @@ from encoder.arrays import I64, AnyArray
 from encoder.file.npz import Member
 from encoder.stores.ranges import PIECE_BYTES, Ranges
 
-KEPT_BYTES = 16 << 20
-"""An array up to this size stays in memory once all of it was read."""
+KEPT_BYTES = 1 << 20
+"""An array up to this size stays in memory once all of it was read, where nothing else is said."""
 GAP_BYTES = 1 << 18
 """Places that are closer than this are read together."""
 
@@ -27,8 +27,8 @@ GAP_BYTES = 1 << 18
 class RangeArray:
     """An array that `ranges` has at the place of `member`."""
 
-    def __init__(self, ranges: Ranges, member: Member) -> None:
-        self._ranges, self._member = ranges, member
+    def __init__(self, ranges: Ranges, member: Member, kept_bytes: int = KEPT_BYTES) -> None:
+        self._ranges, self._member, self._kept_bytes = ranges, member, kept_bytes
         self.dtype, self.shape = member.dtype, member.shape
         self._whole: AnyArray | None = None
 
@@ -52,7 +52,7 @@ class RangeArray:
         if whole is None:
             whole = self._read(0, self.size).reshape(self.shape)
             whole.flags.writeable = False
-            if self.nbytes <= KEPT_BYTES:
+            if self.nbytes <= self._kept_bytes:
                 self._whole = whole
         return whole if dtype is None or dtype == whole.dtype else whole.astype(dtype)
 

@@ -67,6 +67,8 @@ OLDER = 1
 N_BINS = 32
 N_TOP = 64
 MAX_META_BYTES = 1 << 26
+KEPT_BYTES = 64 << 20
+"""An array of an index at an address stays in memory up to this size, once all of it was asked for."""
 _MEMBERS = (
     *("format", "shape", "meta", "indptr", "indices", "data", "max", "min", "sum", "n_documents"),
     *("histogram", "top_rows", "top_values", "document_rows", "document_shard"),
@@ -207,7 +209,7 @@ def _takers(path: Path, file: Any) -> Callable[[Member], AnyArray]:
     """Return what gives the array of a member: a view of the map, or of an object an array that is read by ranges."""
     if isinstance(file, ObjectFile):
         ranges = file.path.tree.small_ranges(file.entry)
-        return lambda member: cast(AnyArray, RangeArray(ranges, member))
+        return lambda member: cast(AnyArray, RangeArray(ranges, member, KEPT_BYTES))
     buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return lambda member: member.of(buffer)
 

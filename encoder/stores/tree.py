@@ -18,7 +18,7 @@ from encoder.stores.store import Entry, Store
 
 MAX_REQUESTS = 16
 """Requests at a time."""
-SMALL_BLOCK_BYTES, SMALL_WINDOW = 1 << 20, 4
+SMALL_BLOCK_BYTES, SMALL_WINDOW = 1 << 20, 2
 MAX_OPEN = 8
 """Objects of which bytes are held."""
 _Made = TypeVar("_Made")

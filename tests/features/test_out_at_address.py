@@ -121,6 +121,9 @@ def test_a_store_that_ignores_conditions_is_refused_before_any_work(
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         run(encode, site, "--workers", "1").refused(f"{OUT}: the store ignores conditions")
+        submit = ("submit", site.acts, "--queue", site.folder / "queue", "--sae-path", site.params, "--out")
+        encode(*submit, OUT).refused(f"{OUT}: the store ignores conditions")
+        encode(*submit, "hf://owner/name/out").refused("hf:// is not written to")
         assert server.objects == {}
 
 
