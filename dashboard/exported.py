@@ -72,7 +72,7 @@ def _summary(look: Look, part: Part, n_documents: int) -> dict[str, Any]:
     if answer["refusal"]:  # which says what to do
         answer["refusal"] = "the labels that were there are of another SAE than the features"
     counts = {"n_documents": len(part.documents.numbers), "of_documents": n_documents}
-    return answer | {"static": True, "jobs": False, "hints": [], "part": counts}
+    return answer | {"static": True, "sae": "", "saes": [], "jobs": False, "hints": [], "part": counts}
 
 
 def _features(look: Look, firing: Sequence[int]) -> dict[str, Any]:

@@ -33,8 +33,8 @@ app = new_app("sae-dashboard")
 def dashboard(
     data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Labels.  [default: sae]")] = None,
     features: Annotated[
-        Path | None,
-        typer.Option(parser=path_of, metavar="DIR", help="Features: a path, an address.  [default: features]"),
+        list[Path] | None,
+        typer.Option(parser=path_of, metavar="DIR", help="Features; may be given again.  [default: features]"),
     ] = None,
     index: Annotated[
         Path | None,

@@ -7,9 +7,11 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dashboard.cli.saes import data_of, features_of
 from dashboard.errors import DashboardError
 from dashboard.export import export
 from dashboard.model.data import Data, Settings
@@ -22,8 +24,6 @@ from dashboard.server.serve import serve
 from dashboard.views.parameters import Parameters
 from dashboard.views.summary import summary
 from encoder.errors import EncoderError
-from encoder.file.sae_folders import sae_folders
-from encoder.index.format import place_of
 from saefetch.cli.options import one_sae
 from saefetch.errors import SaefetchError, StoreError
 from saefetch.settings import load_settings
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def run(
     *,
     data_dir: Path | None,
-    features: Path | None,
+    features: list[Path] | None,
     index: Path | None,
     queue: Path | None,
     sae_release: str | None,
@@ -60,12 +60,21 @@ def run(
     root, *named = one_sae(sae_release, sae_id, data_dir, config)
     sae = named[0], named[1]
     is_named = sae_release is not None or sae_id is not None
-    of_sae, of_index = features_of(features or Path("features"), index, sae if is_named else None)
-    settings = Settings(root, of_sae, sae, sae if is_named else None, queue, of_index, jobs)
+    folders = features or [Path("features")]
+    settings = Settings(root, folders[0], sae, sae if is_named else None, queue, None, jobs)
     vocabulary = Vocabulary() if tokenizer is None else open_vocabulary(tokenizer)
-    data = Data(settings, vocabulary)
+    if static is None:
+        data = data_of(settings, folders, index, vocabulary)
+    else:
+        of_sae, of_index = features_of(folders[0], index, settings.named)
+        data = Data(replace(settings, features=of_sae, index=of_index), vocabulary)
     with _damage_is_usage(), data.look() as look:
-        for flag, path in (("--data-dir", data_dir), ("--features", features), ("--index", index), ("--queue", queue)):
+        for flag, path in (
+            ("--data-dir", data_dir),
+            *(("--features", one) for one in features or ()),
+            ("--index", index),
+            ("--queue", queue),
+        ):
             if static is None and path is not None and not path.exists():
                 remark(f"sae-dashboard: {flag} {path}: there is no such folder yet; it is waited for")
         if look.refusal:
@@ -87,20 +96,6 @@ def run(
     status = asyncio.run(serve(data, host, port, is_listening, behind, _service(data_dir, config) if jobs else None))
     # Python would wait for a view that still goes through a billion values. It only reads, so nothing can be lost.
     os._exit(status)
-
-
-def features_of(features: Path, index: Path | None, named: tuple[str, str] | None) -> tuple[Path, Path | None]:
-    """Return the folder of the features to show, and the file of their index where it lies elsewhere.
-
-    Of a folder with the features of several SAEs it is that of the SAE that was named. Raises: DashboardError.
-    """
-    try:
-        several = sae_folders(features) if features.is_dir() else {}
-        of_sae, of_index = place_of(features, index, named if several else None)
-    except (EncoderError, OSError) as exc:
-        hint = "; --sae-release R --sae-id ID names one, or --features its folder"
-        raise DashboardError(str(exc).replace(" with sae=", "") + hint) from exc
-    return of_sae, of_index if index is not None else None
 
 
 def _service(data_dir: Path | None, config: Path | None) -> Service:

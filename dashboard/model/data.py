@@ -6,7 +6,7 @@ that stays open would keep a download that ends from folding its write-ahead log
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +32,11 @@ KEPT_ANSWERS = 256
 
 @dataclass(slots=True)
 class Data:
-    """Labels and features, wherever they are. Safe for several threads."""
+    """Labels and features, wherever they are. Safe for several threads. `siblings` are all SAEs, by their names."""
 
     settings: Settings
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
+    siblings: Mapping[str, Data] = field(default_factory=dict)
     folder: FeaturesFolder = field(init=False)
     _kept: Cache = field(init=False, default_factory=lambda: Cache(KEPT_ANSWERS))
 

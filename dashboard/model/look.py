@@ -29,6 +29,7 @@ class Settings:
     """What the command was told. `named` is the SAE whose labels are meant, `default` the one to take otherwise.
 
     `index` is the index of the features, where it lies in another folder. `jobs` says that the service is mounted.
+    `sae` is what this SAE is called among `saes`, all that there are.
     """
 
     data_dir: Path
@@ -38,6 +39,8 @@ class Settings:
     queue: Path | None = None
     index: Path | None = None
     jobs: bool = False
+    sae: str = ""
+    saes: tuple[str, ...] = ()
 
     @cached_property
     def places(self) -> Places:

@@ -58,31 +58,42 @@ class Routes:
             which = request.match_info.get("which")
             if which is not None and not address.names_document and not _NUMBER.fullmatch(which):
                 raise NotFoundError(f"{which[:40]!r} is not there: expected a whole number")
-            parameters = Parameters(request.query, address.parameters)
+            asked = dict(request.query)
+            data = self._of_sae(asked.pop("sae", ""))
+            parameters = Parameters(asked, address.parameters)
             zipped = "gzip" in request.headers.get("Accept-Encoding", "")
             threads = self._slow_threads if address.is_slow(request.query) else self._threads
             loop = asyncio.get_running_loop()
-            body, headers = await loop.run_in_executor(threads, self._answer, address, parameters, which, zipped)
+            body, headers = await loop.run_in_executor(threads, self._answer, data, address, parameters, which, zipped)
             return respond(request, body, headers)
 
         return handle
 
     def _answer(
-        self, address: Address, parameters: Parameters, which: str | None, zipped: bool
+        self, data: Data, address: Address, parameters: Parameters, which: str | None, zipped: bool
     ) -> tuple[bytes, dict[str, str]]:
         try:
-            body = self._look(address, parameters, which)
+            body = self._look(data, address, parameters, which)
         except EncoderError:  # a shard may have been replaced at this very moment; a second look finds the new one
-            self._data.folder.look_again()
-            body = self._look(address, parameters, which)
+            data.folder.look_again()
+            body = self._look(data, address, parameters, which)
         headers = {"Content-Type": "application/json", "ETag": etag_of(body), "Vary": "Accept-Encoding"}
         if zipped and len(body) >= ZIPPED_BYTES:
             body = igzip.compress(body, compresslevel=1)
             headers["Content-Encoding"] = "gzip"
         return body, headers
 
-    def _look(self, address: Address, parameters: Parameters, which: str | None) -> bytes:
-        with self._data.look() as look:
+    def _of_sae(self, name: str) -> Data:
+        """Return the data of the SAE that is called so. Raises: NotFoundError."""
+        if not name:
+            return self._data
+        if name not in self._data.siblings:
+            there = ", ".join(list(self._data.siblings)[:10]) or "only one"
+            raise NotFoundError(f"there is no SAE {name[:100]!r} here: {there}")
+        return self._data.siblings[name]
+
+    def _look(self, data: Data, address: Address, parameters: Parameters, which: str | None) -> bytes:
+        with data.look() as look:
             if which is None:
                 return dumps(address.view(look, parameters))
             number = look.features.documents.find(which) if address.names_document else int(which)

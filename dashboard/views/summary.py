@@ -30,6 +30,8 @@ def summary(look: Look, parameters: Parameters) -> Summary:
         "hints": _hints(look),
         "neuronpedia": look.neuronpedia,
         "warned": 0 if look.corpus is None else _warned(look.corpus),
+        "sae": look.settings.sae,
+        "saes": look.settings.saes,
         "static": False,
         "jobs": look.settings.jobs,
         "part": None,

@@ -26,13 +26,16 @@
       least: sae.el("span", { class: "least" }),
       most: sae.el("span", { class: "most" }),
     };
+    let shownAt = null;
     const flow = sae.tokenFlow({
       below,
       total: doc.total,
       sections: doc.sections,
       colour,
       onAt(at, isHeld, isJump) {
+        shownAt = at;
         if (at !== null) panel.show(at, isHeld);
+        if (at !== null) second?.show(at, isHeld);
         page.replace({ at: isHeld ? at : "" });
         if (isHeld && !isJump) tabs.choose(0);
       },
@@ -44,8 +47,20 @@
       },
       onRemark: (text) => (remark.textContent = text),
     });
+    const { sae: mine, saes } = page.summary;
+    let second = null; // what fires on the same token in another SAE
+    const chooser = saes.length > 1 && sae.el("div", { class: "panel-body" });
+    function compareWith(name) {
+      second?.leave();
+      second = name ? sae.tokenPanel({ below, pins: () => [], of: name }) : null;
+      const choice = sae.select("Beside it", [["", "beside another SAE"], ...saes.filter((one) => one !== mine).map((one) => [one, one])], name, { onchange: ({ target }) => compareWith(target.value) });
+      chooser.replaceChildren(choice, second?.node ?? "");
+      if (shownAt !== null) second?.show(shownAt, true);
+      page.replace({ beside: name });
+    }
+    if (chooser) compareWith(saes.includes(params.beside) ? params.beside : "");
     const tabs = sae.tabs("What fires", [
-      ["Token", panel.node],
+      ["Token", sae.el("div", { class: "both" }, panel.node, chooser)],
       ["Whole document", whole.node, whole.open],
     ]);
     const lanes = sae.lanes({ below, go: (at) => flow.hold(at, { scroll: "center", isJump: true }) });
@@ -137,6 +152,7 @@
         else if (at !== null && at !== flow.at) flow.hold(at, { scroll: "center" });
       },
       leave() {
+        second?.leave();
         flow.leave();
         panel.leave();
       },

@@ -68,6 +68,10 @@ const sae = {};
     return `#/${path.map(plain).join("/")}${query.length ? `?${query.join("&")}` : ""}`;
   };
 
+  /** The name of the SAE that the address asks for, "" for the first; and the address of the same view for another. */
+  sae.shownSae = () => new URLSearchParams(location.search).get("sae") ?? "";
+  sae.forSae = (name, hash = location.hash) => `?sae=${encodeURIComponent(name)}${hash}`;
+
   /** Call `work` when `wait_ms` have passed without another call. */
   sae.later = (work, wait_ms) => {
     let timer = 0;

@@ -7,7 +7,7 @@
    * The row of a feature. `toggle(index)` is called when the feature should be pinned, or no longer; `pin` is the number
    * of its pin, -1 for none. `measures` are bars and figures.
    */
-  sae.featureRow = ({ index, label, marked, pin, toggle, measures }) => [
+  sae.featureRow = ({ index, label, marked, pin, toggle, measures, of }) => [
     toggle &&
       sae.el("button", {
         type: "button",
@@ -20,7 +20,7 @@
       }),
     sae.el(
       "a",
-      { class: "feature", href: sae.link(["features", index]), title: label ?? "no label" },
+      { class: "feature", href: of ? sae.forSae(of, sae.link(["features", index])) : sae.link(["features", index]), title: label ?? "no label" },
       sae.el("span", { class: "index" }, sae.count(index)),
       " ",
       marked ? sae.marked(marked) : sae.label(label),

@@ -170,7 +170,11 @@
     const { features, labels } = summary;
     const names = features?.sae ?? labels;
     const name = names && (names.neuronpedia_id || [names.release, names.id].filter(Boolean).join(" ") || names.path);
-    document.getElementById("sae").textContent = name || "";
+    const { sae: mine, saes } = summary;
+    const menu = saes.length > 1 && sae.select("SAE", saes.map((one) => [one, one]), mine, { onchange: ({ target }) => location.assign(sae.forSae(target.value)) });
+    const head = document.getElementById("sae");
+    if (!menu || head.dataset.saes !== saes.join()) head.replaceChildren(menu || name || "");
+    head.dataset.saes = saes.join();
     document.querySelector('nav a[href="#/jobs"]').hidden = !summary.jobs;
     const alarm = document.getElementById("alarm");
     alarm.hidden = !summary.warned;

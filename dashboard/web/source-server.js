@@ -3,7 +3,8 @@
 {
   /** Fetch `path` below api/ as JSON; see `ask`. */
   function get(path, params = {}, { signal } = {}) {
-    const kept = Object.entries(params).filter(([, value]) => value !== null && value !== undefined && value !== "");
+    const of = sae.shownSae(); // an address of the page names the SAE, ?sae=...#/documents
+    const kept = Object.entries({ ...(of ? { sae: of } : {}), ...params }).filter(([, value]) => value !== null && value !== undefined && value !== "");
     const query = new URLSearchParams(kept).toString();
     return ask(`api/${path}${query && `?${query}`}`, { signal });
   }

@@ -4,8 +4,8 @@
   const HOVER_MS = 40;
   const KEPT = 300; // answers
 
-  /** `below` is the document's address below api/. `colour(index)` colours the text by a feature; `chosen()` is the feature it is coloured by, null for none. */
-  sae.tokenPanel = ({ links, below, toggle, pins }) => {
+  /** `below` is the document's address below api/, `of` another SAE than the page's; its features cannot be pinned. */
+  sae.tokenPanel = ({ links, below, toggle, pins, of = "" }) => {
     const head = sae.el("div", { class: "token-head" });
     const list = sae.virtualList({
       label: "Features that fire on this token",
@@ -15,6 +15,7 @@
           label: feature.label,
           pin: pins().indexOf(feature.index),
           toggle,
+          of,
           measures: [
             sae.bar(Math.abs(feature.value) / feature.strongest),
             ...sae.figures([
@@ -37,7 +38,7 @@
       if (kept.has(wanted)) return kept.get(wanted);
       request.abort();
       request = new AbortController();
-      const answer = await sae.source.get(`${below}/row`, { at: wanted }, { signal: request.signal });
+      const answer = await sae.source.get(`${below}/row`, { at: wanted, ...(of ? { sae: of } : {}) }, { signal: request.signal });
       kept.set(wanted, answer);
       if (kept.size > KEPT) kept.delete(kept.keys().next().value);
       return answer;
@@ -81,6 +82,7 @@
       const pinned = others.length ? `${firing} of ${pins().length} pins fire here` : `feature ${sae.count(pins()[0])}: ${here}`;
       const token = sae.showToken(sae.el("span", { class: "token big" }), shown.token, { breaks: false });
       const parts = [
+        of && sae.el("p", { class: "shard" }, of),
         sae.el("h2", {}, links && shown.token.trim() ? sae.el("a", { href: sae.link(["words", shown.token.trim()]), title: "Every occurrence" }, token) : token),
         sae.el("p", { class: "muted" }, facts.filter(Boolean).join(" · ")),
         sae.el(

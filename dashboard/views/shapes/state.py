@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 from dashboard.views.shapes.base import Excluded, Histogram
 
 
 class Summary(TypedDict):
-    """/api/summary: what there is, and the commands that bring what there is not. `warned`: shards with a warning."""
+    """/api/summary: what there is, and the commands that bring what there is not. `warned`: shards with a warning.
+
+    `sae` is what this SAE is called among all `saes`; a request names another with the parameter sae.
+    """
 
     version: str
     features: FeaturesSummary | None
@@ -17,6 +21,8 @@ class Summary(TypedDict):
     hints: list[Hint]
     neuronpedia: str | None
     warned: int
+    sae: str
+    saes: Sequence[str]
     static: bool
     jobs: bool
     part: PartSummary | None
