@@ -56,10 +56,15 @@ def _memory_of(sae: Mapping[str, Any], screens: Mapping[str, Any]) -> dict[str, 
     precision = screens["thresholds"]["precision"] if screens else "bf16"
     path = sae.get("sae_path")
     known = recall(sae).known
+    memory: Memory | None
     if known is not None:
-        memory: Memory | None = of_widths(known.d_in, known.d_sae, precision)
+        memory = of_widths(known.d_in, known.d_sae, precision)
+    elif path:
+        memory = of_path(brought_here(path_of(path)), precision)
     else:
-        memory = of_path(brought_here(path_of(path)), precision) if path else None
+        from encoder.sae.from_registry import memory_of  # takes SAELens along, in seconds
+
+        memory = memory_of(sae["sae_release"], sae["sae_id"], precision)
     told = None if memory is None else {**asdict(memory), "peak": memory.peak}
     return {"sae": path or f"{sae['sae_release']} {sae['sae_id']}", "memory": told}
 

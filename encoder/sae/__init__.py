@@ -5,6 +5,7 @@ from_registry.py  the first two of these
 known.py       what was found out of an SAE before: its identity, without its weights
 footprint.py   is it still the same SAE on disk?
 memory.py      how much memory an SAE takes, from its headers
+registry_memory.py  the same of an SAE of the registry, from its configuration
 loaders/       the layouts of folders and files, one module each
 keys.py        the table of the configurations' keys: which are applied, which are irrelevant, which are refused
 plain.py       an SAE as SAELens has it, without SAELens

@@ -26,9 +26,11 @@ from sae_lens.loading.pretrained_saes_directory import (
 )
 
 from encoder.errors import InputError, UnreachableError
+from encoder.sae import registry_memory
 from encoder.sae.known import Hub
 from encoder.sae.loaders import llama_scope, lm_saes, sae_lens_folder, sparsify
 from encoder.sae.loaders.loaded import DAMAGED, Loaded, why
+from encoder.sae.memory import Memory
 from encoder.sae.plain import Plain, config_of
 from saefetch.net.certificates import advice, is_untrusted, shared_certificates
 
@@ -46,16 +48,35 @@ BY_OURS = {
 
 def from_registry(release: str, sae_id: str) -> tuple[Loaded, float | None, Hub | None]:
     """Return the SAE, the number of active features a token that it was trained for, and its files, where known."""
+    known = named(release, sae_id)
+    with _told(release, sae_id):
+        return _downloaded(release, sae_id, known)
+
+
+def memory_of(release: str, sae_id: str, precision: str = "bf16") -> Memory | None:
+    """Return what an SAE takes, without its weights; None where that is not known. Raises: InputError."""
+    named(release, sae_id)
+    with _told(release, sae_id):
+        return registry_memory.of_name(release, sae_id, precision)
+
+
+def named(release: str, sae_id: str) -> PretrainedSAELookup | None:
+    """Return what the registry says of a release; None of a repository. Raises: InputError where it has no such SAE."""
     directory = get_pretrained_saes_directory()
     if release not in directory and "/" not in release:
         raise InputError(f"--sae-release {release}: SAELens knows no such release; {_closest(release, directory)}")
     if release in directory and sae_id not in directory[release].saes_map:
         near = _closest(sae_id, directory[release].saes_map)
         raise InputError(f"--sae-id {sae_id}: the release {release} has no such SAE; {near}")
-    known = directory.get(release)
+    return directory.get(release)
+
+
+@contextmanager
+def _told(release: str, sae_id: str) -> Iterator[None]:
+    """Say in words what goes wrong with a download."""
     try:
         with shared_certificates():
-            return _downloaded(release, sae_id, known)
+            yield
     except (FileNotFoundError, ConnectionError, HTTPError) as exc:  # no network, no such file or repository, no access
         advised = f" No secure connection: {advice()}" if is_untrusted(exc) else ""
         raise UnreachableError(f"{release} {sae_id} could not be downloaded: {why(exc)}{advised}") from exc
@@ -75,6 +96,8 @@ def _downloaded(
     repository, folder = get_repo_id_and_folder_name(release, sae_id)
     at = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     hub = Hub(at, folder) if loader in SETTLED else None
+    if loader not in WITH_CONTEXT:
+        registry_memory.check_fits(release, sae_id)
     if loader == "sae_lens":
         return _from_hub(release, sae_id, known), _expected_l0(known, sae_id), hub
     neuronpedia_id = known.neuronpedia_id.get(sae_id) if known else None

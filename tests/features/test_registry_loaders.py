@@ -28,6 +28,7 @@ from test_loaders import K, assert_features, largest, pre_activations, rows, spa
 
 from encoder import load_sae
 from encoder.errors import InputError
+from encoder.sae.from_registry import memory_of
 
 Weights = dict[str, torch.Tensor]
 SMALL = {"d_in": D_IN, "d_sae": D_SAE}
@@ -275,3 +276,27 @@ def test_a_repositorys_pickle_is_read_as_data_whatever_the_environment_says(
     with pytest.raises(InputError, match="needs pickle, which can run code"):
         load_sae(release, sae_id)
     assert not (tmp_path / "made").exists() and os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == forced
+
+
+def test_an_sae_that_takes_more_memory_than_is_free_is_refused_before_its_weights_are_downloaded(
+    repositories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, sae_id, d_sae = "gpt2-small-res-jb", "blocks.3.hook_resid_pre", 1 << 32
+    known = get_pretrained_saes_directory()[release]
+    repo, folder = repositories / known.repo_id, known.saes_map[sae_id]
+    sae_lens(repo, folder, weights())
+    (repo / folder / "sae_weights.safetensors").unlink()
+    config = json.loads((repo / folder / "cfg.json").read_text())
+    write_json(repo / folder / "cfg.json", config | {"d_sae": d_sae})
+    said = f"for {D_IN} inputs and {d_sae:,} features: .* are free on this machine"
+    with pytest.raises(InputError, match=f"{release} {sae_id}: takes 3,.*{said}"):
+        load_sae(release, sae_id)
+
+
+def test_a_layer_of_a_cross_layer_transcoder_is_read_with_all_its_decoders(repositories: Path) -> None:
+    release, sae_id = "mntss-gemma-2-2b-2.5m-clt-as-per-layer", "layer_2"
+    known = get_pretrained_saes_directory()[release]
+    mntss_clt_layer_transcoder(repositories / known.repo_id, known.saes_map[sae_id], weights())
+    memory = memory_of(release, sae_id)
+    assert memory is not None and (memory.d_in, memory.d_sae) == (D_IN, D_SAE)
+    assert memory.reading == 4 * (3 * D_IN * D_SAE + D_SAE + D_IN)

@@ -48,8 +48,8 @@ def test_info_says_what_an_sae_would_take(tmp_path: Path, encode: Command) -> No
     (told,) = encode("info", "--sae-path", site.params, "--json").document["saes"]
     assert (told["memory"]["d_in"], told["memory"]["d_sae"]) == (D_IN, D_SAE)
     assert told["memory"]["weights"] == 4 * (2 * D_IN * D_SAE + 2 * D_SAE + D_IN)
-    unknown = encode("info", "--sae-release", "qwen-scope-3-1.7b-base-w32k-l50", "--sae-id", "layer3").out
-    assert "known once it was loaded here" in unknown
+    qwen = encode("info", "--sae-release", "qwen-scope-3-1.7b-base-w32k-l50", "--sae-id", "layer3").out
+    assert "for 2,048 inputs and 32,768 features" in qwen
 
 
 def test_the_headers_say_the_same_as_the_widths(tmp_path: Path) -> None:
