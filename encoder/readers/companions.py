@@ -4,11 +4,11 @@
     attention_mask, attn_mask, mask   1 for a row that counts, 0 for padding; or added to scores: 0, and very negative
 
 Names may also be in the plural, in capitals, or with - for _.
-A mask obeys where it is found: beside the activations, or in a mapping beside or above them, such as
-`inputs.attention_mask`. Attention also calls its [s, s] a mask; such a mask is passed over, with a note. A mask whose
-name says padding (`padding_mask`) means 1 for padding in some programs and 0 in others: it is passed over, with a note.
-So is whatever else has one entry for each row and a name like that of a mask, such as `loss_mask` or `is_valid`, or
-holds nothing but true and false.
+A mask obeys where it is found: called after the activations (`acts.attention_mask`), beside them, or in a mapping
+beside or above them, such as `inputs.attention_mask`. Attention also calls its [s, s] a mask; such a mask is passed
+over, with a note. A mask whose name says padding (`padding_mask`) means 1 for padding in some programs and 0 in others:
+it is passed over, with a note. So is whatever else has one entry for each row and a name like that of a mask, such as
+`loss_mask` or `is_valid`, or holds nothing but true and false.
 """
 
 from __future__ import annotations
@@ -22,12 +22,9 @@ import numpy as np
 from encoder.arrays import F64, I64, Bool
 from encoder.errors import ShardError
 from encoder.readers.arrays import Array
+from encoder.readers.companion_names import ANY_MASK, MASK_NAMES, TOKEN_NAMES, UNCLEAR_MASK_NAMES
 from encoder.readers.source import printable
 
-TOKEN_NAMES = ("token_ids", "tokens", "input_ids")
-ANY_MASK = ("mask", "masks")  # what it masks is told by its shape alone
-MASK_NAMES = ("attention_mask", "attention_masks", "attn_mask", "attn_masks", *ANY_MASK)
-UNCLEAR_MASK_NAMES = ("padding_mask", "pad_mask", "key_padding_mask")
 LIKE_A_MASK = ("mask", "pad", "valid")
 LIKE_LENGTHS = ("len", "num_tokens", "n_tokens")
 _VERY_NEGATIVE = -1000.0
@@ -56,11 +53,14 @@ class Companion:
 
 def find(named: Mapping[str, Array], names: Sequence[str], chosen: str) -> list[Companion]:
     """List the arrays that one of `names` calls, the nearest to the array `chosen` first."""
-    parents = chosen.split(".")[:-1]
+    parts = chosen.split(".")
+    parents = parts[:-1]
     found = []
     for key, array in named.items():
         own, last = key.split(".")[:-1], _own_name(key)
-        if key != chosen and last in names:
+        if own == parts and last in names:
+            found.append((-1, names.index(last), Companion(key, array, True)))
+        elif key != chosen and last in names:
             shared = next((i for i, (a, b) in enumerate(zip(own, parents, strict=False)) if a != b), None)
             shared = min(len(own), len(parents)) if shared is None else shared
             far = len(own) + len(parents) - 2 * shared

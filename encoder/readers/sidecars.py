@@ -17,7 +17,8 @@ from encoder.readers import numpy_header
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import shard_of
 from encoder.readers.axes import lead_of
-from encoder.readers.companions import MASK_NAMES, TOKEN_NAMES, UNCLEAR_MASK_NAMES, fits, ids_of, mask_beside
+from encoder.readers.companion_names import BETWEEN, MASK_NAMES, NAMES, called_after
+from encoder.readers.companions import fits, ids_of, mask_beside
 from encoder.readers.place import hook_of_place
 from encoder.readers.source import Source
 from encoder.shard import Shard
@@ -25,8 +26,6 @@ from encoder.shard import Shard
 SUFFIXES = (".npy", ".pt")
 HEADERLESS = (".dat", ".bin", ".raw", ".mmap", ".memmap", ".mm")
 """Endings of files of numbers without a header; what is beside them is an .npy called after them."""
-NAMES = (*TOKEN_NAMES, *MASK_NAMES, *UNCLEAR_MASK_NAMES)
-_BETWEEN = ("_", ".", "-")
 
 
 def is_sidecar(path: Path) -> bool:
@@ -60,13 +59,10 @@ def sidecars_of(source: Source, rows: Array) -> dict[str, Array]:
 
 def _mains(path: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files that this one may belong to, by its name, and what it is to them, such as attention_mask."""
-    for name in NAMES:
-        for between in _BETWEEN:
-            stem = path.stem.removesuffix(f"{between}{name}")
-            if stem not in (path.stem, ""):
-                yield path.with_name(f"{stem}{path.suffix}"), name
-                if path.suffix == ".npy":
-                    yield from ((path.with_name(f"{stem}{ending}"), name) for ending in HEADERLESS)
+    for stem, name in called_after(path.stem):
+        yield path.with_name(f"{stem}{path.suffix}"), name
+        if path.suffix == ".npy":
+            yield from ((path.with_name(f"{stem}{ending}"), name) for ending in HEADERLESS)
     if path.stem in NAMES and (only := _only_main(path)):
         yield only, path.stem
 
@@ -75,7 +71,7 @@ def _named(main: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files there are that belong to `main` by their names; those that are called after it come first."""
     suffix = ".npy" if main.suffix in HEADERLESS else main.suffix
     for name in NAMES:
-        for between in _BETWEEN:
+        for between in BETWEEN:
             if (path := main.with_name(f"{main.stem}{between}{name}{suffix}")).is_file():
                 yield path, name
     for name in NAMES:

@@ -4,6 +4,7 @@
     000.npy | 001.npy | ...                                       a document each, in the archive's own order
     layer_12.npy | layer_16.npy                                   arrays by name, of which one is chosen
     acts.pt                                                       as that file alone
+    acts.npy | acts_attention_mask.npy | input_ids.npy            as beside a file in a folder, see `sidecars`
 
 Members are .npy, .npz, .safetensors and torch files. A sample is what has one name up to the first dot. As in a list of
 prompts, documents of one length may be layers as well, and are refused with the ways to name. Text is passed over, with
@@ -19,6 +20,8 @@ from typing import IO, Any, NamedTuple
 
 from encoder.errors import ShardError
 from encoder.hooks import parse
+from encoder.readers.arrays import Array
+from encoder.readers.companion_names import MASK_NAMES, NAMES, called_after
 from encoder.readers.containers import HEAD_BYTES, loader_of
 from encoder.stores.object_path import pread
 
@@ -80,6 +83,7 @@ def load(path: Path, size: int) -> tuple[Any, list[str]]:
 
 def _arranged(loaded: dict[str, Any]) -> Any:
     """Return the one member's contents, a list of samples, or arrays by name."""
+    loaded = _with_sidecars(loaded)
     if len(loaded) == 1:
         return next(iter(loaded.values()))
     samples: dict[str, dict[str, Any]] = {}
@@ -90,6 +94,36 @@ def _arranged(loaded: dict[str, Any]) -> Any:
     if len(samples) == 1 or any(_names_a_layer(key) for key in samples):
         return loaded
     return [next(iter(fields.values())) if len(fields) == 1 else fields for fields in samples.values()]
+
+
+def _with_sidecars(loaded: dict[str, Any]) -> dict[str, Any]:
+    """Call token ids and masks after the array that they belong to by their names: `acts.input_ids`.
+
+    `acts_input_ids` and `acts-input_ids` belong to `acts`, and `input_ids` to the only array of its folder.
+    """
+    mains = {stem for stem, one in loaded.items() if isinstance(one, Array) and one.is_float and len(one.shape) > 1}
+    mains -= {stem for stem in mains if _own_name(stem) in MASK_NAMES or _main_of(stem, mains)}
+    named: dict[str, Any] = {}
+    for stem, contents in loaded.items():
+        found = None if stem in mains or not isinstance(contents, Array) else _main_of(stem, mains)
+        name = stem if found is None else ".".join(found)
+        if name in named:
+            raise ShardError(f"{contents.path}: {_shown(stem)} and another member are both {_shown(name)}; keep one")
+        named[name] = contents
+    return named
+
+
+def _main_of(stem: str, mains: set[str]) -> tuple[str, str] | None:
+    """Return the array that a member is called after, or the only one of its folder, and what it is to that array."""
+    found = next(((main, name) for main, name in called_after(stem) if main in mains), None)
+    if found is None and _own_name(stem) in NAMES:
+        beside = [main for main in mains if main.rpartition("/")[0] == stem.rpartition("/")[0]]
+        return (beside[0], _own_name(stem)) if len(beside) == 1 else None
+    return found
+
+
+def _own_name(stem: str) -> str:
+    return stem.rpartition("/")[2]
 
 
 def _names_a_layer(key: str) -> bool:

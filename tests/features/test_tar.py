@@ -197,3 +197,49 @@ def test_links_and_folders_in_an_archive_lead_nowhere(tmp_path: Path) -> None:
         info.size = len(content)
         archive.addfile(info, io.BytesIO(content))
     assert same_bits(whole(open_one(path, 8)), PARTS[1])
+
+
+MASK = np.array([[1] * 6, [1, 1, 1, 1, 0, 0]])
+IDS = np.arange(12).reshape(2, 6)
+
+
+@pytest.mark.parametrize("write", [npy, lambda array: pt(torch.from_numpy(np.asarray(array)))])
+@pytest.mark.parametrize("between", ["acts_", "acts.", "acts-", ""])
+def test_masks_and_token_ids_beside_an_array_are_those_of_a_folder(tmp_path: Path, write: Any, between: str) -> None:
+    acts, suffix = ROWS[:12].reshape(2, 6, 8), "npy" if write is npy else "pt"
+    members = {
+        f"run/acts.{suffix}": write(acts.numpy()),
+        f"run/{between}attention_mask.{suffix}": write(MASK),
+        f"run/{between}input_ids.{suffix}": write(IDS),
+    }
+    path = packed(tmp_path / "a.tar", members)
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path, filter="data")
+    for one in (path, tmp_path / f"run/acts.{suffix}"):
+        tokens = open_one(one, 8).tokens()
+        assert tokens.row_mask is not None and tokens.row_mask.tolist() == MASK.ravel().tolist()
+        assert tokens.token_ids is not None and tokens.token_ids.tolist() == IDS.ravel().tolist()
+
+
+@pytest.mark.parametrize("name", ["{}.npy {}_attention_mask.npy", "{}/acts.npy {}/attention_mask.npy"])
+def test_each_document_has_the_mask_that_is_called_after_it_or_lies_in_its_folder(tmp_path: Path, name: str) -> None:
+    members, masks = {}, [np.arange(len(part)) < 2 for part in PARTS]
+    for i, part in enumerate(PARTS):
+        acts, mask = name.format(f"t{i}", f"t{i}").split()
+        members |= {acts: npy(part), mask: npy(masks[i].astype(np.int64))}
+    shard = open_one(packed(tmp_path / "a.tar", members), 8)
+    mask = shard.tokens().row_mask
+    assert same_bits(whole(shard), ROWS) and mask is not None and mask.tolist() == np.concatenate(masks).tolist()
+
+
+def test_a_layer_has_its_own_mask_and_not_that_of_another_layer(tmp_path: Path) -> None:
+    acts = ROWS[:12].reshape(2, 6, 8)
+    members = {f"layer_{i}.npy": npy(acts + i) for i in (1, 2)}
+    members |= {"layer_1_mask.npy": npy(np.ones_like(MASK)), "layer_2_mask.npy": npy(MASK)}
+    path = packed(tmp_path / "a.tar", members)
+    for key, expected in (("layer_1", np.ones_like(MASK)), ("layer_2", MASK)):
+        mask = open_one(path, 8, {"key": key}).tokens().row_mask
+        assert mask is not None and mask.tolist() == expected.ravel().tolist()
+    twice = packed(tmp_path / "b.tar", {**members, "layer_1.mask.npy": npy(MASK)})
+    with pytest.raises(ShardError, match=r"and another member are both 'layer_1\.mask'"):
+        open_one(twice, 8, {"key": "layer_1"})
