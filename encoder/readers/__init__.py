@@ -13,6 +13,7 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
         torch_archive.py, torch_legacy.py, torch_pickle.py, numpy_archive.py, numpy_header.py, safetensors_header.py
     hdf5_file.py, zarr_store.py   arrays that a library reads by boxes (grid.py)
     tar_archive.py, packed.py     files within a tar, and what gzip and zstd packed
+    packed_stream.py, forward.py  packed bytes as a stream, and arrays whose rows are read in order
     brought.py            shards at an address of a format that is not read by ranges
     tables.py, arrow_stream.py    tables
     arrow_skeleton.py     an Arrow stream at an address, without its numbers
@@ -21,7 +22,7 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
     choose.py             the arrays of a file that may be activations, for `resolve`
     axes.py, layers.py    which axis is which; a stack of layers is not taken for texts
     layer_axis.py         which layer of an axis of layers is the SAE's
-    companions.py         token ids and masks beside the activations
+    companions.py         token ids and masks beside the activations, by their names (companion_names.py)
     listed.py             the same, where a file has them as plain lists
     table_tokens.py       the same, where a table has them as columns (table_rows.py)
     sidecars.py           the same in files of their own

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import threading
 import zlib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from encoder.arrays import AnyArray
 from encoder.errors import ShardError
 from encoder.readers.arrays import Array, c_strides
+from encoder.readers.forward import SAVE_STORED, ForwardArray
 from encoder.readers.numpy_header import Header, Readable, read_header, whole_array
 from encoder.stores.object_path import pread
 from saefetch.files.zip_directory import DEFLATED, LOCAL_HEADER_BYTES, Entry, ReadAt, ZipError, read_directory
@@ -28,9 +27,6 @@ SPARSE_NAMES = {"indptr", "indices", "data", "shape"}
 _MAX_DIRECTORY_BYTES = 16 << 20
 _MOST_BY_DEFLATE = 1040  # no byte of deflate unpacks to more: 1,032, and a little for the stream's end
 _PIECE_BYTES = 1 << 18
-_SAVE_STORED = (
-    "its rows do not lie together in the compressed file; save it again with np.savez, which does not compress"
-)
 
 
 def looks_like(head: bytes) -> bool:
@@ -108,9 +104,9 @@ def _array(path: Path, file: IO[bytes], window: int, name: str, entry: Entry) ->
     stream = _Stream(path, what, begin, entry)
     header = _header(path, stream, entry.n_bytes)
     if header.strides != c_strides(header.shape):
-        raise _UnreadError(f"{path}: {what}: {_SAVE_STORED}")
+        raise _UnreadError(f"{path}: {what}: {SAVE_STORED}")
     whole = whole_array(path, header, (header.n_bytes, entry.n_bytes), what)
-    return _PackedArray(
+    return ForwardArray(
         path, whole.offset, whole.shape, whole.strides, whole.dtype, swapped=whole.swapped, stream=stream
     )
 
@@ -122,30 +118,6 @@ def _header(path: Path, npy: Readable, n_bytes: int) -> Header:
         raise
     except ShardError as exc:
         raise _UnreadError(str(exc)) from exc
-
-
-@dataclass(frozen=True, slots=True)
-class _PackedArray(Array):
-    """A compressed array; `offset` counts the unpacked bytes."""
-
-    stream: _Stream = field(kw_only=True)
-
-    @property
-    def is_sequential(self) -> bool:
-        return True
-
-    def read_into(self, rows: AnyArray, start: int) -> None:
-        """Fill `rows`, C-contiguous and of the dtype on disk, with the rows from `start` on."""
-        if rows.size == 0:
-            return
-        if not self.is_contiguous():
-            raise ShardError(f"{self.path}: {self.stream.what}: {_SAVE_STORED}")
-        try:
-            self.stream.read_at(self.offset + start * self.width * rows.itemsize, memoryview(rows.data).cast("B"))
-            if self.swapped:
-                rows.byteswap(inplace=True)
-        except OSError as exc:
-            raise ShardError(f"{self.path}: rows {start} to {start + len(rows)} cannot be read: {exc}") from exc
 
 
 class _DamagedError(ShardError):

@@ -95,6 +95,8 @@ class DataFile:
         """
         with _reading(self.path):
             source = self._source.wanting(d_in, hook_name, model_name)
+            if packed.claims(source) and (shard := packed.streamed(source)) is not None:
+                return shard
             if brought.claims(source) or packed.claims(source):
                 unpacked, inner = self._unpack()
                 return unpacked.outside(lambda: inner.shard_for(d_in, hook_name, model_name))

@@ -2,6 +2,7 @@
 
     acts.npy   acts_attention_mask.npy   acts_input_ids.npy     called after it
     acts.npy   attention_mask.npy        input_ids.npy          beside the only other file of that ending
+    acts.npy.gz   acts_attention_mask.npy   input_ids.npy.gz    each may be packed
 
 Names are those of `companions`. A file of floats is token ids of nothing, and a mask only where it has one number for
 each row: so activations that are called `tokens.npy` are activations.
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from encoder.errors import ShardError
-from encoder.readers import numpy_header
+from encoder.readers import numpy_header, packed_stream
 from encoder.readers.arrays import Array
 from encoder.readers.assemble import shard_of
 from encoder.readers.axes import lead_of
@@ -26,13 +27,15 @@ from encoder.shard import Shard
 SUFFIXES = (".npy", ".pt")
 HEADERLESS = (".dat", ".bin", ".raw", ".mmap", ".memmap", ".mm")
 """Endings of files of numbers without a header; what is beside them is an .npy called after them."""
+PACKED = [ending for ending, without in packed_stream.SUFFIXES.items() if not without]
 
 
 def is_sidecar(path: Path) -> bool:
     """Say whether the file belongs to a file of one array beside it, by its name and by what is in it."""
-    if path.suffix not in SUFFIXES:
+    plain = _plain(path)
+    if plain.suffix not in SUFFIXES:
         return False
-    return any(_belongs(path, name, main) for main, name in _mains(path))
+    return any(_belongs(path, name, main) for main, name in _mains(plain))
 
 
 def one_array(source: Source, array: Array, what: str) -> Shard:
@@ -50,7 +53,7 @@ def sidecars_of(source: Source, rows: Array) -> dict[str, Array]:
     """Return the token ids and masks beside a file of one array, `rows`, by their names."""
     found = {}
     if source.path.suffix in SUFFIXES + HEADERLESS and source.path.stem not in NAMES:
-        for path, name in _named(source.path):
+        for path, name in named_after(source.path):
             array = _array(path)
             if array is not None and name not in found and _is_of(name, array, rows):
                 found[name] = array
@@ -67,34 +70,37 @@ def _mains(path: Path) -> Iterator[tuple[Path, str]]:
         yield only, path.stem
 
 
-def _named(main: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the files there are that belong to `main` by their names; those that are called after it come first."""
+def named_after(main: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files there are that belong to `main` by their names; those that are called after it come first.
+
+    `main` has its name without its packing.
+    """
     suffix = ".npy" if main.suffix in HEADERLESS else main.suffix
     for name in NAMES:
         for between in BETWEEN:
-            if (path := main.with_name(f"{main.stem}{between}{name}{suffix}")).is_file():
+            if path := _there(main.with_name(f"{main.stem}{between}{name}{suffix}")):
                 yield path, name
     for name in NAMES:
-        path = main.with_name(f"{name}{main.suffix}")
-        if path.is_file() and _only_main(path) == main:
+        plain = main.with_name(f"{name}{main.suffix}")
+        if (path := _there(plain)) and _only_main(plain) == main:
             yield path, name
 
 
 def _only_main(path: Path) -> Path | None:
     """Return the only file of its ending beside it that is not called like a sidecar."""
+    beside = {_plain(one) for one in path.parent.iterdir() if _plain(one).suffix == path.suffix}
     others = [
-        one
-        for one in path.parent.glob(f"*{path.suffix}")
-        if one.stem not in NAMES and not any(main.is_file() for main, _ in _mains(one))
+        one for one in beside if one.stem not in NAMES and not any(_there(main) is not None for main, _ in _mains(one))
     ]
     return others[0] if len(others) == 1 else None
 
 
 def _belongs(path: Path, name: str, main: Path) -> bool:
     array = _array(path)
-    if main.suffix in HEADERLESS and main.is_file():  # what it holds is not known here
+    there = _there(main)
+    if main.suffix in HEADERLESS and there is not None:  # what it holds is not known here
         return array is not None and not array.is_float
-    rows = _array(main) if main.is_file() else None
+    rows = None if there is None else _array(there)
     return rows is not None and array is not None and _is_of(name, array, rows)
 
 
@@ -107,9 +113,22 @@ def _is_of(name: str, array: Array, rows: Array) -> bool:
 def _array(path: Path) -> Array | None:
     """Return the array of a file that holds one; None for other files."""
     try:
+        if path.suffix.lower() in packed_stream.SUFFIXES:
+            return packed_stream.npy_in(path)
         if path.suffix == ".npy":
             return numpy_header.array_at(path, path.stat().st_size)
         contents = Source.of(path, {}, None).contents
     except (ShardError, OSError):
         return None
     return contents if isinstance(contents, Array) else None
+
+
+def _plain(path: Path) -> Path:
+    """Return a file's path without its packing."""
+    return path.with_name(packed_stream.unpacked_name(path))
+
+
+def _there(plain: Path) -> Path | None:
+    """Return the file itself, or else the one that is packed."""
+    names = (plain.name, *(f"{plain.name}{ending}" for ending in PACKED))
+    return next((path for name in names if (path := plain.with_name(name)).is_file()), None)

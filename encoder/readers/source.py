@@ -12,6 +12,7 @@ from encoder.readers import hdf5_file, tar_archive, zarr_store
 from encoder.readers.arrays import Array
 from encoder.readers.containers import HEAD_BYTES, loader_of
 from encoder.readers.listed import array_of
+from encoder.readers.packed_stream import npy_in
 from encoder.stores.same import status_of
 
 
@@ -50,6 +51,14 @@ class Source:
             load = self._loader
             self._parsed["contents"] = None if load is None else load()
         return self._parsed["contents"]
+
+    @property
+    def packed_array(self) -> Array | None:
+        """The array of a packed .npy, where its rows can be read in order as it is unpacked."""
+        if "packed" not in self._parsed:
+            self._parsed["packed"] = npy_in(self.path)
+        found: Array | None = self._parsed["packed"]
+        return found
 
     @property
     def holds_arrays(self) -> bool:

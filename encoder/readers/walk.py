@@ -26,6 +26,7 @@ from encoder.readers import (
     numpy_archive,
     numpy_header,
     packed,
+    packed_stream,
     raw_memmap,
     tar_archive,
     torch_archive,
@@ -33,6 +34,7 @@ from encoder.readers import (
     zarr_store,
 )
 from encoder.readers.containers import HEAD_BYTES
+from encoder.readers.packed_stream import packing_of, unpacked_name
 from encoder.readers.registry import FOLDER_READERS
 from encoder.readers.select import RAW
 from encoder.readers.sidecars import is_sidecar
@@ -130,15 +132,15 @@ class _Walk:
                 head = file.read(HEAD_BYTES)
         except OSError:
             return False
-        if head.startswith((packed.GZIP, packed.ZSTD)):
-            return entry.suffix.lower() in packed.SUFFIXES and self._is_named_as_data(entry)
+        if packing_of(head) is not None:
+            return entry.suffix.lower() in packed_stream.SUFFIXES and self._is_named_as_data(entry)
         return head.startswith(numpy_header.MAGIC) or any(
             format_.looks_like(head) for format_ in (torch_archive, torch_legacy, hdf5_file, tar_archive)
         )
 
     def _is_named_as_data(self, entry: Path) -> bool:
         """Say whether what is packed in a file is data, by its name."""
-        inner = entry.with_name(packed.unpacked_name(entry))
+        inner = entry.with_name(unpacked_name(entry))
         is_raw = inner.suffix in raw_memmap.SUFFIXES and (self.takes_raw or raw_memmap.has_side_file(inner))
         return is_raw or inner.suffix in SUFFIXES | {".h5", ".hdf5", ".tar"}
 

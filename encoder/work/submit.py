@@ -11,7 +11,7 @@ from typing import Any
 
 from encoder.errors import InputError
 from encoder.queue.ticket import MAX_JOB_BYTES, Ticket, check_job
-from encoder.readers import EMPTY, RAW_SUFFIXES, find_inputs, packed
+from encoder.readers import EMPTY, RAW_SUFFIXES, find_inputs, packed, packed_stream
 from encoder.readers.walk import SUFFIXES, is_unfinished
 from saefetch.terminal.output import printable
 
@@ -89,8 +89,8 @@ def inputs_of(
 
 def without_ending(path: Path) -> Path:
     """Return a data file's path without its ending: x of x.npy and of x.npy.gz; of a folder, only `.zarr` is one."""
-    if path.suffix.lower() in packed.SUFFIXES and not path.is_dir():
-        path = path.with_name(packed.unpacked_name(path))
+    if path.suffix.lower() in packed_stream.SUFFIXES and not path.is_dir():
+        path = path.with_name(packed_stream.unpacked_name(path))
     if path.suffix != ".zarr" and (path.suffix == "" or path.is_dir()):
         return path
     return path.with_suffix("")
@@ -129,7 +129,7 @@ def why_not_read(path: Path) -> str:
         return f"{path} is not read: unpack it first, as only gzip and zstd are unpacked here"
     if packed.is_beside_its_unpacked(path):
         return f"{path} is not read: what is in it lies beside it, unpacked"
-    if path.suffix.lower() in packed.SUFFIXES:
+    if path.suffix.lower() in packed_stream.SUFFIXES:
         return f"{path} is not read: unpack it, or name it by the data in it, as .npy.gz is"
     if path.suffix.lower() in ARCHIVES:
         return f"{path} is not read: unpack it first, as of archives only a whole tar is read"

@@ -12,7 +12,7 @@ from typing import Any
 from encoder.errors import NotHereError, ShardError
 from encoder.hooks import compare
 from encoder.queue.ticket import Target, targets_of
-from encoder.readers import DataFile, packed
+from encoder.readers import DataFile, packed_stream
 from encoder.work.submit import Input
 from saefetch.names.registry.everything import everything
 
@@ -47,7 +47,7 @@ def _absent_from_all(targets: Iterable[Target], inputs: Iterable[Input], select:
     for item in inputs:
         if not hooks:
             break
-        if item.path.suffix.lower() in packed.SUFFIXES:
+        if item.path.suffix.lower() in packed_stream.SUFFIXES:
             return {}  # would have to be unpacked for it
         try:
             file = DataFile(item.path, select, item.root)

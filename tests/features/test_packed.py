@@ -75,7 +75,7 @@ def test_the_rows_and_tokens_are_those_of_the_file_inside(
     tokens = shard.tokens()
     for name in ("token_ids", "row_document", "row_mask"):
         assert shards.listed(getattr(tokens, name)) == getattr(made, name), name
-    assert len(list(scratch.iterdir())) == 1
+    assert len(list(scratch.iterdir())) == (maker != "npy"), "the rows of an .npy come out of the stream"
     del shard, tokens
     gc.collect()
     assert list(scratch.iterdir()) == []
@@ -153,8 +153,8 @@ def test_a_bomb_is_given_up_in_bounded_scratch(tmp_path: Path, scratch: Path, en
 
 
 def test_a_full_disk_is_said_with_what_to_do(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    np.save(tmp_path / "a.npy", ROWS.numpy())
-    path = pack(tmp_path / "a.npy", "gz")
+    torch.save(ROWS, tmp_path / "a.pt")
+    path = pack(tmp_path / "a.pt", "gz")
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1 << 40, 0, 1 << 20))
     with pytest.raises(ShardError, match="set TMPDIR"):
@@ -172,8 +172,8 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_ke
         (folder / ".lock").write_bytes(b"")
     lock = os.open(held / ".lock", os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    np.save(tmp_path / "a.npy", ROWS.numpy())
-    shard = open_one(pack(tmp_path / "a.npy", "gz"), 8)
+    torch.save(ROWS, tmp_path / "a.pt")
+    shard = open_one(pack(tmp_path / "a.pt", "gz"), 8)
     assert held.exists() and not left.exists() and same_bits(whole(shard), ROWS)
     os.close(lock)
 
@@ -203,3 +203,78 @@ def test_the_command_names_the_result_without_both_endings_and_keeps_the_packed_
     meta = encoding.meta(site.out / "a.npz")
     assert (meta["shard_path"], meta["shard_size"]) == (str(path), path.stat().st_size)
     assert encode(*run, "--json").document["skipped"] == 2
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_rows_out_of_the_stream_are_the_same_in_any_order_and_of_any_dtype(tmp_path: Path, ending: str) -> None:
+    rows = random((50_000, 8), torch.float32)  # more than one piece
+    for dtype in ("<f4", ">f4", "<f2"):
+        np.save(tmp_path / "a.npy", rows.numpy().astype(dtype))
+        shard = open_one(pack(tmp_path / "a.npy", ending), 8)
+        expected = rows.half() if dtype == "<f2" else rows
+        for start, stop in ((0, 10), (49_000, 50_000), (5, 40_000), (49_999, 50_000), (0, 0)):
+            assert same_bits(shard.read(start, stop), expected[start:stop])
+
+
+def test_an_npy_that_does_not_lie_in_order_is_unpacked_first(tmp_path: Path, scratch: Path) -> None:
+    np.save(tmp_path / "a.npy", np.asfortranarray(ROWS.numpy()))
+    shard = open_one(pack(tmp_path / "a.npy", "gz"), 8)
+    assert same_bits(whole(shard), ROWS) and len(list(scratch.iterdir())) == 1
+    np.save(tmp_path / "b.npy", ROWS.numpy().reshape(3, 20, 8))
+    shard = open_one(pack(tmp_path / "b.npy", "gz"), 8, {"axes": "layer,token,d", "layer": "1"})
+    assert same_bits(whole(shard), ROWS[20:40]) and len(list(scratch.iterdir())) == 1
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_what_is_wrong_at_the_end_of_a_stream_is_found_with_its_last_row(tmp_path: Path, ending: str) -> None:
+    rows = random((50_000, 8), torch.float32)
+    np.save(tmp_path / "a.npy", rows.numpy())
+    plain = (tmp_path / "a.npy").read_bytes()
+    packed = PACKERS[ending](plain)
+    path = tmp_path / f"a.npy.{ending}"
+    for content, words in (
+        (packed[:-2], "cannot be unpacked"),
+        (packed[: len(packed) // 2], "cannot be unpacked"),
+        (PACKERS[ending](plain[:-4]), r"it ends after 1,600,124 bytes, expected 1,600,128"),
+        (PACKERS[ending](plain + b"1"), "more are packed: a false header"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ShardError, match=words) as caught:
+            shard = open_one(path, 8)
+            shard.read(0, 40_000), shard.read(40_000, 50_000)
+        assert str(caught.value).startswith(f"{path}: ") and str(caught.value).count(f".{ending}") == 1
+
+
+def test_a_header_that_claims_more_than_can_be_packed_is_refused_before_anything_is_allocated(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ROWS.numpy())
+    content = (tmp_path / "a.npy").read_bytes().replace(b"(60, 8), }" + b" " * 16, b"(99999999999999, 8), }" + b" " * 4)
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(ShardError, match="claim to hold 3,2"):
+        open_one(pack(tmp_path / "a.npy", "gz"), 8)
+
+
+MASK = np.array([1] * 57 + [0] * 3)
+
+
+@pytest.mark.parametrize("name", ["acts_attention_mask", "attention_mask", "acts.mask"])
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("suffix", ["npy", "pt"])
+def test_a_packed_file_has_the_mask_beside_it(tmp_path: Path, name: str, is_packed: bool, suffix: str) -> None:
+    for one, array in (("acts", ROWS), (name, torch.from_numpy(MASK))):
+        path = tmp_path / f"{one}.{suffix}"
+        np.save(path, array.numpy()) if suffix == "npy" else torch.save(array, path)
+        if one == "acts" or is_packed:
+            pack(path, "gz")
+    if suffix == "npy":
+        assert find_inputs(tmp_path) == [tmp_path / "acts.npy.gz"]
+    mask = open_one(tmp_path / f"acts.{suffix}.gz", 8).tokens().row_mask
+    assert mask is not None and mask.tolist() == MASK.astype(bool).tolist()
+
+
+def test_a_mask_that_is_packed_is_read_with_a_file_that_is_not(tmp_path: Path) -> None:
+    np.save(tmp_path / "acts.npy", ROWS.numpy())
+    np.save(tmp_path / "acts_attention_mask.npy", MASK)
+    pack(tmp_path / "acts_attention_mask.npy", "zst")
+    assert find_inputs(tmp_path) == [tmp_path / "acts.npy"]
+    mask = open_one(tmp_path / "acts.npy", 8).tokens().row_mask
+    assert mask is not None and mask.tolist() == MASK.astype(bool).tolist()
