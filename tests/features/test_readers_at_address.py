@@ -154,7 +154,7 @@ def torch_of_before(folder: Path, acts: torch.Tensor) -> Made:
 
 
 OWN = (hdf5, zarr_v3, parquet, feather, gz, zst, tar, raw, beside, torch_of_before)
-BY_SCRATCH = {hdf5, zarr_v3, feather, gz, zst}
+BY_SCRATCH = {hdf5, zarr_v3, feather}
 
 
 @pytest.mark.parametrize("make", (*shards.MAKERS, *OWN), ids=lambda make: make.__name__)
