@@ -13,7 +13,7 @@ LIBRARIES = {
     "pandas": ("pandas",),
     "hdf5": ("h5py",),
     "zarr": ("zarr",),
-    "cloud": ("obstore",),
+    "cloud": ("huggingface_hub", "obstore"),
     "ray": ("ray",),
 }
 

@@ -7,6 +7,7 @@ source.py      the rows of all files, in blocks
 loops.py       the loops over the entries of a block, compiled by numba
 runs.py        as many rows as fit into memory, by feature, on disk; and all such runs merged
 build.py       build_index: these three, in bounded memory; `sae-encode index` calls it
+put.py         where an index goes
 reader.py      FeatureIndex: what a program asks
 words.py       what a word is, and on which rows it stands
 word_runs.py   the words of all shards, by row and then by word

@@ -10,12 +10,10 @@ While it works it takes as much disk again as the index has, without a name. The
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,7 +28,7 @@ from encoder.file.folder import Features, open_features
 from encoder.file.npz import write_member
 from encoder.index.format import MAX_META_BYTES, N_BINS, N_TOP, NAME, describe, path_beside, row_dtype
 from encoder.index.loops import TALLY, summarise, tally, transpose
-from encoder.index.put import put_index
+from encoder.index.put import alone, made, put_index
 from encoder.index.runs import Runs, Spool, split
 from encoder.index.source import BLOCK_ROWS, Block, blocks
 from encoder.index.word_runs import WordRuns
@@ -66,7 +64,7 @@ def build_index(
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder of features")
-    out = folder if out is None else _made(out)
+    out = folder if out is None else made(out)
     with open_features(folder) as features:
         path = path_beside(folder, features) if out == folder else out / NAME
         if isinstance(path, ObjectPath):
@@ -74,7 +72,7 @@ def build_index(
                 _build(features, local / NAME, memory_bytes, watch, stopping)
                 put_index(local / NAME, path)
             return path
-        with _alone(out):
+        with alone(out):
             _build(features, path, memory_bytes, watch, stopping)
     return path
 
@@ -86,30 +84,6 @@ def _build(features: Features, path: Path, memory_bytes: int, watch: Watch, stop
     except OSError as exc:
         hint = "; --out DIR puts it into another folder" if isinstance(exc, PermissionError) else ""
         raise EncoderError(f"{path}: cannot be written: {exc.strerror or exc}{hint}") from exc
-
-
-def _made(out: Path) -> Path:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise InputError(f"--out {out}: cannot be made: {exc.strerror}") from exc
-    return out
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder against others that build its index. Raises: EncoderError if another one does."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise EncoderError(f"{folder}: another process is making its index; wait for it") from exc
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

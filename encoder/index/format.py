@@ -76,6 +76,11 @@ _MEMBERS = (
 
 WORD_MEMBERS = ("words", "word_offsets", "word_indptr", "word_rows")
 
+LARGE = {"indices", "data", "histogram", "top_rows", "top_values", "word_rows"}
+"""What is read a part at a time, where the index is at an address."""
+COUNTED = {"max", "min", "sum", "n_documents", "histogram", "top_rows", "top_values"}
+"""What is counted anew where the index is older."""
+
 
 @dataclass(frozen=True, slots=True)
 class IndexFile:

@@ -1,15 +1,44 @@
-"""An index that was made on this machine gets its name at an address, by one conditional write."""
+"""Where an index goes: a folder that is made for it, held against others; or an address, by one conditional write."""
 
 from __future__ import annotations
 
+import fcntl
 import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from encoder.errors import EncoderError
+from encoder.errors import EncoderError, InputError
 from encoder.stores.object_path import ObjectPath
 from encoder.stores.store import MAX_PUT_BYTES
 
 MAX_TRIES = 8
+
+
+def made(out: Path) -> Path:
+    """Make the folder that an index goes to. Raises: InputError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InputError(f"--out {out}: cannot be made: {exc.strerror}") from exc
+    return out
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder against others that build its index. Raises: EncoderError if another one does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise EncoderError(f"{folder}: another process is making its index; wait for it") from exc
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def put_index(local: Path, path: ObjectPath) -> None:

@@ -37,6 +37,8 @@ from encoder.errors import EncoderError
 from encoder.file.folder import Features, open_features
 from encoder.file.sae_folders import SaeName
 from encoder.index.format import (
+    COUNTED,
+    LARGE,
     N_BINS,
     OLDER,
     WORD_MEMBERS,
@@ -54,10 +56,6 @@ if TYPE_CHECKING:
     from encoder.index.older import Renewed
 
 _CHECK_ROWS = 1 << 20
-_LARGE = {"indices", "data", "histogram", "top_rows", "top_values", "word_rows"}
-"""What is read a part at a time, where the index is at an address."""
-COUNTED = {"max", "min", "sum", "n_documents", "histogram", "top_rows", "top_values"}
-"""What is counted anew where the index is older."""
 
 
 def open_index(folder: str | Path, *, sae: SaeName | None = None, index: str | Path | None = None) -> FeatureIndex:
@@ -300,7 +298,7 @@ class FeatureIndex:
             raise EncoderError("the index is closed")
         if self.is_older and name in COUNTED:
             return self._renewed.arrays[name]
-        return self._arrays[name] if name in _LARGE else np.asarray(self._arrays[name])
+        return self._arrays[name] if name in LARGE else np.asarray(self._arrays[name])
 
     def _damaged(self, why: str) -> EncoderError:
         return EncoderError(f"{self.path}: {why}; {again(self.path, self._file.features)}")

@@ -4,6 +4,7 @@ ticket.py      a job: what to encode, and what became of it
 spool.py       the folders, the names of the files in them, and the two rules for every move
 claim.py       a job that a worker has, and the ways out of it
 publish.py     how an output gets its final name, and whose name it never takes
+publish_object.py   the same at an address
 queue.py       Queue: submit, claim, reclaim, retry, status
 heartbeat.py   a claim's lease, renewed beside the work
 inbox.py       what is dropped into a folder, once it has come to rest

@@ -2,6 +2,7 @@
 
 load.py        a name in SAELens' registry, a repository, a folder or a file -> a LoadedSae
 from_registry.py  the first two of these
+at_address.py  an SAE at an address, brought into the cache of this machine
 known.py       what was found out of an SAE before: its identity, without its weights
 footprint.py   is it still the same SAE on disk?
 memory.py      how much memory an SAE takes, from its headers

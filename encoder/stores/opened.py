@@ -16,7 +16,7 @@ def open_store(named: str | Path | Address) -> Store:
     if isinstance(place, Path):
         return FolderStore(place)
     if place.scheme == "hf":
-        with needs("encode", f"{place}"):
+        with needs("cloud", f"{place}"):
             from encoder.stores.hub import HubStore
         return HubStore(place)
     with needs("cloud", f"{place}"):
