@@ -130,5 +130,8 @@ def _in_words(summary: dict[str, Any]) -> str:
     words += f", {left:,} not done yet" if left else ""
     if rows and summary["elapsed_s"]:
         words += f" ({summary['elapsed_s']:.1f} s, {rows / summary['elapsed_s']:,.0f} tokens/s)"
+    if (ray := summary.get("ray")) is not None:
+        words += f"\nworkers {ray['workers']:,}, machines {ray['machines']:,}, worker hours {ray['worker_hours']:,.2f}"
+        words += f", workers lost {ray['workers_lost']:,}" if ray["workers_lost"] else ""
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in summary["seconds"].items())
     return f"{words}\n{f'{stages}' if stages else 'nothing to do'}\n{summary['out']}"

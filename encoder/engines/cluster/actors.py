@@ -6,7 +6,6 @@ Ray: the dispatcher gives the shard to whoever is free, and asks the restarted a
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,7 +25,8 @@ STOP_S = 20.0
 CLOSE_S = 2.0
 NODES_EVERY_S = 1.0
 MAX_WORDS = 300
-_CAUSE = re.compile(r"Worker unexpectedly exits|node has died|OOM|out of memory|RPC error: [\w ]+", re.IGNORECASE)
+GONE = "its process or its machine is gone"
+_CAUSES = {"OOM": "it took more memory than there is", "out of memory": "it took more memory than there is"}
 
 
 class OnRay(Encoder):
@@ -132,22 +132,21 @@ class Actors:
         except ActorUnavailableError as exc:
             self._forget(number)
             self._call(number, "card", "introduce")  # answered when Ray has started it again
-            return None if kind == "card" else Event(number, "lost", _short(exc))
+            return None if kind == "card" else Event(number, "lost", _in_words(exc))
         except ActorDiedError as exc:
             self._forget(number)
             if "creation task" in str(exc):
                 return Event(number, "card", Card("", "", 0, _why_not_created(exc)).to_json())
             self._hire(number)
-            return Event(number, "lost", _short(exc))
+            return Event(number, "lost", _in_words(exc))
         except RayError as exc:
             self.replace(number)
-            return Event(number, "lost", _short(exc))
+            return Event(number, "lost", _in_words(exc))
 
 
-def _short(exc: RayError) -> str:
-    """Return the first sentence or two of what Ray says, without its numbers of actors and ports."""
-    found = _CAUSE.search(str(exc))
-    return found[0] if found else str(exc).partition("\n")[0][:MAX_WORDS]
+def _in_words(exc: RayError) -> str:
+    """Say why a worker is lost. Ray tells of sockets first, and of what became of the machine a while later."""
+    return next((words for mark, words in _CAUSES.items() if mark in str(exc)), GONE)
 
 
 def _why_not_created(exc: RayError) -> str:

@@ -8,6 +8,7 @@ Where the program that calls has connected itself before, that connection is use
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
@@ -46,9 +47,15 @@ def connected(address: str | None) -> Iterator[None]:
                     ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **settings)
                 except (RuntimeError, ConnectionError, ValueError) as exc:
                     raise InputError(f"--engine ray: {_in_a_line(exc)}") from exc
-            ends.callback(ray.shutdown)
+            ends.callback(_shut_down, ray)
         ends.enter_context(redirect_stdout(cast(TextIO, _WithoutRay(sys.stdout))))
         yield
+
+
+def _shut_down(ray: Any) -> None:
+    """Leave the cluster, without what Ray has kept to say until then."""
+    with redirect_stdout(io.StringIO()):
+        ray.shutdown()
 
 
 @dataclass(frozen=True, slots=True)
