@@ -38,12 +38,17 @@ class OnRay(Encoder):
 
 
 class Actors:
-    """A `Crew`. `resources` are num_cpus and num_gpus of each. A context: at its end all workers end."""
+    """A `Crew` of workers of a `kind`. `resources` are num_cpus and num_gpus of each.
 
-    def __init__(self, brief: Sequence[str], n_workers: int, resources: dict[str, float]) -> None:
-        kind: Any = ray.remote(concurrency_groups={"signs": 1})(OnRay)
+    A context: at its end all workers end.
+    """
+
+    def __init__(
+        self, brief: Sequence[str], n_workers: int, resources: dict[str, float], kind: type[OnRay] = OnRay
+    ) -> None:
+        actor: Any = ray.remote(concurrency_groups={"signs": 1})(kind)
         # Spread, as each has its own copy of the SAE and reads at the rate of its machine's network.
-        self._kind = kind.options(max_restarts=-1, scheduling_strategy="SPREAD", **resources)
+        self._kind = actor.options(max_restarts=-1, scheduling_strategy="SPREAD", **resources)
         self._brief, self._calls = brief, dict[Any, tuple[int, str]]()
         self._nodes, self._looked_at = set[str](), float("-inf")
         self._actors: list[Any] = [None] * n_workers
