@@ -186,7 +186,7 @@ def main() -> None:
     print(markdown)
     if not args.quick:
         document = {"rates": rates, "small": small, "scheduling_s": {str(n): each for n, each in alone.items()}}
-        for path in write_results("scale_ray", machine, document, markdown):
+        for path in write_results("scale-ray", machine, document, markdown):
             print(path)
 
 

@@ -9,15 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
-from encoding import D_IN, Site
+from encoding import D_IN, Site, noise
 
 import saefetch
 from encoder.engines.cluster.actor import Encoder
+from encoder.engines.cluster.attempt import Attempt
 from encoder.engines.cluster.letters import Card, Receipt, brief_of, letter_of
 from encoder.engines.cluster.strays import remove_strays
 from encoder.file.beside import RUN
 from encoder.options import Options
+from encoder.queue.publish import Unpublished
 from encoder.queue.ticket import Ticket
 
 
@@ -64,6 +68,27 @@ def test_a_shard_that_is_no_good_comes_back_as_words(site: Site) -> None:
     assert (receipt.state, receipt.for_good) == ("failed", True)
     assert "NaN" in receipt.error and "Traceback" in receipt.traceback
     assert site.results() == {}
+
+
+def test_what_is_odd_about_a_shard_comes_with_its_receipt(site: Site) -> None:
+    site.keep("noise", noise(200, D_IN))
+    with worker_on(site) as worker:
+        prepared(worker)
+        receipt = encoded(worker, site.tickets()[0])
+    assert any("warning: noise" in line for line in receipt.said) and receipt.did.warnings
+
+
+def test_a_result_that_may_not_have_its_name_leaves_no_other_file(site: Site) -> None:
+    site.out.mkdir()
+    ticket = Ticket("a", str(site.shard("a")), str(site.out / "a.npz"), site.sae)
+    attempt = Attempt(ticket, "1.ray-ab-01.23", Path, site.folder)
+    out = attempt.place_of(ticket.targets[0])
+    np.savez(out, x=np.zeros(3))
+    before = out.read_bytes()
+    attempt.temporary_for(out).write_bytes(b"features")
+    with pytest.raises(Unpublished, match="is no result of sae-encode"):
+        attempt.publish([out])
+    assert site.results() == {"a.npz": before}
 
 
 def test_a_worker_that_is_told_to_stop_gives_the_shard_up_and_leaves_nothing_of_it(site: Site) -> None:

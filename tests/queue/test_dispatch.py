@@ -41,6 +41,7 @@ class Cluster:
         self.cards: dict[int, Card] = {}
         self._n_workers = n_workers
         self.is_stopped = False
+        self.finished_at_stop: list[Receipt] = []
 
     def __len__(self) -> int:
         return self._n_workers
@@ -76,6 +77,7 @@ class Cluster:
 
     def stop(self) -> None:
         self.is_stopped = True
+        self.events += [Event(0, "receipt", receipt.to_json()) for receipt in self.finished_at_stop]
 
     def wait(self, timeout_s: float) -> list[Event]:
         if not self.events:
@@ -270,6 +272,18 @@ def test_a_worker_that_never_gets_anywhere_is_not_started_for_ever() -> None:
     assert len(cluster.sent) == MAX_LOST_IN_ROW
 
 
+def test_a_worker_that_gets_somewhere_in_between_is_started_again_and_again() -> None:
+    cluster = Cluster(1, lambda _, ticket: LOST if ticket.job[0] == "x" and ticket.attempts == 1 else done(ticket))
+    sizes = {f"{'x' if number % 3 else 'y'}{number}": 100 - number for number in range(3 * MAX_LOST_IN_ROW)}
+    dispatcher = dispatcher_of(cluster, sizes)
+    dispatcher.run()
+    assert len(dispatcher.done) == len(sizes) and not cluster.dismissed
+
+
+def done(ticket: Ticket) -> Receipt:
+    return Receipt(ticket.job, "done")
+
+
 def test_the_parts_of_a_job_of_several_saes_come_after_the_jobs_that_wait() -> None:
     def answer(_: int, ticket: Ticket) -> Receipt:
         said = dict(ticket.result) or {"saes": {"r/1": {"rows": 1}}}
@@ -291,14 +305,17 @@ def test_settings_that_do_not_go_with_the_results_end_the_run() -> None:
 def test_a_stop_leaves_what_is_in_hand_and_hears_of_what_was_finished() -> None:
     stopping = threading.Event()
 
-    def answer(_: int, ticket: Ticket) -> Receipt:
+    def answer(worker: int, ticket: Ticket) -> str:
         stopping.set()
-        return Receipt(ticket.job, "done" if ticket.job == "a" else "stopped")
+        if worker == 0:
+            cluster.finished_at_stop.append(Receipt(ticket.job, "done"))
+        return SILENT
 
     cluster = Cluster(2, answer)
     dispatcher = dispatcher_of(cluster, {"a": 3, "b": 2, "c": 1}, stopping=stopping)
     dispatcher.run()
-    assert cluster.is_stopped and list(dispatcher.done) == ["a"] and sorted(dispatcher.left) == ["b", "c"]
+    assert cluster.is_stopped and len(dispatcher.done) == 1 and "c" not in dispatcher.done
+    assert sorted([*dispatcher.done, *dispatcher.left]) == ["a", "b", "c"]
 
 
 def test_worker_hours_are_those_of_workers_that_are_there_idle_or_not() -> None:

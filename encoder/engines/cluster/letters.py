@@ -25,8 +25,7 @@ State = Literal["done", "again", "failed", "stopped", "misfit"]
 def brief_of(options: Options, tickets: Sequence[Ticket], **more: Any) -> list[str]:
     """Return the brief for tickets of one run, in pieces that are small enough to be kept with the actor."""
     first = tickets[0]
-    extra = {key: value for key, value in first.extra.items() if key != "root"}
-    common = {"options": options.model_dump(), "sae": first.sae, "select": first.select, "extra": extra, **more}
+    common = {"options": options.model_dump(), "sae": first.sae, "select": first.select, "extra": first.extra, **more}
     text = json.dumps(common)
     return [text[at : at + MAX_PIECE_CHARACTERS] for at in range(0, len(text), MAX_PIECE_CHARACTERS)]
 
