@@ -262,10 +262,11 @@ def template(
         "--exclude-first": exclude_first, "--exclude-norm": exclude_norm,
     }  # fmt: skip
     flags = [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
-    flags += ["--fold-decoder-norm"] if fold_decoder_norm else []
-    flags += ["--strict"] if strict else []
-    paths = sae_path or []
-    job = Job.of(inputs, out, flags, paths, workers=workers, time=time, gpus=gpus, image=image, env_file=env_file)
+    switches = {"--fold-decoder-norm": fold_decoder_norm, "--strict": strict}
+    flags += [switch for switch, is_on in switches.items() if is_on]
+    job = Job.of(
+        inputs, out, flags, sae_path or [], workers=workers, time=time, gpus=gpus, image=image, env_file=env_file
+    )
     show(kind, job)
 
 
@@ -287,8 +288,8 @@ def info(
     options = _options(context)
     from encoder.cli.info import info as show
 
-    is_named = bool(sae_release or sae_id or sae_path)
-    show(options, options.name_saes(sae_release, sae_id, sae_path) if is_named else None, as_json=json)
+    named = options.name_saes(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
+    show(options, named, as_json=json)
 
 
 def _options(context: typer.Context, report: str | None = None) -> Options:

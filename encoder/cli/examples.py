@@ -21,6 +21,7 @@ Examples:
   sae-encode run activations/ --out features --sae-release gpt2-small-res-jb --sae-id blocks.8.hook_resid_pre
   sae-encode run capture.pt --out features --select layer=16,component=residual
   sae-encode run activations/ --out features --workers 2 --values float16
+  sae-encode run s3://lab/acts --out s3://lab/features --engine ray --ray-address 10.0.0.1:6379
   sae-encode run s3://lab/acts --out s3://lab/features    gs://, az:// and file:// too; hf:// to read from
 
 \b

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from encoder.engines.cluster.connect import check_usable
 from encoder.engines.cluster.work import RayWork
 from encoder.errors import EncodeError, InputError
 from encoder.file.csr import Values
@@ -32,6 +33,7 @@ from saefetch.terminal.progress import Progress
 
 NOTHING_FOR_ANY = "no shard has activations for any of the SAEs; are these the SAEs of the layers that were captured?"
 NEW_REVISION = "the SAE is another one now than when it was loaded last: its repository has a new revision"
+ALONE = "note: --ray-address and --num-gpus are for --engine ray: without it, this machine works alone"
 N_TOLD = 3
 """Failed shards that the message of an EncodeError names; all are in its outcome."""
 
@@ -165,7 +167,9 @@ def run(
         sae = folded(sae)
     names, share = names_of(sae), None if part is None else Part.parse(part)
     if options.engine == "local":
-        check_device(options.device)  # a cluster's machines have other devices than this one
+        check_device(options.device)
+    else:  # a cluster's machines have other devices than this one
+        check_usable(options.ray_address)
     stopping = threading.Event()
     listener = _Listener(progress, stopping) if callable(progress) else None
     unread: list[Path] = []
@@ -174,6 +178,8 @@ def run(
     inputs, out = [place(path) for path in inputs], place(out)
     queue_name = QUEUE_NAME if share is None else share.queue_name
     with workplace(out, queue_name) as root, open_display(listener or progress) as display:
+        if options.engine == "local" and (options.ray_address or options.num_gpus is not None):
+            display.say(ALONE)
         found = inputs_of(inputs, unread=unread.append, prefix=prefix, select=select)
         unread = [path for path in unread if not is_result(path, out)]
         for path in unread:

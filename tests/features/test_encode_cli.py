@@ -503,3 +503,19 @@ def test_info_says_what_computes_here_and_why(encode: Command, monkeypatch: pyte
     encode("info", "--device", "cuda").refused("--device cuda", "--device cpu")
     monkeypatch.delenv("TRITON_INTERPRET")
     encode("info", "--device", "cpu", "--backend", "triton").refused("--backend triton", "CUDA")
+
+
+def test_a_flag_of_ray_without_ray_is_told(site: Site, encode: Command) -> None:
+    site.shard("a")
+    ended = encode("run", site.acts, "--out", site.out, "--sae-path", site.params, "--ray-address", "10.0.0.1:6379")
+    assert ended.status == 0 and "note: --ray-address and --num-gpus are for --engine ray" in ended.err
+
+
+def test_without_ray_the_run_is_refused_before_any_work(
+    site: Site, encode: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    site.shard("a")
+    ended = encode("run", site.acts, "--out", site.out, "--sae-path", site.params, "--engine", "ray")
+    ended.refused("--engine ray needs ray: pip install 'saefetch[ray]'")
+    assert not site.out.exists()

@@ -33,15 +33,31 @@ OBJECT_STORE_BYTES = 100 << 20
 _ADDRESS = re.compile(r"auto|local|[^\s:/]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}")
 
 
-@contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Be connected to a cluster. Raises: MissingExtraError, InputError, UnreachableError."""
+def check_usable(named: str | None) -> str:
+    """Return the address that is meant, which is not asked for yet. Raises: MissingExtraError, InputError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with needs("ray", "--engine ray"):
-        import ray
+        import ray  # noqa: F401 - that it is not installed is to be known before any work
+    address = named or os.environ.get("RAY_ADDRESS") or "local"
+    if address.startswith("ray://"):
+        raise InputError(
+            f"--ray-address {address}: Ray's client is not supported: start sae-encode on a machine of the cluster,"
+            " for example with `ray job submit -- sae-encode run ...`"
+        )
+    if _ADDRESS.fullmatch(address) is None:
+        raise InputError(f"--ray-address {address}: expected HOST:PORT, such as 10.0.0.1:6379, or auto, or local")
+    return address
+
+
+@contextmanager
+def connected(named: str | None) -> Iterator[None]:
+    """Be connected to a cluster. Raises: MissingExtraError, InputError, UnreachableError."""
+    address = check_usable(named)
+    import ray
+
     with ExitStack() as ends:
         if not ray.is_initialized():
-            settings = _settings_for(address or os.environ.get("RAY_ADDRESS") or "local")
+            settings = _settings_for(address)
             with _own_signals():
                 try:
                     ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **settings)
@@ -116,14 +132,7 @@ def _machines() -> list[dict[str, float]]:
 
 
 def _settings_for(address: str) -> dict[str, Any]:
-    """Return the arguments of `ray.init`. Raises: InputError; UnreachableError where no cluster answers in time."""
-    if address.startswith("ray://"):
-        raise InputError(
-            f"--ray-address {address}: Ray's client is not supported: start sae-encode on a machine of the cluster,"
-            " for example with `ray job submit -- sae-encode run ...`"
-        )
-    if _ADDRESS.fullmatch(address) is None:
-        raise InputError(f"--ray-address {address}: expected HOST:PORT, such as 10.0.0.1:6379, or auto, or local")
+    """Return the arguments of `ray.init`. Raises: UnreachableError where no cluster answers in time."""
     if address == "local":
         return {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     _check_answers(address)
