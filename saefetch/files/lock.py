@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from saefetch.errors import LockedError
 LOCK_NAME = ".lock"
 DOWNLOADING = "is downloading this SAE; wait for it, or stop it and run again"
 
+TRIES, BETWEEN_TRIES_S = 3, 0.01
+"""`holder` has the lock for an instant, so a lock that is refused once is tried again."""
+
 
 @contextmanager
 def lock_folder(folder: Path, doing: str = DOWNLOADING) -> Iterator[None]:
@@ -24,7 +28,7 @@ def lock_folder(folder: Path, doing: str = DOWNLOADING) -> Iterator[None]:
 
     Raises: LockedError with the other process' pid; OSError where the folder cannot be written.
     """
-    path = folder / LOCK_NAME
+    path, n_refused = folder / LOCK_NAME, 0
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -32,6 +36,10 @@ def lock_folder(folder: Path, doing: str = DOWNLOADING) -> Iterator[None]:
         except BlockingIOError:
             pid = _pid_in(descriptor)
             os.close(descriptor)
+            n_refused += 1
+            if n_refused < TRIES:
+                time.sleep(BETWEEN_TRIES_S)
+                continue
             raise LockedError(f"{folder}: another process (pid {pid}) {doing}") from None
         except BaseException:
             os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from saefetch.errors import LockedError
+from saefetch.files.lock import holder as holder_of
 from saefetch.files.lock import lock_folder
 
 HOLD = """
@@ -119,3 +121,19 @@ def test_removing_the_lock_file_lets_no_two_in_at_once(tmp_path: Path) -> None:
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert number.read_text() == "600"
     assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_who_only_asks_for_the_holder_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is refused once, as if `holder` had it for an instant."""
+    refusals = [BlockingIOError()]
+    flock = fcntl.flock
+
+    def refusing(descriptor: int, how: int) -> None:
+        if refusals:
+            raise refusals.pop()
+        flock(descriptor, how)
+
+    monkeypatch.setattr("saefetch.files.lock.fcntl.flock", refusing)
+    with lock_folder(tmp_path):
+        assert holder_of(tmp_path) == str(os.getpid())
+    assert holder_of(tmp_path) is None
