@@ -65,6 +65,13 @@ ADDRESSES = {
     "features of a document, sorted": "search?document={document}",
     "more here than there": "search?a={document}&b={other}",
     "more here than elsewhere": "search?a={document}",
+    "plot of a contrast": "contrast?a={document}",
+    "lanes of two pins": "documents/{document}/lanes?features={feature},1",
+    "words": "words?word={word}&offset={round}",
+    "features of a word": "words/features?word={word}",
+    "documents of a feature": "features/{feature}/documents",
+    "fires together": "features/{feature}/together",
+    "groups": "groups?a={document}",
     "compare documents": "compare?a=doc:{document}&b=doc:{other}",
     "health": "health?offset={round}",
 }

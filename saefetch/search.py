@@ -85,8 +85,10 @@ def search(store: Store, query: str, limit: int, *, is_typed: bool = False) -> l
     exact: dict[int, Match] = {}
     if is_typed and _ends_in_a_word(query) and terms[-1].endswith('"'):
         exact = {match.index: match for match in _run(store, schema, terms, without, limit)}
-        terms[-1] += "*"
-    found = {match.index: match for match in _run(store, schema, terms, without, limit) if match.index not in exact}
+        without, terms = [*without, terms[-1]], [*terms[:-1], f"{terms[-1]}*"]
+    found = {}
+    if len(exact) < limit:
+        found = {match.index: match for match in _run(store, schema, terms, without, limit)}
     if not found and not exact:
         for fewer in _relaxed(store, schema, terms):
             for match in _run(store, schema, fewer, without, limit):

@@ -49,18 +49,20 @@
     });
     const { sae: mine, saes } = page.summary;
     let second = null; // what fires on the same token in another SAE
-    const chooser = saes.length > 1 && sae.el("div", { class: "panel-body" });
+    const both = sae.el("div", { class: "both" }, panel.node);
+    const others = [["", "beside another SAE"], ...saes.filter((one) => one !== mine).map((one) => [one, `beside ${one}`])];
+    const beside = saes.includes(params.beside) ? params.beside : "";
+    const chooser = sae.select("Beside it", others, beside, { hidden: saes.length < 2, onchange: () => compareWith(chooser.value) });
     function compareWith(name) {
       second?.leave();
       second = name ? sae.tokenPanel({ below, pins: () => [], of: name }) : null;
-      const choice = sae.select("Beside it", [["", "beside another SAE"], ...saes.filter((one) => one !== mine).map((one) => [one, one])], name, { onchange: ({ target }) => compareWith(target.value) });
-      chooser.replaceChildren(choice, second?.node ?? "");
+      both.replaceChildren(panel.node, second?.node ?? "");
       if (shownAt !== null) second?.show(shownAt, true);
       page.replace({ beside: name });
     }
-    if (chooser) compareWith(saes.includes(params.beside) ? params.beside : "");
+    if (beside) compareWith(beside);
     const tabs = sae.tabs("What fires", [
-      ["Token", sae.el("div", { class: "both" }, panel.node, chooser)],
+      ["Token", sae.el("div", { class: "panel-body" }, chooser, both)],
       ["Whole document", whole.node, whole.open],
     ]);
     const lanes = sae.lanes({ below, go: (at) => flow.hold(at, { scroll: "center", isJump: true }) });

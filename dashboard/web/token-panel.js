@@ -100,7 +100,8 @@
         ),
         at !== undefined && sae.el("p", { class: "muted" }, pinned),
       ];
-      head.replaceChildren(...parts.filter(Boolean));
+      const count = sae.el("p", {}, sae.el("b", {}, sae.count(shown.l0)), " here");
+      head.replaceChildren(...(of ? [parts[0], count] : parts.filter(Boolean)));
     }
 
     /** A button that keeps this token for a comparison, or a link that compares it with the kept token. */
