@@ -17,6 +17,7 @@ import torch
 
 from encoder.errors import InputError
 from encoder.machine.free_memory import free_bytes
+from encoder.sae.loaders import all_layers
 from encoder.sae.loaders.loaded import contents_of
 
 SCREEN_BYTES = {"int8": 1, "bf16": 2, "fp32": 4}
@@ -56,6 +57,8 @@ def of_path(path: Path, precision: str = "bf16") -> Memory | None:
 
     The largest file of weights counts: what lies beside it is no part of the SAE, or small.
     """
+    if all_layers.claims(path):
+        return _of_layers(path, precision)
     files = [file for pattern in ("*", "*/*") for file in path.glob(pattern)] if path.is_dir() else [path]
     sizes = {file: file.stat().st_size for file in files if file.suffix in _FILES and file.is_file()}
     if not sizes:
@@ -63,7 +66,8 @@ def of_path(path: Path, precision: str = "bf16") -> Memory | None:
     largest = max(sizes, key=lambda file: sizes[file])
     shapes = contents_of(largest).values()
     n_weights = sum(map(prod, shapes))
-    matrices = sorted((shape for shape in shapes if len(shape) > 1), key=prod)
+    encoder = contents_of(largest).get("w_enc", ())
+    matrices = [encoder] if encoder else sorted((shape for shape in shapes if len(shape) > 1), key=prod)
     if not matrices:
         return None
     d_sae = max(matrices[-1])
@@ -71,11 +75,25 @@ def of_path(path: Path, precision: str = "bf16") -> Memory | None:
     return Memory(widest // d_sae, d_sae, 4 * n_weights, SCREEN_BYTES[precision] * widest, sizes[largest])
 
 
+def _of_layers(path: Path, precision: str) -> Memory | None:
+    """Return what all layers of a folder take as one, whose encoder is mostly zeros."""
+    widths = all_layers.widths_of(path)
+    if widths is None:
+        return None
+    n_in, n_features, most = widths
+    n_weights = n_in * n_features + n_features * (n_in // len(all_layers.files_of(path)) + 2)
+    return Memory(n_in, n_features, 4 * n_weights, SCREEN_BYTES[precision] * n_in * n_features, 2 * 4 * most)
+
+
 def check_fits(path: Path) -> None:
     """Raises: InputError if the SAE at a path takes more memory than is free."""
     needed, free = of_path(path), free_bytes(torch.device("cpu"))
     if needed is not None and needed.peak > free:
-        raise InputError(f"--sae-path {path}: takes {needed}; {gigabytes(free)} of memory are free on this machine")
+        files = all_layers.files_of(path)
+        alone = f". A layer alone takes less, and several may be named: --sae-path {files[0]}" if files else ""
+        raise InputError(
+            f"--sae-path {path}: takes {needed}; {gigabytes(free)} of memory are free on this machine{alone}"
+        )
 
 
 def gigabytes(n: int) -> str:

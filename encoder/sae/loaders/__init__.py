@@ -12,7 +12,8 @@
     openai.py               a .pt with pre_bias and latent_bias
     linear_pair.py          <model>-SAE-l<N>.pt of Goodfire and qresearch
     crosscoder.py           cc_weights.pt, or W_enc in three dimensions
-    layer_transcoders.py    layer_<N>.safetensors, W_enc_<N>.safetensors: one layer of a set of transcoders
+    layer_transcoders.py    layer_<N>.safetensors, W_enc_<N>.safetensors, params_layer_<N>.safetensors: one layer
+    all_layers.py           all files of the last two, as one: cross-layer transcoders, crosscoders of Gemma Scope 2
 
     loaded.py               what a layout makes of a path, and the checks of its files
     defaults.py             a cfg.json before SAELens 6 in the form of SAELens 6
@@ -31,6 +32,7 @@ from typing import Protocol
 
 from encoder.errors import InputError
 from encoder.sae.loaders import (
+    all_layers,
     batchtopk,
     crosscoder,
     dictionary_learning,
@@ -73,6 +75,7 @@ LAYOUTS: tuple[Layout, ...] = (
     linear_pair,
     crosscoder,
     layer_transcoders,
+    all_layers,
 )
 
 

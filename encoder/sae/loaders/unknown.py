@@ -57,6 +57,11 @@ KNOWN = (
     ),
     Needs("a crosscoder", ("cc_weights.pt",), ("W_enc [L, D, F]", "W_dec [F, L, D]", "b_enc [F]", "b_dec [L, D]")),
     Needs(
+        "a cross-layer transcoder of Gemma Scope 2",
+        ("params_layer_<N>.safetensors",),
+        ("w_enc [D, F]", "w_dec [F, L, D]", "b_enc", "b_dec", "threshold"),
+    ),
+    Needs(
         "circuit-tracer",
         ("layer_<N>.safetensors",),
         ("W_enc [F, D]", "W_dec [F, D]", "b_enc", "b_dec"),
