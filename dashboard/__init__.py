@@ -1,6 +1,7 @@
 """The dashboard: one web page over labels and features, served on this machine or written into a folder.
 
     model/      labels and features on disk, as they are at one moment
+    figures/    a figure or a table for a paper, in forms from SVG to CSV
     views/      a look at them and a request's parameters -> an answer
     server/     HTTP
     web/        the page: scripts and style sheets, as they are served, without a build step
@@ -8,5 +9,5 @@
     export.py   `--static`: a part of the documents as a folder that opens without a server
     cli/        `sae-dashboard`
 
-Imports point one way: cli -> server, export -> views -> model.
+Imports point one way: cli -> server, export -> views -> figures, model.
 """

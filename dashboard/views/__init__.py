@@ -6,6 +6,7 @@
     answers.py      an answer -> JSON bytes
     summary.py documents.py lanes.py rows.py words.py groups.py features.py where.py search.py compare.py health.py
                     one subject each
+    figure.py       what these views show as a figure or a table, by dashboard/figures/
     going_on.py     downloads and the queue, for health
     colours.py      what a document's tokens are coloured by
     excluded.py     rows that do not count, as answers have them

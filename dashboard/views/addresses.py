@@ -6,7 +6,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.views import compare, documents, features, groups, health, lanes, rows, search, summary, where, words
+from dashboard.views import (
+    compare,
+    documents,
+    features,
+    figure,
+    groups,
+    health,
+    lanes,
+    rows,
+    search,
+    summary,
+    where,
+    words,
+)
 
 View = Callable[..., Any]
 ALWAYS = None
@@ -54,5 +67,6 @@ API = (
     Address("words", words.words, words.PARAMETERS),
     Address("words/features", words.features, words.FEATURES_PARAMETERS, ALWAYS),
     Address("compare", compare.compare, compare.PARAMETERS, ALWAYS),
+    Address("figure", figure.figure, figure.PARAMETERS, ALWAYS),
     Address("health", health.health, health.PARAMETERS),
 )

@@ -166,6 +166,14 @@ class Download(TypedDict):
     left_s: float | None
 
 
+class TakenOut(TypedDict):
+    """/api/figure: a figure or a table as a file of this name and type."""
+
+    name: str
+    type: str
+    text: str
+
+
 class QueueHealth(TypedDict):
     """`command` is null where a worker is at work, or nothing is to be done."""
 
