@@ -4,6 +4,7 @@
     features                      every feature that fires in these documents, with its label and figures: columns
     features-<k>                  the features 256 k to 256 k + 255: what the API answers, and their strongest contexts
     document-<id>                 one document: its tokens, its colours, its rows, and what fires in it
+    figures-<id>                  the document as a figure in each form, by its colour: l0 and top
 
 The views are given a `Part` in place of the whole corpus. So each figure is that of the part, and the same as a server
 would show that has only these documents. Labels and largest values stand in `features` alone; the page puts them beside
@@ -17,12 +18,15 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from dashboard.figures.formats import FORMATS
 from dashboard.model.look import Look
 from dashboard.model.part import Part
 from dashboard.model.places import Places
 from dashboard.model.sums import merge
 from dashboard.views.documents import MOST_DOCUMENTS, MOST_TOKENS, documents, tokens
 from dashboard.views.features import feature, top
+from dashboard.views.figure import MOST_TOKENS as FIGURE_TOKENS
+from dashboard.views.figure import figure
 from dashboard.views.health import densities, shards, verdict, worst_first
 from dashboard.views.parameters import Parameters
 from dashboard.views.rows import row
@@ -47,6 +51,7 @@ def answers(whole: Look, part: Part) -> Iterator[tuple[str, Any]]:
     for number in numbers:
         others = [other for other in numbers if other != number]
         yield f"document-{number}", _document(look, part, number, others)
+        yield f"figures-{number}", _figures(look, number, part.documents[number].n_rows)
     n_contexts = max(MIN_CONTEXTS, min(N_CONTEXTS, MOST_CONTEXTS // max(1, len(firing))))
     for k, indices in groupby(firing, lambda index: index // FEATURES_A_FILE):
         yield f"features-{k}", {str(index): _feature(look, index, n_contexts) for index in indices}
@@ -110,6 +115,14 @@ def _document(look: Look, part: Part, number: int, others: Sequence[int]) -> dic
         "fires": _columns(fires, ("index", "here", "here_count")),
         "contrast": contrast,
     }
+
+
+def _figures(look: Look, number: int, n_rows: int) -> dict[str, Any]:
+    def draw(colour: str, form: str) -> Any:
+        asked = {"document": number, "colour": colour, "stop": min(n_rows, FIGURE_TOKENS), "format": form}
+        return figure(look, _ask(of="document", **asked))
+
+    return {colour: {form: draw(colour, form) for form in FORMATS} for colour in ("l0", "top")}
 
 
 def _row(look: Look, number: int) -> dict[str, Any]:

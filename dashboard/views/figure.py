@@ -25,7 +25,7 @@ from dashboard.views.shapes.state import TakenOut
 
 KINDS = ("document", "token", "feature", "features", "compare")
 PARAMETERS = (
-    *("of", "format", "document", "at", "colour", "start", "stop", "index", "distinct", "below", "limit"),
+    *("of", "format", "document", "at", "colour", "start", "stop", "index", "distinct", "below", "around", "limit"),
     *("query", "sort", "order", "in", "a", "b"),
 )
 MOST_TOKENS, MOST_BARS, MOST_ROWS = 1000, 25, 20_000
@@ -150,7 +150,9 @@ def _token(look: Look, parameters: Parameters) -> Figure:
 def _feature(look: Look, parameters: Parameters) -> Figure:
     index = parameters.number("index")
     known = feature(look, _ask(parameters, ()), index)
-    answer = top(look, _ask(parameters, ("distinct", "below"), limit=parameters.number("limit", 20, 200)), index)
+    answer = top(
+        look, _ask(parameters, ("distinct", "below", "around"), limit=parameters.number("limit", 20, 200)), index
+    )
     here = known["here"]
     most = abs(float(here["max"])) if here is not None and here["max"] else 1.0
     flows: list[Flow] = []
@@ -183,7 +185,8 @@ def _features(look: Look, parameters: Parameters) -> Figure:
     rows = [[one["index"], *(_known(one[name]) for name in names), one["label"]] for one in listed]
     by = "z" if is_contrast else "here" if "here" in names else "max"
     drawn, remarks = listed[:MOST_BARS], _more(found["total"] or len(listed))
-    if is_contrast and len(listed) > MOST_BARS and not {"sort", "order", "query"} & set(parameters.given):
+    is_by_z = parameters.text("sort", "match") in ("match", "z") and "query" not in parameters
+    if is_contrast and is_by_z and len(listed) > MOST_BARS:
         drawn = [*listed[: MOST_BARS // 2], *listed[-(MOST_BARS // 2) :]]
         remarks = [f"The first {MOST_BARS // 2} and the last {MOST_BARS // 2} of {len(listed):,} features are drawn."]
     sizes = [_known(one[by]) or 0.0 for one in drawn]

@@ -22,11 +22,6 @@ class Parameters:
                 raise RequestError(f"unknown parameter {name[:40]!r}; {expected}")
         self._given = given
 
-    @property
-    def given(self) -> Collection[str]:
-        """The names of those that were given and are not empty."""
-        return [name for name, text in self._given.items() if text]
-
     def __contains__(self, name: str) -> bool:
         return bool(self._given.get(name))
 

@@ -1,4 +1,4 @@
-// Two small charts, as SVG: a histogram and a bar. Each says in words what it shows.
+// A table, and two small charts: a histogram and a bar. Each says in words what it shows.
 "use strict";
 {
   const WIDTH = 320;
@@ -84,6 +84,14 @@
       onBrush(isBrush ? [ofX(left), ofX(right), ofY(bottom), ofY(top)] : null);
     });
     return chart;
+  };
+
+  /** A table: its heads, and rows of cells of which the first is the row's head. It scrolls where it is too wide. */
+  sae.table = (kind, heads, rows) => {
+    const head = (scope) => (content) => sae.el(content ? "th" : "td", content && { scope }, ...[content].flat());
+    const cells = ([first, ...others]) => [head("row")(first), ...others.map((cell) => sae.el("td", {}, ...[cell].flat()))];
+    const parts = [sae.el("thead", {}, sae.el("tr", {}, ...heads.map(head("col")))), sae.el("tbody", {}, ...rows.map((row) => sae.el("tr", {}, ...cells(row))))];
+    return sae.el("div", { class: "scrolled", tabindex: "0", role: "region", "aria-label": kind }, sae.el("table", { class: kind }, ...parts));
   };
 
   /** A bar of a share from 0 to 1. The share itself stands beside the bar as a number. */

@@ -77,6 +77,7 @@
     }
 
     list.reset(page.scrolled);
+    const taken = sae.takeOut(() => ({ of: "compare", a: value("a"), b: value("b") }));
     const chooser = (which) =>
       sae.el(
         "span",
@@ -89,6 +90,7 @@
       );
     return {
       title: "Compare",
+      copy: () => taken.copy("tsv"),
       search: sides.a.box,
       node: sae.filling(
         [
@@ -105,6 +107,7 @@
             chooser("b"),
             count,
             sae.groupNames(),
+            taken.node,
           ),
           titles,
         ],

@@ -1,6 +1,7 @@
 // View: one document, its tokens coloured, and beside the text the features that fire on the token that is looked at.
 "use strict";
 {
+  const FIGURE_TOKENS = 1000;
   const readAt = (text) => (/^\d{1,15}$/.test(text ?? "") ? Number(text) : null);
 
   sae.documentView = async (path, params, page) => {
@@ -119,12 +120,18 @@
       return true;
     }
 
+    /** What is asked for a figure: all of a short document, of a longer one the tokens around the held one. */
+    const taken = sae.takeOut(() => {
+      const start = doc.total > FIGURE_TOKENS ? Math.max(0, (flow.at ?? 0) - FIGURE_TOKENS / 2) : 0;
+      return { of: "document", document: doc.address, colour, start, stop: Math.min(doc.total, start + FIGURE_TOKENS) };
+    });
+
     drawLegend();
     return {
       title: `${doc.address} · document ${sae.count(doc.document)}`,
       node: sae.filling(
         [
-          sae.el("div", { class: "title" }, sae.heading(title), neighbours.node),
+          sae.el("div", { class: "title" }, sae.heading(title), neighbours.node, taken.node),
           sae.el("p", { class: "facts" }, ...facts(doc)),
           legend,
         ],
@@ -142,6 +149,7 @@
         ),
       ),
       keys,
+      copy: () => taken.copy("tsv", flow.at === null ? {} : { of: "token", at: flow.at, start: "", stop: "" }),
       ready() {
         const at = readAt(params.at);
         if (at !== null) flow.hold(at, { scroll: "center" });

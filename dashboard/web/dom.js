@@ -42,7 +42,7 @@ const sae = {};
     const percent = 100 * Math.abs(x);
     const sign = x < 0 ? "−" : "";
     if (percent > 0 && percent < 1e-4) return `${sign}< 0.0001 %`;
-    return `${sign}${percent >= 10 || percent === 0 ? whole.format(percent) : Number(percent.toPrecision(2))} %`;
+    return `${sign}${percent >= 10 || percent === 0 ? whole.format(percent) : percent.toPrecision(2)} %`;
   };
 
   /** How fast something goes on and how long it will take: "31 features a second, 9 min left", "" if it is not known. */

@@ -23,7 +23,7 @@
       { class: "feature", href: of ? sae.forSae(of, sae.link(["features", index])) : sae.link(["features", index]), title: label ?? "no label" },
       sae.el("span", { class: "index" }, sae.count(index)),
       " ",
-      marked ? sae.marked(marked) : sae.label(label),
+      ...sae.labelOf(index, label, marked),
     ),
     sae.el("span", { class: "measures" }, ...measures),
   ];

@@ -21,7 +21,12 @@
     const n = page.summary.features?.d_sae ?? page.summary.labels?.n_features ?? 0;
     const around = [index > 0 ? index - 1 : null, index + 1 < n ? index + 1 : null];
     const neighbours = sae.neighbours("feature", sae.source.isStatic ? [null, null] : around);
+    const lead = sae.el("p", { class: "lead" });
+    const drawLead = () => lead.replaceChildren(...sae.labelOf(index, feature.label ?? (feature.error && `no label: ${feature.error}`)));
+    drawLead();
+    const where = page.summary.features && contexts(feature, params, page);
     return {
+      copy: () => where?.taken.copy("tsv"),
       title: `${title}${feature.label ? `: ${feature.label.slice(0, 80)}` : ""}`,
       node: sae.el(
         "section",
@@ -31,6 +36,7 @@
           { class: "title" },
           sae.heading(title),
           neighbours.node,
+          where?.taken.node,
           feature.neuronpedia &&
             sae.el(
               "a",
@@ -38,16 +44,11 @@
               "On Neuronpedia ↗",
             ),
         ),
-        sae.el(
-          "p",
-          { class: "lead" },
-          feature.label === null
-            ? sae.el("span", { class: "muted" }, feature.error ? `No label: ${feature.error}` : "No label.")
-            : sae.label(feature.label),
-        ),
+        lead,
+        sae.noteOn(index, drawLead),
         sae.el("div", { class: "cards" }, explanations(feature), figures(feature, page), chart(feature)),
         tokens(feature),
-        contexts(feature, params, page),
+        where?.node,
         !sae.source.isStatic && feature.here?.count > 0 && whereItFires(feature),
       ),
     };
@@ -74,32 +75,14 @@
   function figures(feature, page) {
     const { here } = feature;
     const scale = here && feature.max_activation !== null && !feature.is_one_scale;
-    const line = (name, mine, theirs) =>
-      sae.el("tr", {}, sae.el("th", { scope: "row" }, name), sae.el("td", {}, mine), sae.el("td", {}, theirs));
-    const table = sae.el(
-      "table",
-      { class: "figures" },
-      sae.el(
-        "thead",
-        {},
-        sae.el(
-          "tr",
-          {},
-          sae.el("td", {}),
-          sae.el("th", { scope: "col" }, "this data"),
-          sae.el("th", { scope: "col" }, "Neuronpedia"),
-        ),
-      ),
-      sae.el(
-        "tbody",
-        {},
-        line("density", here ? sae.percent(here.density) : "–", sae.percent(feature.density_neuronpedia)),
-        line("max activation", here ? sae.figure(here.max) : "–", [sae.figure(feature.max_activation), scale && " *"]),
-        line("mean activation", here && here.count ? sae.figure(here.mean) : "–", "–"),
-        line("tokens", here ? sae.count(here.count) : "–", "–"),
-        line("documents", here ? sae.count(here.n_documents) : "–", "–"),
-      ),
-    );
+    const rows = [
+      ["density", here ? sae.percent(here.density) : "–", sae.percent(feature.density_neuronpedia)],
+      ["max activation", here ? sae.figure(here.max) : "–", [sae.figure(feature.max_activation), scale && " *"]],
+      ["mean activation", here && here.count ? sae.figure(here.mean) : "–", "–"],
+      ["tokens", here ? sae.count(here.count) : "–", "–"],
+      ["documents", here ? sae.count(here.n_documents) : "–", "–"],
+    ];
+    const table = sae.table("figures", ["", "this data", "Neuronpedia"], rows);
     const index = page.summary.features?.index;
     const hint =
       !here && index && index.command
@@ -167,13 +150,18 @@
       });
     }
 
+    const asked = () => ({
+      around: width.value,
+      distinct: once.checked ? 1 : "",
+      below: Number(strength.value) && here ? Number(strength.value) * Math.abs(here.max) : "",
+    });
+
     async function ask() {
       const mine = ++round;
       more.disabled = true;
       try {
         if (strength.value === "bands") return await bands(mine);
-        const below = strength.value && here ? Number(strength.value) * Math.abs(here.max) : "";
-        const request = { around: width.value, limit: CONTEXTS, offset: got, distinct: once.checked ? 1 : "", below };
+        const request = { ...asked(), limit: CONTEXTS, offset: got };
         const answer = await sae.source.get(`features/${index}/top`, request);
         if (mine !== round) return;
         if (got === 0) {
@@ -187,7 +175,7 @@
           : "";
         more.hidden = got >= answer.total || answer.contexts.length < CONTEXTS;
         if (!answer.total)
-          body.append(sae.el("li", { class: "muted" }, `It fires ${below && "so "}nowhere in this data.`));
+          body.append(sae.el("li", { class: "muted" }, `It fires ${strength.value && "so "}nowhere in this data.`));
       } catch (error) {
         if (mine !== round) return;
         body.replaceChildren(sae.el("li", {}, sae.failure(error, error.status ? null : ask)));
@@ -201,7 +189,7 @@
       const top = Math.abs(here.max);
       const lists = BANDS.map(async ([low, high]) => {
         const bounds = { above: low * top || "", below: high < 1 ? high * top : "" };
-        const answer = await sae.source.get(`features/${index}/top`, { around: width.value, limit: 8, distinct: once.checked ? 1 : "", ...bounds });
+        const answer = await sae.source.get(`features/${index}/top`, { ...asked(), limit: 8, ...bounds });
         const head = sae.el("h3", {}, `${100 * low} to ${100 * high} % of its max `, sae.el("span", { class: "muted" }, sae.count(answer.total)));
         return sae.el("li", {}, head, sae.el("ol", { class: "contexts", role: "list" }, ...answer.contexts.map((found) => context(found, looks()))));
       });
@@ -211,9 +199,9 @@
       count.textContent = "";
     }
 
-    if (!page.summary.features) return null;
     ask();
-    return sae.el(
+    const taken = sae.takeOut(() => ({ of: "feature", index, ...asked(), limit: Math.max(CONTEXTS, got) }));
+    const node = sae.el(
       "section",
       { class: "top-tokens" },
       sae.el(
@@ -229,6 +217,7 @@
       body,
       more,
     );
+    return { node, taken };
   }
 
   function context(found, { index, most, isBroken }) {

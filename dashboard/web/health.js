@@ -70,16 +70,7 @@
         {},
         sae.el("h2", {}, "Shards of features"),
         sae.el("p", { class: "muted" }, facts.filter(Boolean).join(" · ")),
-        sae.el(
-          "div",
-          { class: "scrolled", tabindex: "0", role: "region", "aria-label": "Shards" },
-          sae.el(
-            "table",
-            { class: "shards" },
-            sae.el("thead", {}, sae.el("tr", {}, ...heads.map((name) => sae.el("th", { scope: "col" }, name)))),
-            sae.el("tbody", {}, ...shards.map(shardRow)),
-          ),
-        ),
+        sae.table("shards", heads, shards.map(shardRow)),
         total > SHARDS &&
           sae.el(
             "p",
@@ -138,35 +129,29 @@
 
   function shardRow(shard) {
     const remarks = [...shard.warnings.map((text) => [text, "warning"]), ...shard.notes.map((text) => [text, "note"])];
-    return sae.el(
-      "tr",
-      {},
-      sae.el(
-        "th",
-        { scope: "row" },
+    const aside = (text) => text && sae.el("span", { class: "muted" }, text);
+    const spark = (histogram) => sae.histogram(histogram, { height: 32, axis: false, log: true });
+    const ofAll = shard.explained_variance_of_all;
+    return [
+      [
         sae.el("bdi", {}, shard.name),
         ...remarks.map(([text, kind]) => sae.el("span", { class: kind }, kind === "warning" ? "Warning: " : "", text)),
-        sae.el("span", { class: "muted" }, `${shard.dtype_read} → ${shard.values}`),
-      ),
-      sae.el("td", {}, sae.count(shard.rows), sae.el("span", { class: "muted" }, sae.excluded(shard.excluded))),
-      sae.el("td", {}, sae.figure(shard.mean_l0)),
+        aside(`${shard.dtype_read} → ${shard.values}`),
+      ],
+      [sae.count(shard.rows), aside(sae.excluded(shard.excluded))],
+      sae.figure(shard.mean_l0),
       sae.el(
-        "td",
+        "div",
         { class: "spark" },
-        shard.l0_histogram && shard.rows
-          ? sae.histogram(shard.l0_histogram, { height: 32, axis: false, log: true })
-          : "–",
-        sae.el("span", { class: "muted" }, `most ${sae.count(shard.max_l0)}`),
+        shard.l0_histogram && shard.rows ? spark(shard.l0_histogram) : "–",
+        aside(`most ${sae.count(shard.max_l0)}`),
       ),
-      sae.el(
-        "td",
-        { class: shard.warnings.length ? "bad" : "" },
-        sae.percent(shard.explained_variance),
-        shard.explained_variance_of_all !== null &&
-          sae.el("span", { class: "muted" }, `${sae.percent(shard.explained_variance_of_all)} with extreme rows`),
-      ),
-      sae.el("td", {}, sae.el("bdi", {}, shard.sae)),
-    );
+      [
+        sae.el("b", { class: shard.warnings.length ? "bad" : "" }, sae.percent(shard.explained_variance)),
+        ofAll !== null && aside(`${sae.percent(ofAll)} with extreme rows`),
+      ],
+      sae.el("bdi", {}, shard.sae),
+    ];
   }
 
   function downloadsSection(downloads) {
@@ -176,11 +161,7 @@
   function downloadCard(download) {
     const { total, successful, missing, failed } = download;
     const name = [download.release, download.id].filter(Boolean).join(" ") || download.neuronpedia_id;
-    const parts = [
-      ["got", successful],
-      ["missing", missing],
-      ["failed", failed],
-    ];
+    const parts = [["got", successful], ["missing", missing], ["failed", failed]];
     return sae.el(
       "div",
       { class: "card download" },
@@ -209,11 +190,7 @@
     const words = "is not there yet, and is waited for. Shards that are put on it will be seen here.";
     if (!is_there) return sae.empty("Queue", [sae.el("bdi", {}, folder), ` ${words}`], command);
     if (error) return sae.el("section", {}, heading, sae.el("p", { class: "warning" }, error));
-    const parts = [
-      ["got", done],
-      ["working", claimed.length],
-      ["failed", failed.length],
-    ];
+    const parts = [["got", done], ["working", claimed.length], ["failed", failed.length]];
     const held = (claim) =>
       sae.el(
         "span",

@@ -1,7 +1,7 @@
 // The address decides which view is seen: #/documents/3?at=17&colour=feature:42. Every view is opened from here.
 //
 // A view is a function (path, params, page) that returns {title, node} and, where it has them, update(params) for a new
-// address of the same view, keys(event), search (the box that "/" goes to), ready() once it is in the page, leave().
+// address of the same view, keys(event), copy() of what is held, search (the box that "/" goes to), ready() once it is in the page, leave().
 "use strict";
 {
   const VIEWS = {
@@ -168,6 +168,7 @@
   async function know() {
     summary = await sae.source.get("summary");
     const { features, labels } = summary;
+    sae.readNotes(summary);
     const names = features?.sae ?? labels;
     const name = names && (names.neuronpedia_id || [names.release, names.id].filter(Boolean).join(" ") || names.path);
     const { sae: mine, saes } = summary;
@@ -218,6 +219,7 @@
     before = { key: event.key, at: event.timeStamp };
     if (goes && !document.querySelector(`nav a[href="#/${goes}"]`).hidden) location.hash = `#/${goes}`;
     else if (view?.keys?.(event)) event.preventDefault();
+    else if (event.key === "c") view?.copy?.();
     else if (event.key === "/") {
       event.preventDefault();
       if (view?.search) view.search.focus();

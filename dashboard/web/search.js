@@ -69,12 +69,13 @@
 
     const filled = () => ({ document: inDocument.value.trim(), selections: a.value.trim() || b.value.trim() });
     const offers = (name) => !NEEDS[name] || Boolean(filled()[NEEDS[name]]);
+    const sorted = () => ({ ...request(), sort: offers(sort.value) ? sort.value : "match" });
+    const taken = sae.takeOut(() => ({ ...sorted(), of: "features", in: inDocument.value.trim(), document: "" }));
     const list = sae.virtualList({
       label: "Features",
       fetch: async (offset, limit) => {
         const answer = await sae.source.get("search", {
-          ...request(),
-          sort: offers(sort.value) ? sort.value : "match",
+          ...sorted(),
           offset,
           limit,
         });
@@ -198,14 +199,18 @@
     offerNumber();
     list.reset(page.scrolled);
     drawPlot(plotted, { a: a.value.trim(), b: b.value.trim() });
+    const mine = sae.el("div");
+    const drawMine = () => mine.replaceChildren(sae.allNotes(() => (list.reset(), drawMine())));
+    drawMine();
     const counts = page.summary.refusal ? null : labels;
     return {
       title: "Features",
+      copy: () => taken.copy("tsv"),
       search: box,
       node: sae.filling(
         [
           sae.heading("Features"),
-          sae.el("div", { class: "tools" }, box, go, sae.el("label", {}, "Sort ", sort), order, count, beyond, meant),
+          sae.el("div", { class: "tools" }, box, go, sae.el("label", {}, "Sort ", sort), order, count, beyond, meant, taken.node),
           features &&
             sae.el(
               "details",
@@ -221,6 +226,7 @@
                 sae.groupNames(),
               ),
             ),
+          mine,
           counts &&
             counts.failed + counts.missing > 0 &&
             sae.el(

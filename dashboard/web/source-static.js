@@ -4,6 +4,7 @@
 //   summary, documents, health    answers of the API
 //   features                      every feature that fires here, with its label and figures: columns
 //   features-<k>                  features 256 k to 256 k + 255: answers of the API, and their strongest contexts
+//   figures-<id>                  a document as a figure, in each form
 //   document-<id>                 a document's tokens, colours and rows, what fires in it, and more than in the others
 //
 // All figures are the server's. What is done here is to look up, to sort a list by a column, and to find text in it;
@@ -182,6 +183,13 @@
     return pieces;
   }
 
+  /** A document's figure, as the server drew it; other figures are made when they are asked for. */
+  async function figure({ of, document, colour, format, start }) {
+    const made = of === "document" && !start && (await load(`figures-${(await named(document)).id}`))[colour];
+    if (made) return made[format];
+    throw missing("This page has figures of documents, coloured by L0 or by the strongest feature. More needs sae-dashboard.");
+  }
+
   async function get(path, params = {}) {
     const [what, number, part] = path.split("/");
     const n = Number(number);
@@ -191,6 +199,7 @@
       return part === "row" ? row(first_row + Number(params.at)) : tokens(id, params);
     }
     if (what === "documents") return documents(params);
+    if (what === "figure") return figure(params);
     if (what === "rows") return row(n);
     if (what === "features" && part === "top") return top(n, params);
     if (what === "features") return (await feature(n)).feature;

@@ -115,8 +115,16 @@
       }
     }
 
+    let isWhole = false;
+    node.whole = async (is) => {
+      isWhole = is;
+      if (is) for (const piece of pieces) if (piece.stop <= sae.MOST_PRINTED) await fill(piece);
+      empty();
+    };
+
     /** Empty the pieces that are furthest away, if too many are filled. */
     function empty() {
+      if (isWhole) return;
       const heldPiece = pieceOf(held);
       const filled = pieces.filter((piece) => piece.state === "filled" && !piece.isNear && piece !== heldPiece);
       const far = (piece) => Math.abs(piece.node.getBoundingClientRect().top);

@@ -38,11 +38,13 @@
       return full > MOST_PX ? (full - seen) / (MOST_PX - seen) : 1;
     };
 
+    let isWhole = false; // to be printed
+
     function draw() {
       const scale = ratio();
       const top = node.scrollTop * scale;
-      const first = Math.max(0, Math.floor(top / height) - AHEAD);
-      const last = Math.min(total, Math.ceil((top + node.clientHeight) / height) + AHEAD);
+      const first = isWhole ? 0 : Math.max(0, Math.floor(top / height) - AHEAD);
+      const last = isWhole ? Math.min(total, sae.MOST_PRINTED) : Math.min(total, Math.ceil((top + node.clientHeight) / height) + AHEAD);
       for (const [index, row] of live) {
         if ((index < first || index >= last) && !row.contains(document.activeElement)) {
           row.remove();
@@ -147,6 +149,13 @@
       if (total) grow(total);
     });
     resized.observe(node);
+
+    node.whole = async (is) => {
+      isWhole = is;
+      const wanted = Math.ceil(Math.min(total, sae.MOST_PRINTED) / PAGE);
+      if (is) for (let page = 0; page < wanted; page++) if (!Array.isArray(pages.get(page))) await ask(page);
+      draw();
+    };
 
     const list = {
       node,
