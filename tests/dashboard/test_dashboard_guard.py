@@ -187,7 +187,12 @@ def test_no_path_of_a_request_reaches_the_file_system(served: Dashboard, target:
         ("search", {"a": "x"}, 400, "such as 0-9,12"),
         ("search", {"a": "rest", "b": "rest"}, 400, "only one of them"),
         ("search", {"a": "0-6"}, 400, "nothing is left"),
-        ("compare", {"a": "row:1"}, 400, "b '': expected doc:DOCUMENT, row:DOCUMENT@POSITION or row:NUMBER"),
+        (
+            "compare",
+            {"a": "row:1"},
+            400,
+            "b '': expected doc:DOCUMENT, docs:GROUP or selection, row:DOCUMENT@POSITION or row:NUMBER",
+        ),
         ("compare", {"a": "row:999", "b": "doc:1"}, 404, "row 999"),
         ("compare", {"a": "doc:9", "b": "doc:1"}, 404, "document 9"),
         ("summary", {"x": 1}, 400, "unknown parameter 'x'; there are none here"),
