@@ -12,7 +12,7 @@ import torch
 
 import saefetch
 from encoder.kernels import BACKENDS, check_backend, choose
-from encoder.kernels.cpu.calibrate import screen_precision
+from encoder.kernels.cpu.calibrate import expected, screen_precision
 from encoder.machine.devices import pick_device
 from encoder.machine.free_memory import free_bytes
 from encoder.machine.processor import cpu_model
@@ -48,6 +48,10 @@ def info(options: Options, saes: Any, *, as_json: bool) -> None:
     print(f"backend    {found['backend']} (--backend {options.backend}): {found['reason']}")
     for name, screen in found["screen"].items():
         print(f"screen     {screen['precision']} for {RULES[name]}, {screen['reason']}")
+    if found["expected"]:
+        rate, times = found["expected"]["tokens_per_second"], found["expected"]["times_saelens"]
+        print(f"expect     about {rate:,} tokens/s a thread for 2,304 inputs, 16,384 features and 100 active ones,")
+        print(f"           {times} times SAELens' in float32 with scipy; estimated from the products measured here")
     for sae in found.get("saes", ()):
         print(f"SAE        {sae['sae']}: {_in_words(sae, found['free_bytes'])}")
 
@@ -85,7 +89,11 @@ def describe(options: Options) -> dict[str, Any]:
         backend, reason = options.backend, "asked for"
     screens = {}
     if backend == "cpu":
-        screens = {"thresholds": screen_precision(), "topk": screen_precision(without_int8=True)}
+        screens = {"thresholds": screen_precision(), "topk": screen_precision(is_top_k=True)}
+    expect = {}
+    if screens:
+        rate, times = expected(screens["thresholds"].precision)
+        expect = {"tokens_per_second": round(rate, -2 if rate >= 1000 else -1), "times_saelens": round(times, 1)}
     return {
         "saefetch_version": saefetch.__version__,
         "python": platform.python_version(),
@@ -98,6 +106,7 @@ def describe(options: Options) -> dict[str, Any]:
         "backend": backend,
         "reason": reason,
         "screen": {name: {"precision": choice.precision, "reason": choice.reason} for name, choice in screens.items()},
+        "expected": expect,
     }
 
 

@@ -499,6 +499,8 @@ def test_info_says_what_computes_here_and_why(encode: Command, monkeypatch: pyte
     assert told["threads"] == torch.get_num_threads() and told["libraries"]["torch"] == torch.__version__
     shown = encode("info").out
     assert "screen     bf16 for TopK, set by SAEFETCH_SCREEN" in shown
+    assert told["expected"]["tokens_per_second"] > 0 and told["expected"]["times_saelens"] > 0
+    assert "tokens/s a thread for 2,304 inputs, 16,384 features and 100 active ones" in shown
     assert "asked for" in encode("info", "--backend", "reference").out
     encode("info", "--device", "cuda").refused("--device cuda", "--device cpu")
     monkeypatch.delenv("TRITON_INTERPRET")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -18,7 +21,7 @@ from encoder.kernels.cpu import calibrate
 from encoder.kernels.cpu import kernel as cpu
 from encoder.kernels.cpu.calibrate import PRECISIONS, int8_is_exact, screen_precision
 from encoder.kernels.cpu.kernel import CpuKernel
-from encoder.kernels.cpu.trial import MIN_ROWS, seconds_of_passes
+from encoder.kernels.cpu.trial import MIN_ROWS, Trial, seconds_of_passes
 from encoder.kernels.exact import exact_h
 from encoder.kernels.kernel import Choice
 from encoder.kernels.massive import find_massive
@@ -227,17 +230,19 @@ def test_the_first_rows_decide_between_near_contenders(monkeypatch: pytest.Monke
         assert kernel.notes[0].count("takes 2.00 times as long") == len(names) - 1
 
 
-def test_a_trial_times_the_whole_pass_of_each_precision_in_turns() -> None:
-    sae, x = random_sae(100, 1500), _rows(300, 100)
+@pytest.mark.parametrize("k", [None, 20])
+def test_a_trial_times_the_whole_pass_of_each_precision_in_turns(k: int | None) -> None:
+    sae, x = random_sae(100, 1500, k=k), _rows(300, 100)
     names, kernel = PRECISIONS if int8_is_exact() else PRECISIONS[1:], CpuKernel(sae)
-    rule, ticks = (kernel._weights, kernel._decider.b_enc, kernel._limits), iter(range(1000))
-    taken = seconds_of_passes(names, x.numpy(), *rule, np.array([3]), kernel._threads, lambda: next(ticks) ** 2)
+    decider, ticks = kernel._decider, iter(range(1000))
+    rule = Trial(kernel._weights, decider.b_enc, kernel._limits, kernel._floor_factors, decider.scale, k)
+    taken = seconds_of_passes(names, x.numpy(), rule, np.array([3]), kernel._threads, lambda: next(ticks) ** 2)
     n = len(
         names
     )  # a tick from 2 k to 2 k + 1 takes 4 k + 1; the first round is lost, of the others the earlier takes less
     assert taken == {name: 4 * (n + i) + 1 for i, name in enumerate(names)}
     assert next(ticks) == 3 * 2 * n
-    assert all(one > 0 for one in seconds_of_passes(names, x.numpy(), *rule, np.array([3]), kernel._threads).values())
+    assert all(one > 0 for one in seconds_of_passes(names, x.numpy(), rule, np.array([3]), kernel._threads).values())
 
 
 @pytest.mark.parametrize(
@@ -267,6 +272,7 @@ def test_the_screen_is_measured_or_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert screen_precision("fp32").precision == "fp32"
     assert screen_precision(d_in=1).precision != "int8" != screen_precision(d_in=1 << 17).precision
     assert screen_precision(without_int8=True).contenders == () == screen_precision("fp32").contenders
+    assert screen_precision(is_top_k=True).precision in PRECISIONS
     if int8_is_exact():
         with pytest.raises(InputError, match="int8, asked for: not for 1 inputs"):
             screen_precision("int8", d_in=1)
@@ -275,3 +281,35 @@ def test_the_screen_is_measured_or_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert screen_precision("fp32").precision == "fp32"
     with pytest.raises(InputError, match="'fp8', asked for: expected one of int8, bf16, fp32"):
         screen_precision("fp8")
+
+
+AVX2 = """
+import sys
+import torch
+from exact_truth import exact_truth
+from kernel_cases import assert_same, hard_rows, random_sae
+from encoder.kernels.cpu.calibrate import int8_levels
+from encoder.kernels.cpu.kernel import CpuKernel
+
+print(int8_levels(700))
+x = torch.cat([hard_rows(700), torch.full((64, 700), 127.0), torch.full((64, 700), -127.0)])
+for k in (None, 40):
+    sae = random_sae(700, 260, k=k)
+    sae.rule.W_enc[:, 100:130], sae.rule.W_enc[:, 130:160] = 127.0, -127.0
+    kernel = CpuKernel(sae, screen="int8")
+    assert_same(kernel.encode(x), exact_truth(sae, x))
+    assert kernel.choice.precision == "int8"
+"""
+
+
+@pytest.mark.skipif("not __import__('torch').backends.cpu.get_cpu_capability().startswith('AVX')", reason="needs AVX2")
+def test_with_avx2_alone_the_int8_screen_takes_seven_bits_of_a_row_and_is_exact() -> None:
+    """In a process of its own, as oneDNN reads what it may use once; products of -127..127 would saturate there."""
+    environment = os.environ | {
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    done = subprocess.run([sys.executable, "-c", AVX2], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["64"]

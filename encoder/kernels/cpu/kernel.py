@@ -30,7 +30,7 @@ from encoder.kernels.cpu.floor import other_side, raise_floors
 from encoder.kernels.cpu.lanes import MASK_LANES
 from encoder.kernels.cpu.operand import PRODUCT_DTYPES, Columns, make_columns, make_rows, multiply
 from encoder.kernels.cpu.screen import as_array, by_row, confirm, scan
-from encoder.kernels.cpu.trial import MIN_ROWS, seconds_of_passes
+from encoder.kernels.cpu.trial import MIN_ROWS, Trial, seconds_of_passes
 from encoder.kernels.kernel import Choice, Kernel
 from encoder.kernels.massive import FIRST_ROWS, find_massive
 from encoder.kernels.rule import Decider
@@ -43,9 +43,9 @@ CHUNK_FEATURES, CHUNK_BYTES = 2048, 1 << 22
 read."""
 TOP_TILE_ELEMENTS = 1 << 22
 """For TopK, the products of a whole tile are kept: 8 MB of bfloat16, or 64 rows if those take more."""
-WASTED_SHARE = 1 / 16
-"""If int8 lets this share of the features through in vain, looking at them takes as long as its faster product saves.
-Both times grow with d_in; at 2,304 a look takes 0.2 µs."""
+WASTED_SHARE = {"bf16": 1 / 16, "fp32": 1 / 8}
+"""If int8 lets this share of the features through in vain, looking at them takes as long as its product saves over that
+of the next best precision. Both times grow with d_in; at 2,304 a look takes 0.2 µs."""
 STAGES = ("operand", "product", "floor", "scan", "rescore", "assemble")
 
 
@@ -80,7 +80,7 @@ class CpuKernel(Kernel):
         if sae.rule is None:
             raise ValueError("no exact rule for this SAE")
         self._sae, self._rule = sae, sae.rule
-        self.choice = screen_precision(screen, d_in=sae.d_in, without_int8=sae.rule.k is not None)
+        self.choice = screen_precision(screen, d_in=sae.d_in, is_top_k=sae.rule.k is not None)
         self._weights = sae.rule.W_enc.T.contiguous()  # [F, D]: a feature's weights lie together
         self._decider = Decider.of(sae.rule, self._weights)
         self._limits, self._floor_factors = _limits(sae.rule)
@@ -110,8 +110,9 @@ class CpuKernel(Kernel):
 
     def _settle(self, x: F32, massive: I64) -> None:
         """Choose among the contending precisions by how long each takes for the first rows."""
-        names, arrays = self.choice.contenders, (self._decider.b_enc, self._limits)
-        seconds = seconds_of_passes(names, x, self._weights, *arrays, massive, self._threads)
+        names, rule = self.choice.contenders, self._decider
+        trial = Trial(self._weights, rule.b_enc, self._limits, self._floor_factors, rule.scale, self._rule.k)
+        seconds = seconds_of_passes(names, x, trial, massive, self._threads)
         precision = min(names, key=seconds.__getitem__)
         others = [f"{name} takes {seconds[name] / seconds[precision]:.2f} times as long" for name in names]
         others.pop(names.index(precision))
@@ -122,9 +123,11 @@ class CpuKernel(Kernel):
         """Replace int8 by the next best precision where the features that it lets through cost more than it saves."""
         with self._lock:
             wasted = (self.stages.hits - self.stages.candidates) / max(1, self.stages.rows)
-            if self.choice.precision != "int8" or self.choice.is_forced or wasted <= WASTED_SHARE * self._sae.d_sae:
+            if self.choice.precision != "int8" or self.choice.is_forced:
                 return
             precision = screen_precision(d_in=self._sae.d_in, without_int8=True).precision
+            if wasted <= WASTED_SHARE[precision] * self._sae.d_sae:
+                return
             reason = f"int8 let {wasted:,.0f} features a token through in vain"
             self.choice, self._columns = Choice(precision, reason), None
             self.notes += (f"screen in {precision}: {reason}",)
@@ -189,7 +192,7 @@ class CpuKernel(Kernel):
             n_hits = scan(part, rows.terms, columns.factors[chunk], u_out, n_rows, found, counts)
             n_found += n_hits
             clock.spent("scan")
-            rule = self._decider.weights, self._decider.b_enc, self._limits
+            rule = self._decider.weights, self._decider.b_enc, self._limits, self._floor_factors
             hits.append(confirm(data, rows, columns, chunk, *rule, found[:n_hits], counts))
             clock.spent("rescore")
         features = self._decider.decide(data, rows.norms, by_row(hits, n_rows))

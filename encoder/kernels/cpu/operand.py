@@ -1,7 +1,7 @@
 """Both operands of the screen's product, and the numbers that bound its error.
 
     precision   x', W'                                     their product
-    int8        q s: whole numbers -127..127, a scale a row   exact, int32
+    int8        q s: whole numbers -127..127, a scale a row   exact, int32; of rows -64..64 without VNNI (calibrate.py)
     bf16        bfloat16, to nearest even                  float32 sums, rounded to bfloat16
     fp32        as they are                                float32
 
@@ -21,23 +21,29 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from encoder.arrays import F32, F64, I64, AnyArray
 from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, TINY, Norms, downwards, factors_of, upwards
+from encoder.kernels.cpu.calibrate import int8_levels
 from encoder.machine.compiled import compiled
 
 DTYPES = {"int8": torch.int8, "bf16": torch.bfloat16, "fp32": torch.float32}
 PRODUCT_DTYPES = DTYPES | {"int8": torch.int32}
-N_TERMS = 5
+FLOOR, N_TERMS = 4, 5
+"""The place of the floor among the terms, and how many terms there are beside the massive inputs."""
 _BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The features' operand [F, D], factors [F, K], norms [F] and scales [F], and which inputs are massive [|S|]."""
+    """The features' operand [F, D], factors [F, K], norms [F] and scales [F], and which inputs are massive [|S|].
+
+    `row_levels` is the largest whole number that an int8 product takes from a row.
+    """
 
     precision: str
     operand: torch.Tensor
@@ -45,6 +51,7 @@ class Columns:
     norms: F64
     scales: F64
     massive: I64
+    row_levels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,8 @@ def make_columns(
     factors[:, 1:4] = upwards(factors_of(bounds, precision, weights.shape[1]) / scales).T
     factors[:, 4] = floor_factors / scales
     factors[:, 5:] = weights[:, torch.from_numpy(massive)].double().numpy() / scales[:, None]
-    return Columns(precision, operand, factors, bounds.whole, scales, massive)
+    row_levels = int8_levels(weights.shape[1]) if precision == "int8" else 0
+    return Columns(precision, operand, factors, bounds.whole, scales, massive, row_levels)
 
 
 _NOTHING = np.zeros((4, 0)), np.zeros(0)
@@ -87,7 +95,7 @@ def make_rows(x: F32, columns: Columns, n_padded: int) -> Rows:
     n_rows = len(x)
     operand = torch.empty((n_padded, x.shape[1]), dtype=columns.operand.dtype)
     operand[n_rows:] = 0
-    norms, scales = _round(x, columns.massive, operand[:n_rows])
+    norms, scales = _round(x, columns.massive, operand[:n_rows], columns.row_levels)
     bounds = Norms(*norms)
     terms = np.zeros((columns.factors.shape[1], n_padded), np.float32)
     terms[0, :n_rows] = scales
@@ -96,7 +104,7 @@ def make_rows(x: F32, columns: Columns, n_padded: int) -> Rows:
     terms[5:, :n_rows] = x[:, columns.massive].T
     safe = bounds.whole * columns.norms.max(initial=1.0) < SAFE_PRODUCT
     terms[:, :n_rows][:, ~safe] = np.nan
-    terms[4, :n_rows] = 0
+    terms[FLOOR, :n_rows] = 0
     return Rows(operand, terms, bounds.whole)
 
 
@@ -106,7 +114,7 @@ def multiply(columns: Columns, chunk: slice, rows: Rows, out: torch.Tensor) -> N
     product(columns.operand[chunk], rows.operand.T, out=out)
 
 
-def _round(rows: F32, massive: I64, operand: torch.Tensor) -> tuple[F64, F64]:
+def _round(rows: F32, massive: I64, operand: torch.Tensor, levels: int = 127) -> tuple[F64, F64]:
     """Write the operand of rows [T, D]; return upper bounds of the norms in `Norms` [4, T], and the scales [T]."""
     is_rest = np.ones(rows.shape[1], np.float32)
     is_rest[massive] = 0
@@ -114,7 +122,7 @@ def _round(rows: F32, massive: I64, operand: torch.Tensor) -> tuple[F64, F64]:
     if operand.dtype == torch.bfloat16:
         _round_bf16(rows, is_rest, operand.view(torch.uint16).numpy(), squares)
     elif operand.dtype == torch.int8:
-        _round_int8(rows, is_rest, operand.numpy(), squares, scales)
+        _round_int8(rows, is_rest, operand.numpy(), squares, scales, np.float32(levels))
     else:
         _keep_fp32(rows, is_rest, operand.numpy(), squares)
     return np.sqrt(squares) * ENLARGE, scales
@@ -149,19 +157,19 @@ def _round_bf16(rows: F32, is_rest: F32, operand: AnyArray, squares: F64) -> Non
 
 
 @compiled()
-def _round_int8(rows: F32, is_rest: F32, operand: AnyArray, squares: F64, scales: F64) -> None:
-    """Round to whole multiples of a row's scale, a 127th of its largest number; a row below 2^-100 rounds to zero."""
+def _round_int8(rows: F32, is_rest: F32, operand: AnyArray, squares: F64, scales: F64, levels: Any) -> None:
+    """Round to multiples of a row's scale, its largest number over `levels`; a row below 2^-100 rounds to zero."""
     near = np.empty(rows.shape[1], np.float64)
     for t in range(rows.shape[0]):
         largest = np.float32(0)
         for i in range(rows.shape[1]):
             largest = max(largest, abs(rows[t, i]) * is_rest[i])
         is_large = largest > np.float32(2.0**-100)
-        scale = np.float32(largest / np.float32(127)) if is_large else np.float32(1)
+        scale = np.float32(largest / levels) if is_large else np.float32(1)
         inverse = np.float32(1) / scale if is_large else np.float32(0)
         scales[t] = scale
         for i in range(rows.shape[1]):
-            q = min(max(np.rint(rows[t, i] * is_rest[i] * inverse), np.float32(-127)), np.float32(127))
+            q = min(max(np.rint(rows[t, i] * is_rest[i] * inverse), -levels), levels)
             operand[t, i] = np.int8(np.int32(q))
             near[i] = np.float64(q) * np.float64(scale)
         _square(rows[t], near, is_rest, squares, t)

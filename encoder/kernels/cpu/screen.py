@@ -23,7 +23,7 @@ from encoder.arrays import F32, F64, I32, I64, AnyArray
 from encoder.kernels.bound import ENLARGE, SAFE_PRODUCT, UNDERFLOW_FACTOR, gamma
 from encoder.kernels.candidates import Candidates
 from encoder.kernels.cpu.lanes import MASK_LANES, dot, dot_ahead, dot_float32, lowest_bit, reaching
-from encoder.kernels.cpu.operand import Columns, Rows
+from encoder.kernels.cpu.operand import FLOOR, Columns, Rows
 from encoder.machine.compiled import compiled
 
 DOUBT = 2.0**-40
@@ -61,16 +61,19 @@ def confirm(
     weights: F32,
     b_enc: F64,
     limits: F64,
+    floor_factors: F64,
     found: I32,
     counts: I64,
 ) -> Hits:
     """Return the chunk's hits that remain, with their float64 values. `scan` has written `found` and `counts`.
 
-    x [T, D]; weights [F, D], b_enc [F] and limits [F] are those of all features, and the chunk is a slice of them.
+    x [T, D]; weights [F, D], b_enc, limits and floor_factors [F] are those of all features, and the chunk is a slice of
+    them.
     """
     n_hits, values = len(found), np.empty(len(found))
     if columns.precision == "int8":
-        bounds = limits[chunk], rows.norms, columns.norms[chunk], gamma(x.shape[1])
+        floors = floor_factors[chunk], rows.terms[FLOOR]
+        bounds = limits[chunk], *floors, rows.norms, columns.norms[chunk], gamma(x.shape[1])
         n_hits = sift(x, weights[chunk], b_enc[chunk], *bounds, found, counts, values)
     else:
         rescore(x, weights[chunk], b_enc[chunk], found, counts, values)
@@ -119,6 +122,8 @@ def sift(
     weights: F32,
     b_enc: F64,
     limits: F64,
+    floor_factors: F64,
+    floors: F32,
     row_norms: F64,
     norms: F64,
     growth: float,
@@ -129,7 +134,8 @@ def sift(
     """Drop, in place, the hits that a float32 dot product rules out, and rescore the others; return how many stay.
 
     Both happen in one loop, because a row and a feature that have just been read are in the first-level cache.
-    x.w has to exceed limits [F]; row_norms [T] and norms [F] are upper bounds; growth is gamma of the dot product.
+    x.w has to exceed limits [F] minus floor_factors [F] times the row's floor [P]. row_norms [T] and norms [F] are
+    upper bounds; growth is gamma of the dot product.
     """
     d_in, flat_x, flat_w, n, kept = x.shape[1], x.reshape(-1), weights.reshape(-1), 0, 0
     for j in range(len(counts)):
@@ -141,7 +147,8 @@ def sift(
             if product < SAFE_PRODUCT:
                 error = growth * product + UNDERFLOW_FACTOR * (1 + row_norms[t] + norms[j])
                 h = np.float64(dot_float32(flat_x, flat_w, t * d_in, j * d_in, d_in))
-                if h + error * ENLARGE < limits[j] - abs(limits[j]) * DOUBT:
+                rise = floor_factors[j] * np.float64(floors[t])
+                if h + error * ENLARGE < limits[j] - rise - (abs(limits[j]) + abs(rise)) * DOUBT:
                     continue
             rows[kept] = t
             values[kept] = dot(flat_x, flat_w, t * d_in, j * d_in, d_in) + b_enc[j]
