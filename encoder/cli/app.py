@@ -254,20 +254,15 @@ def template(
 ) -> None:
     """Print a script or manifest that encodes one part of the shards on each of many machines."""
     from encoder.cli.template import template as show
-    from encoder.engines.template import Job
 
     given = {
         "--sae-release": sae_release, "--sae-id": sae_id, "--values": values, "--select": select, "--axes": axes,
         "--dtype": dtype, "--shape": shape, "--prefix": prefix, "--exclude-tokens": exclude_tokens,
-        "--exclude-first": exclude_first, "--exclude-norm": exclude_norm,
+        "--exclude-first": exclude_first, "--exclude-norm": exclude_norm, "--fold-decoder-norm": fold_decoder_norm,
+        "--strict": strict,
     }  # fmt: skip
-    flags = [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
-    switches = {"--fold-decoder-norm": fold_decoder_norm, "--strict": strict}
-    flags += [switch for switch, is_on in switches.items() if is_on]
-    job = Job.of(
-        inputs, out, flags, sae_path or [], workers=workers, time=time, gpus=gpus, image=image, env_file=env_file
-    )
-    show(kind, job)
+    how = {"workers": workers, "time": time, "gpus": gpus, "image": image, "env_file": env_file}
+    show(kind, inputs, out, given, sae_path, **how)
 
 
 @app.command(short_help="What this machine computes with, and why.")
