@@ -47,7 +47,7 @@ def _side(look: Look, name: str, text: str) -> tuple[Side, Int, F64]:
     """Return what a side is, its features, rising, and their values."""
     match = _SIDE.fullmatch(text)
     if match is None:
-        expected = "expected doc:DOCUMENT, docs:GROUP or selection, row:DOCUMENT@POSITION or row:NUMBER"
+        expected = "expected doc:DOCUMENT, row:DOCUMENT@POSITION or row:NUMBER, docs:GROUP or docs:SELECTION"
         raise RequestError(f"{name} {text[:40]!r}: {expected}")
     corpus = look.features
     if match[1] == "docs":

@@ -61,7 +61,7 @@ def post(dashboard: Dashboard, where: str = "/v1/jobs", **headers: str) -> Answe
 
 
 def test_without_the_flag_no_route_changes_anything(folder: Path) -> None:
-    app = make_app(Data(settings_for(folder)), Guard("127.0.0.1", Proxy(base_path="/prefix")))
+    app = make_app(Data(settings_for(folder)), Guard("127.0.0.1", Proxy(base_path="/prefix"), str))
     assert {route.method for route in app.router.routes()} == {"GET", "HEAD"}
     paths = [resource.canonical for resource in app.router.resources()]
     assert len(paths) > 10 and not any("/v1" in path for path in paths)

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 from browser import chromium, page_of
 
 WORD = "island"
-PHONE = ("document", "feature")
+PHONE = ("document", "feature", "words")
 
 
 def api(address: str, path: str, **parameters: Any) -> Any:
@@ -30,11 +30,14 @@ def routes(address: str) -> dict[str, str]:
     feature = found[0]["index"]
     contexts = api(address, f"features/{feature}/top", limit=2, distinct=1)["contexts"]
     strongest, next_one = contexts[0], contexts[1]
+    others = [index for index in api(address, f"rows/{strongest['row']}")["active"]["index"] if index != feature]
+    pins = ",".join(map(str, [feature, *others[:2]]))
     return {
         "documents": "#/documents",
-        "document": f"#/documents/{strongest['document']}?at={strongest['position']}&colour=feature:{feature}",
+        "document": f"#/documents/{strongest['document']}?at={strongest['position']}&colour=feature:{pins}",
+        "words": f"#/words/{WORD}",
         "search": f"#/features?query={WORD}",
-        "contrast": f"#/features?a={strongest['document']}&b=rest",
+        "contrast": "#/features?a=scripture&b=factbook",
         "feature": f"#/features/{feature}",
         "compare": f"#/compare?a=row:{strongest['row']}&b=row:{next_one['row']}",
         "health": "#/health",
