@@ -191,7 +191,7 @@ def test_no_path_of_a_request_reaches_the_file_system(served: Dashboard, target:
             "compare",
             {"a": "row:1"},
             400,
-            "b '': expected doc:DOCUMENT, docs:GROUP or selection, row:DOCUMENT@POSITION or row:NUMBER",
+            "b '': expected doc:DOCUMENT, row:DOCUMENT@POSITION or row:NUMBER",
         ),
         ("compare", {"a": "row:999", "b": "doc:1"}, 404, "row 999"),
         ("compare", {"a": "doc:9", "b": "doc:1"}, 404, "document 9"),
