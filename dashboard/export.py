@@ -1,4 +1,6 @@
-"""`--static OUT`: some documents as a folder that opens without a server, to attach to a paper or to send.
+"""`--static OUT`: some documents as a page that opens without a server, to attach to a paper or to send.
+
+    OUT.html                       one file that holds all, packed; for a few documents, as four of them are under 1 MB
 
     OUT/index.html, *.js, *.css    the page, with source-static.js in the place of source-server.js
     OUT/data/<name>.js             staticData("<name>", <json>), loaded by the page when it needs the file:
@@ -9,7 +11,11 @@ Equal data give equal bytes. The folder is written beside OUT and renamed, so OU
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -24,8 +30,9 @@ from dashboard.model.selection import parse_selection
 from dashboard.model.sums import Ranges
 from dashboard.page import WebFiles, policy
 from dashboard.views.answers import dumps
-from saefetch.files.atomic import fsync_folder
+from saefetch.files.atomic import atomic_write, fsync_folder
 
+PACKED = b'<script type="application/json" id="packed">'
 MOST_NNZ = 2_000_000
 """Stored values: about 20,000 tokens of 100 active features, 150 MB as a folder."""
 SOURCE, STATIC_SOURCE = "source-server.js", "source-static.js"
@@ -35,11 +42,13 @@ POLICY = policy("'self' file:").replace("; frame-ancestors 'none'", "")  # which
 
 
 def export(look: Look, out: Path, selection: str | None, files: WebFiles) -> int:
-    """Write the folder; return how many documents are in it.
+    """Write the folder, or one file where `out` ends with .html; return how many documents are in it.
 
     Raises: DashboardError if the set is too large, or `out` is something else than an earlier export.
     """
     out = out.absolute()
+    if out.suffix == ".html":
+        return _export_one(look, out, selection, files)
     _check_place(out, files)
     part = Part(look.features, _choose(look, selection))
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
@@ -53,6 +62,42 @@ def export(look: Look, out: Path, selection: str | None, files: WebFiles) -> int
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return len(part.documents.numbers)
+
+
+def _export_one(look: Look, out: Path, selection: str | None, files: WebFiles) -> int:
+    if out.is_dir() or (out.exists() and PACKED not in out.read_bytes()):
+        raise DashboardError(f"--static {out}: is there and not a page of sae-dashboard; choose another name")
+    part = Part(look.features, _choose(look, selection))
+    data = {name: answer for name, answer in answers(look, part) if not name.startswith("figures-")}
+    packed = gzip.compress(dumps(data), mtime=0)
+    content = _in_one(dict(_page(files)), base64.b64encode(packed))
+    with atomic_write(out) as file:
+        file.write(content)
+    return len(part.documents.numbers)
+
+
+def _in_one(page: dict[str, bytes], packed: bytes) -> bytes:
+    """Put styles, scripts, the icon and the packed data into the page; the policy names each script by its digest."""
+    text = page["index.html"]
+    icon = b"data:image/svg+xml;base64," + base64.b64encode(page.get("icon.svg", b""))
+    scripts, sources = [], []
+
+    def take(found: re.Match[bytes]) -> bytes:
+        content = page[found[1].decode()].replace(b"</script", b"<\\/script")
+        sources.append(b"'sha256-" + base64.b64encode(hashlib.sha256(content).digest()) + b"'")
+        scripts.append(b"<script>" + content + b"</script>")
+        return b""
+
+    text = re.sub(rb'<script defer src="([^"]+)"></script>\n?', take, text)
+    text = re.sub(
+        rb'<link rel="stylesheet" href="([^"]+)">', lambda m: b"<style>" + page[m[1].decode()] + b"</style>", text
+    )
+    policy_of_one = (
+        b"default-src 'none'; script-src %b; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
+    )
+    text = text.replace(POLICY.encode(), policy_of_one % b" ".join(sources)).replace(b'"icon.svg"', b'"' + icon + b'"')
+    data = PACKED + packed + b"</script>\n"
+    return text.replace(b"</body>", data + b"\n".join(scripts) + b"\n</body>")
 
 
 def as_script(name: str, answer: Any) -> bytes:

@@ -2,7 +2,7 @@
 
     summary, documents, health    as the API answers
     features                      every feature that fires in these documents, with its label and figures: columns
-    features-<k>                  the features 256 k to 256 k + 255: what the API answers, and their strongest contexts
+    features-<k>                  the features 256 k to 256 k + 255: what the API answers, and where they fire most
     document-<id>                 one document: its tokens, its colours, its rows, and what fires in it
     figures-<id>                  the document as a figure in each form, by its colour: l0 and top
 
@@ -33,10 +33,9 @@ from dashboard.views.rows import row
 from dashboard.views.search import MOST_FEATURES, search
 from dashboard.views.summary import summary
 
-N_CONTEXTS, AROUND, MOST_CONTEXTS = 20, 12, 50_000
-"""Of each feature the N_CONTEXTS strongest tokens and the strongest of N_CONTEXTS documents, each with AROUND tokens on
-each side; fewer, but MIN_CONTEXTS, where so many features fire that it would be more than 2 MOST_CONTEXTS in all."""
-MIN_CONTEXTS = 3
+N_CONTEXTS = 20
+"""Of each feature the N_CONTEXTS strongest tokens and the strongest of N_CONTEXTS documents, by row: the page takes the
+tokens around them, and the values, from the documents."""
 FEATURES_A_FILE = 256
 
 
@@ -52,9 +51,8 @@ def answers(whole: Look, part: Part) -> Iterator[tuple[str, Any]]:
         others = [other for other in numbers if other != number]
         yield f"document-{number}", _document(look, part, number, others)
         yield f"figures-{number}", _figures(look, number, part.documents[number].n_rows)
-    n_contexts = max(MIN_CONTEXTS, min(N_CONTEXTS, MOST_CONTEXTS // max(1, len(firing))))
     for k, indices in groupby(firing, lambda index: index // FEATURES_A_FILE):
-        yield f"features-{k}", {str(index): _feature(look, index, n_contexts) for index in indices}
+        yield f"features-{k}", {str(index): _feature(look, index) for index in indices}
     yield "health", _health(part, look.settings.places)
 
 
@@ -149,9 +147,22 @@ def _tokens(look: Look, part: Part, number: int, colour: str) -> dict[str, Any]:
     return answer
 
 
-def _feature(look: Look, index: int, n_contexts: int) -> dict[str, Any]:
-    strongest = [top(look, _ask(limit=n_contexts, around=AROUND, distinct=distinct), index) for distinct in (0, 1)]
-    return {"feature": feature(look, _ask(), index), "top": strongest[0], "distinct": strongest[1]}
+def _feature(look: Look, index: int) -> dict[str, Any]:
+    """Describe a feature. Of the histogram's edges, which are evenly spaced, the first and the last."""
+    answer: dict[str, Any] = {**feature(look, _ask(), index)}
+    here = answer["here"]
+    edges = here["histogram"]["edges"]
+    answer["here"] = here | {"histogram": here["histogram"] | {"edges": [edges[0], edges[-1]]}}
+    return {
+        "feature": answer,
+        "top": _strongest(look, index, distinct=0),
+        "distinct": _strongest(look, index, distinct=1),
+    }
+
+
+def _strongest(look: Look, index: int, *, distinct: int) -> dict[str, Any]:
+    found = top(look, _ask(limit=N_CONTEXTS, around=0, distinct=distinct), index)
+    return {"total": found["total"], "rows": [context["row"] for context in found["contexts"]]}
 
 
 def _health(part: Part, places: Places) -> dict[str, Any]:

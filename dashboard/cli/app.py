@@ -63,7 +63,10 @@ def dashboard(
         bool, typer.Option("--jobs", help="Fetch labels from here: `saefetch serve`, with a page of its own.")
     ] = False,
     static: Annotated[
-        Path | None, typer.Option(metavar="OUT", help="Do not serve: write a folder that opens without a server.")
+        Path | None,
+        typer.Option(
+            metavar="OUT", help="Do not serve: write a folder, or one file OUT.html, that opens without a server."
+        ),
     ] = None,
     documents: Annotated[
         str | None, typer.Option(metavar="SEL", help="With --static: which documents, such as 0-9,12.")

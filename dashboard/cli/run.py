@@ -81,8 +81,10 @@ def run(
             remark(f"sae-dashboard: no labels are shown: {look.refusal}")
         if static is not None:
             n_documents = export(look, static, documents, WebFiles())
-            print(static / "index.html")
-            remark(f"{n_documents:,} documents; open it in a browser, or send the whole folder")
+            is_one = static.suffix == ".html"
+            print(static if is_one else static / "index.html")
+            what = "the file" if is_one else "the whole folder"
+            remark(f"{n_documents:,} documents; open it in a browser, or send {what}")
             return 0
 
     def is_listening(address: str) -> None:

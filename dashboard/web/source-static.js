@@ -3,7 +3,7 @@
 //
 //   summary, documents, health    answers of the API
 //   features                      every feature that fires here, with its label and figures: columns
-//   features-<k>                  features 256 k to 256 k + 255: answers of the API, and their strongest contexts
+//   features-<k>                  features 256 k to 256 k + 255: answers of the API, and where they fire most
 //   figures-<id>                  a document as a figure, in each form
 //   document-<id>                 a document's tokens, colours and rows, what fires in it, and more than in the others
 //
@@ -18,11 +18,27 @@
 
   globalThis.staticData = (name, contents) => waiting.get(name)(contents);
 
-  function load(name) {
+  // In a page of one file the files are in it, packed.
+  const packed = document.getElementById("packed");
+  const unpack = async () => {
+    const bytes = Uint8Array.from(atob(packed.textContent), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+  };
+  const absent = () => missing("It is not in this folder; the page shows a part of the data only.");
+  let unpacked = null;
+
+  async function load(name) {
+    if (!packed) return read(name);
+    const all = await (unpacked ??= unpack());
+    if (name in all) return all[name];
+    throw absent();
+  }
+
+  function read(name) {
     if (!files.has(name)) {
       const contents = new Promise((resolve, reject) => {
         waiting.set(name, resolve);
-        const onerror = () => reject(missing("It is not in this folder; the page shows a part of the data only."));
+        const onerror = () => reject(absent());
         document.head.append(sae.el("script", { src: `data/${name}.js`, onerror }));
       });
       files.set(name, contents);
@@ -90,10 +106,15 @@
     return { bins, lanes: all };
   }
 
-  async function row(number) {
+  async function holderOf(number) {
     const { documents: all } = await load("documents");
     const holder = all.find(({ first_row, rows }) => first_row <= number && number < first_row + rows);
     if (!holder) throw missing(`row ${number} is in none of the documents of this page`);
+    return holder;
+  }
+
+  async function row(number) {
+    const holder = await holderOf(number);
     const { rows } = await load(`document-${holder.id}`);
     const { active, ...answer } = rows[number - holder.first_row];
     const columns = await load("features");
@@ -107,12 +128,30 @@
   async function feature(index) {
     const answers = await load(`features-${Math.floor(index / FEATURES_A_FILE)}`).catch(() => ({}));
     if (!answers[index]) throw missing(`feature ${index} fires in none of the documents of this page`);
-    return answers[index];
+    const { feature: found, ...strongest } = answers[index];
+    const { counts, edges } = found.here.histogram;
+    const edge = (i) => edges[0] + ((edges.at(-1) - edges[0]) * i) / counts.length;
+    const histogram = { counts, edges: Array.from({ length: counts.length + 1 }, (_, i) => edge(i)) };
+    return { ...strongest, feature: { ...found, here: { ...found.here, histogram } } };
   }
 
-  async function top(index, { limit = 20, offset = 0, distinct = "" }) {
-    const { total, contexts } = (await feature(index))[distinct ? "distinct" : "top"];
-    return { total, contexts: contexts.slice(offset, offset + limit) };
+  async function top(index, { limit = 20, offset = 0, distinct = "", around = 12 }) {
+    const { total, rows } = (await feature(index))[distinct ? "distinct" : "top"];
+    const page = rows.slice(offset, offset + limit).map((number) => context(index, number, Number(around)));
+    return { total, contexts: await Promise.all(page) };
+  }
+
+  /** A row with the tokens around it, as the server answers. */
+  async function context(index, number, around) {
+    const { id, address, first_row, rows: n } = await holderOf(number);
+    const { tokens: all, rows } = await load(`document-${id}`);
+    const position = number - first_row;
+    const [start, stop] = [Math.max(0, position - around), Math.min(n, position + around + 1)];
+    const there = rows.slice(start, stop);
+    const values = there.map(({ active, reason }) => (reason ? 0 : active.value[active.index.indexOf(index)] ?? 0));
+    const masked = there.some(({ reason }) => reason) ? there.map(({ reason }) => Boolean(reason)) : null;
+    const at = position - start;
+    return { row: number, document: id, address, position, value: values[at], tokens: all.tokens.slice(start, stop), values, masked, at };
   }
 
   async function search({ query = "", sort = "match", order = "", document: id = "", a = "", b = "", ...page }) {

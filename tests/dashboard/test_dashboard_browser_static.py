@@ -22,13 +22,14 @@ from dashboard.page import WebFiles
 from encoder.index.build import build_index
 
 
-@pytest.fixture(scope="module")
-def part(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+@pytest.fixture(scope="module", params=["folder", "file"])
+def part(request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of an export of the first five documents."""
-    out = tmp_path_factory.mktemp("part") / "page"
+    is_one = request.param == "file"
+    out = tmp_path_factory.mktemp("part") / ("page.html" if is_one else "page")
     with Data(settings_for(folder)).look() as look:
         export(look, out, "0-4", WebFiles())
-    return (out / "index.html").as_uri()
+    return (out if is_one else out / "index.html").as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,7 @@ def test_the_page_without_a_server_says_what_it_is_and_what_it_cannot(browser: B
         expect(page.locator("main mark").first).to_have_text("dogs")
         go(page, "#/health")
         expect(page.locator("main")).to_contain_text("2 shards")
+        expect(page.locator("main")).to_contain_text("figures are of the whole of each shard")
         go(page, "#/documents/3?at=4")
         expect(page.locator(".token-head").first).to_contain_text("fire")
         expect(page.get_by_role("button", name="Keep to compare")).to_have_count(0)
