@@ -19,6 +19,7 @@ them. The reader is chosen by what is in the file and beside it. Everything in a
     arrow_skeleton.py     an Arrow stream at an address, without its numbers
     declared.py, side_json.py     what flags and side files say
     resolve.py            which of the things in a file are the SAE's, by their names: the same rule for all formats
+    natural_order.py      doc_2 before doc_10
     choose.py             the arrays of a file that may be activations, for `resolve`
     axes.py, layers.py    which axis is which; a stack of layers is not taken for texts
     layer_axis.py         which layer of an axis of layers is the SAE's

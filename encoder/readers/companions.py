@@ -26,6 +26,7 @@ from encoder.readers.companion_names import ANY_MASK, MASK_NAMES, TOKEN_NAMES, U
 from encoder.readers.source import printable
 
 LIKE_A_MASK = ("mask", "pad", "valid")
+SCALES = ("scale", "scales", "scale_factor", "scaling_factor", "norm_factor", "zero_point", "zero_points")
 LIKE_LENGTHS = ("len", "num_tokens", "n_tokens")
 _VERY_NEGATIVE = -1000.0
 
@@ -107,6 +108,11 @@ def mask_beside(named: Mapping[str, Array], chosen: str, lead: Sequence[int]) ->
         f"{printable(key)} is not used, as the side of a text's padding is not known: save an attention_mask"
         for key, array in named.items()
         if not array.is_float and len(lead) > 1 and _squeezed(array.shape) == [lead[0]] and _tells_lengths(key)
+    ]
+    notes += [
+        f"{printable(key)} is not used: if the activations are to be multiplied by it, do so before they are saved"
+        for key in named
+        if key != chosen and _own_name(key) in SCALES
     ]
     found = find(named, MASK_NAMES, chosen)
     for i, one in enumerate(found):

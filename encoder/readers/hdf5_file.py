@@ -16,6 +16,7 @@ import numpy as np
 
 from encoder.errors import ShardError
 from encoder.readers.grid import GridArray, grid_array
+from encoder.readers.natural_order import natural
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS = 100_000
@@ -82,7 +83,10 @@ class _Walk:
         import h5py
 
         found: dict[str, Any] = {}
-        for key in group:
+        keys = list(group)
+        if keys == sorted(keys):  # no order of its own
+            keys.sort(key=natural)
+        for key in keys:
             self.n_objects += 1
             if self.n_objects > MAX_OBJECTS or depth > MAX_DEPTH:
                 raise ShardError(

@@ -32,6 +32,10 @@ HOW = (
 )
 _DTYPE = ("dtype", "data_type", "numpy_dtype", "np_dtype", "torch_dtype")
 _SHAPE = ("shape", "array_shape", "memmap_shape")
+SCALES: dict[str, float] = {
+    "scale": 1, "scale_factor": 1, "scaling_factor": 1, "add_offset": 0, "zero_point": 0,
+}  # fmt: skip
+"""What says that the numbers are not the activations themselves, and what of it changes nothing."""
 _ROWS = ("n_tokens", "num_tokens", "total_tokens", "n_rows", "num_rows", "rows", "n_samples", "num_samples", "n")
 _WIDTH = ("d_in", "d_model", "hidden_size", "hidden_dim", "activation_dim", "d_activation", "dim", "d")
 
@@ -134,6 +138,9 @@ def _said(side: Path, members: dict[str, Any]) -> _Said | None:
     is_fortran = order == "F" or members.get("fortran_order") is True
     if order not in ("C", "F") or type(offset) is not int or not 0 <= offset < 1 << 62:
         raise ShardError(f"{side}: order {order[:20]!r} and offset {str(offset)[:40]}, expected C or F, and bytes")
+    for name, neutral in SCALES.items():
+        if members.get(name, neutral) not in (neutral, None):
+            raise ShardError(f"{side}: {name} is {str(members[name])[:40]}: the numbers are packed; save them unpacked")
     if str(members.get("byteorder", members.get("endianness", "little"))).lower() in ("big", ">"):
         dtype = f">{dtype}"
     text = None if dtype is None else str(dtype)

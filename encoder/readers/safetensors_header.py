@@ -14,6 +14,7 @@ from typing import Any
 
 from encoder.errors import ShardError
 from encoder.readers.arrays import ON_DISK, Array, array_in_file
+from encoder.readers.natural_order import in_order
 
 MAX_HEADER_BYTES = 16 << 20  # the format allows 100 MB; parsed JSON takes some twenty times its bytes
 DTYPES = {
@@ -64,7 +65,7 @@ def load(path: Path, size: int, begin: int = 0) -> dict[str, Array]:
     holes = any(a[1] != b[0] for a, b in zip([(0, 0), *spans], [*spans, (size - data_start, 0)], strict=True))
     if holes:
         raise ShardError(f"{path}: the tensors do not tile the {size - data_start} data bytes: a false header; refused")
-    return arrays
+    return in_order(arrays)
 
 
 def metadata(path: Path) -> dict[str, str]:

@@ -34,6 +34,7 @@ from encoder.readers import (
     zarr_store,
 )
 from encoder.readers.containers import HEAD_BYTES
+from encoder.readers.natural_order import natural
 from encoder.readers.packed_stream import packing_of, unpacked_name
 from encoder.readers.registry import FOLDER_READERS
 from encoder.readers.select import RAW
@@ -95,7 +96,8 @@ class _Walk:
         self.seen.add(resolved)
         readers = (*installed.installed(), *FOLDER_READERS)
         owned = next((files for reader in readers if (files := reader.data_files(folder)) is not None), None)
-        entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=_natural)
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+        entries.sort(key=lambda entry: natural(entry.name))
         below = {entry: self._below(entry, depth + 1) for entry in entries if entry.is_dir()}
         has_store = any(file.suffix == dictionary_learning.SUFFIX for files in below.values() for file in files)
         found, beside = owned or [], list[Path]()
@@ -178,9 +180,3 @@ def is_for_people(entry: Path) -> bool:
 def _describes(entry: Path, stems: set[str]) -> bool:
     """Say whether a side file is called after one of the data files that have these stems."""
     return any(entry.stem == stem or entry.stem.startswith((f"{stem}.", f"{stem}_")) for stem in stems)
-
-
-def _natural(entry: Path) -> list[tuple[int, str]]:
-    """Order `a_2` before `a_10`; the name itself breaks ties such as `a_2` and `a_02`."""
-    parts = re.split(r"([0-9]+)", entry.name)
-    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)] + [(0, entry.name)]

@@ -21,6 +21,7 @@ import numpy as np
 from encoder.errors import ShardError
 from encoder.readers.arrays import Array
 from encoder.readers.grid import grid_array
+from encoder.readers.natural_order import in_order
 from encoder.readers.side_json import read_json
 
 GROUP_OR_ARRAY = ("zarr.json", ".zarray", ".zgroup")
@@ -56,7 +57,7 @@ def _load(folder: Path, name: str, n_arrays: list[int], depth: int) -> Any:
     metadata = _metadata(folder)
     if metadata is not None:
         return _array(folder, f"the array {name[:80]!r}" if name else "the array", metadata)
-    below = sorted(one for one in folder.iterdir() if one.is_dir() and is_store(one))
+    below = in_order({one.name: one for one in folder.iterdir() if one.is_dir() and is_store(one)}).values()
     loaded = {one.name: _load(one, f"{name}/{one.name}".lstrip("/"), n_arrays, depth + 1) for one in below}
     return {key: value for key, value in loaded.items() if value is not None and value != {}}
 

@@ -8,6 +8,7 @@ footprint.py   is it still the same SAE on disk?
 memory.py      how much memory an SAE takes, from its headers
 registry_memory.py  the same of an SAE of the registry, from its configuration
 loaders/       the layouts of folders and files, one module each
+orientation.py is a square weight matrix transposed?
 keys.py        the table of the configurations' keys: which are applied, which are irrelevant, which are refused
 plain.py       an SAE as SAELens has it, without SAELens
 sae.py         LoadedSae: float32 weights, the preprocessing, the rule, and the way back from features to activations

@@ -24,6 +24,7 @@ from encoder.sae.keys import SAE_LENS
 from encoder.sae.known import Memory
 from encoder.sae.loaders import load_path, sae_lens_folder
 from encoder.sae.memory import check_fits
+from encoder.sae.orientation import is_transposed
 from encoder.sae.plain import Plain
 from encoder.sae.rules import rule_of
 from encoder.sae.sae import LoadedSae
@@ -76,6 +77,11 @@ def load_named(sae: Mapping[str, Any]) -> LoadedSae:
     if not isinstance(module, Plain):
         module = module.to(torch.float32).eval().requires_grad_(False)
     _check(module, name)
+    if loaded.rebuilds and is_transposed(module):
+        raise InputError(
+            f"{name}: W_enc or W_dec looks transposed: as they lie, no feature's encoder points where its decoder does."
+            f" With as many features as inputs the shapes do not tell; turn one of the two, and save it again"
+        )
     known = memory.confirmed()
     if known is None:
         _check_numbers(module, name)

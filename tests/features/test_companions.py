@@ -194,3 +194,10 @@ def test_token_ids_and_a_mask_that_are_plain_lists_are_obeyed(tmp_path: Path, ma
 def test_lengths_of_padded_texts_are_told_of(tmp_path: Path) -> None:
     torch.save({"acts": ACTS, "lengths": torch.tensor([3, 2])}, tmp_path / "x.pt")
     assert "save an attention_mask" in open_one(tmp_path / "x.pt", 4).notes[0]
+
+
+@pytest.mark.parametrize("name", ["scale", "scales", "norm_factor"])
+def test_what_the_activations_may_have_been_divided_by_is_told(tmp_path: Path, name: str) -> None:
+    torch.save({"acts": ACTS, name: torch.tensor(3.0)}, tmp_path / "x.pt")
+    (note,) = [note for note in open_one(tmp_path / "x.pt", 4).notes if note.startswith(f"{name} is not used")]
+    assert "multiplied by it" in note

@@ -176,3 +176,13 @@ def test_the_command_and_the_call_encode_a_folder_of_them_to_the_features_of_the
     encode("run", site.acts, "--out", site.out, *flags, "--dtype", "float").refused("--dtype float", "32 bits in torch")
     encode("run", "https://b/a.npy", "--out", site.out, *flags).refused("https://b/a.npy", "download it")
     encode("run", plain, "--out", "sftp://b/out", *flags).refused("sftp://b/out", "not a path of this machine")
+
+
+@pytest.mark.parametrize("members", [{"scale": 3.0}, {"scale_factor": 0.5}, {"zero_point": 12}])
+def test_numbers_that_are_to_be_scaled_are_refused(tmp_path: Path, members: dict[str, float]) -> None:
+    path = memmap(tmp_path / "acts.dat")
+    beside(path, "acts.json", dtype="float16", shape=[12, 8], **members)
+    with pytest.raises(ShardError, match=r"acts\.json: \w+ is [\d.]+: the numbers are packed"):
+        open_one(path, 8)
+    beside(path, "acts.json", dtype="float16", shape=[12, 8], scale=1, zero_point=None)
+    assert same_bits(whole(open_one(path, 8)), ROWS)
