@@ -12,7 +12,8 @@ from pathlib import Path
 _HOOK = re.compile(
     r"blocks\.\d+\.(?:\w+\.)*hook_\w+"  # TransformerLens
     r"|(?:\w+\.)*(?:layers|h)\.\d+(?:\.\w+)*"  # transformers: model.layers.16, transformer.h.3.mlp
-    r"|\d+-(?:[\w.]+-)?(?:res|mlp|att|attn)-[\w.-]+",  # Neuronpedia: 16-gemmascope-res-16k
+    r"|\d+-(?:[\w.]+-)?(?:res|mlp|att|attn)-[\w.-]+"  # Neuronpedia: 16-gemmascope-res-16k
+    r"|(?:last|final)_hidden_states?",  # what the final norm has made
     re.IGNORECASE,
 )
 _LAYER = re.compile(r"(?:^|[^a-z0-9])layer[ _=-]?\d+(?![0-9a-z])", re.IGNORECASE)

@@ -8,6 +8,9 @@
 3. the only one that may be it, as it tells the SAE's layer, and all others tell other places
 4. the only one
 
+Names that tell a layer alone are blocks, unless they go on beyond the model's last block: then they are hidden states,
+or counted from 1, and which of two is the SAE's is asked.
+
 Several that may be it are left to the caller, who names them for --select. Where all tell other places, the file does
 not have the SAE's.
 """
@@ -17,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from encoder.errors import NotHereError
-from encoder.hooks import compare, is_input, parse, why_final_norm
+from encoder.errors import AmbiguousError, NotHereError
+from encoder.hooks import compare, is_input, n_blocks_of, parse, why_final_norm
 from encoder.readers.source import Source, printable
 
 MAX_NAMED = 20
@@ -35,12 +38,14 @@ class Offer:
 def resolve(offers: Sequence[Offer], source: Source) -> Offer | None:
     """Return the offer that is the SAE's; None if several may be.
 
-    Raises: NotHereError if there are several, and all are from other places of the model.
+    Raises: NotHereError if there are several, and all are from other places of the model; AmbiguousError where the
+    names count layers in another way than the model its blocks.
     """
     hook, model = source.hook_name, source.model_name
     for offer in offers:
         if hook and hook in (offer.name, offer.hook):
             return offer
+    _check_counting(offers, source)
     matches = {offer: compare(offer.hook, hook, model) for offer in offers}
     same = [offer for offer in offers if matches[offer] == "same"]
     if len(same) > 1:
@@ -60,6 +65,33 @@ def resolve(offers: Sequence[Offer], source: Source) -> Offer | None:
             places_of(offers),
         )
     return None
+
+
+def _check_counting(offers: Sequence[Offer], source: Source) -> None:
+    """Raises: AmbiguousError where names such as layer_12, of a model of 12 blocks, number no blocks from 0 on."""
+    n_blocks, wanted = n_blocks_of(source.model_name), parse(source.hook_name).layer
+    named = {layer: offer.name for offer in offers if (layer := _bare_layer(offer.hook)) is not None}
+    if n_blocks is None or wanted is None or not {n_blocks, wanted} <= named.keys():
+        return
+    first, last, own, after = min(named), named[n_blocks], named[wanted], named.get(wanted + 1)
+    counted = f"{printable(named[first])} is the embedding" if first == 0 else "they are counted from 1"
+    if after is None or (first == 0 and after == last):
+        ways = f"if {counted}, {printable(last)} is after the final norm and no block's output: choose one by hand"
+    else:
+        ways = (
+            f"choose with --select {printable(after)} if {counted}; or --select {printable(own)} if it is that block's"
+        )
+    raise AmbiguousError(
+        f"{source.path}: has {printable(last)}, and {source.model_name} has the blocks 0 to {n_blocks - 1}, so which is"
+        f" the output of block {wanted}? {ways[0].upper()}{ways[1:]}"
+    )
+
+
+def _bare_layer(hook: str) -> int | None:
+    """Return the layer of a name that tells a layer and nothing else, such as layer_12; None for other names."""
+    place = parse(hook)
+    is_bare = not place.sites and place.hidden_state is None and not hook.isdecimal()
+    return place.layer if is_bare else None
 
 
 def places_of(offers: Iterable[Offer]) -> tuple[str, ...]:

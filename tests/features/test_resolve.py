@@ -174,3 +174,32 @@ def test_saes_of_all_blocks_share_one_reading_of_hidden_states(tmp_path: Path, e
         assert (tmp_path / "out" / one["folder"] / "a.npz").read_bytes() == (alone / "a.npz").read_bytes()
     with pytest.raises(encoder.EncodeError, match="final norm"):
         encoder.encode_files(tmp_path / "acts", tmp_path / "x", paths[2], axes="token,layer,d", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sae", "words"),
+    [
+        (range(N + 1), 3, "choose with --select layer_4 if layer_0 is the embedding; or --select layer_3 if it is"),
+        (range(1, N + 1), 3, "choose with --select layer_4 if they are counted from 1; or --select layer_3 if it is"),
+        (range(N + 1), N - 1, "if layer_0 is the embedding, layer_12 is after the final norm and no block's output"),
+        (range(1, N + 1), N - 1, "choose with --select layer_12 if they are counted from 1; or --select layer_11 if"),
+    ],
+)
+def test_layers_that_go_on_beyond_the_last_block_are_not_taken_for_blocks(
+    tmp_path: Path, numbers: range, sae: int, words: str
+) -> None:
+    states = stack()
+    torch.save({f"layer_{n}": states[n] for n in numbers}, tmp_path / "x.pt")
+    with pytest.raises(AmbiguousError, match=f"(?i){words}"):
+        taken(tmp_path / "x.pt", sae)
+    assert same_bits(taken(tmp_path / "x.pt", sae, select="layer_4"), states[4])
+    torch.save({f"layer_{n}": states[n] for n in range(N)}, tmp_path / "x.pt")
+    assert same_bits(taken(tmp_path / "x.pt", sae), states[sae])
+
+
+@pytest.mark.parametrize("name", ["last_hidden_state", "last_hidden_states"])
+def test_a_file_that_is_called_the_last_hidden_state_is_no_blocks_output(tmp_path: Path, name: str) -> None:
+    np.save(tmp_path / f"{name}.npy", stack()[N].numpy())
+    shard = open_one(tmp_path / f"{name}.npy", 4, hook_name=hook(N - 1), model_name=MODEL)
+    with pytest.raises(ShardError, match="activations are from last_hidden_state"):
+        check_hook(shard, hook(N - 1), MODEL, {})
