@@ -143,9 +143,12 @@ class HubStore:
         except EntryNotFoundError as exc:
             raise FileNotFoundError(2, "there is no such file", self._shown(key)) from exc
         except OfflineModeIsEnabled as exc:
-            raise InputError(f"{self._shown(key)}: HF_HUB_OFFLINE is set, so it cannot be read") from exc
+            raise InputError(
+                f"{self._shown(key)}: HF_HUB_OFFLINE is set, so it cannot be read: unset it, or download"
+                " the file and name the local path"
+            ) from exc
         except (HTTPError, OSError, ValueError) as exc:
             raise UnreachableError(
                 f"{self._shown(key)}: Hugging Face does not answer as it should: {without_secrets(exc)}; run it again"
-                " when it does, finished shards are safe"
+                " when it does, finished shards are safe; or download it and name the local path"
             ) from None

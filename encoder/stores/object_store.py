@@ -151,7 +151,8 @@ class ObjectStore:
             if _METADATA_SERVICE in str(exc):
                 raise InputError(
                     f"{self._shown(key)}: no credentials: the environment has none, and this machine is given none; set"
-                    f" {_CREDENTIALS[self.place.partition(':')[0]]} for what everybody may read"
+                    f" {_CREDENTIALS[self.place.partition(':')[0]]} for what everybody may read; or download it"
+                    " and name the local path"
                 ) from None
             if isinstance(exc, PermissionDeniedError | UnauthenticatedError) or _REFUSED.search(str(exc)):
                 raise InputError(
@@ -162,7 +163,7 @@ class ObjectStore:
                 raise InputError(f"{self._shown(key)}: there is no such bucket; check the address") from None
             raise UnreachableError(
                 f"{self._shown(key)}: the store does not answer as it should: {without_secrets(exc)}; run it again"
-                " when it does, finished shards are safe"
+                " when it does, finished shards are safe; or name a local copy"
             ) from None
 
 
