@@ -93,7 +93,7 @@ def describe(options: Options) -> dict[str, Any]:
     expect = {}
     if screens:
         rate, times = expected(screens["thresholds"].precision)
-        expect = {"tokens_per_second": round(rate, -2 if rate >= 1000 else -1), "times_saelens": round(times, 1)}
+        expect = {"tokens_per_second": int(round(rate, -2 if rate >= 1000 else -1)), "times_saelens": round(times, 1)}
     return {
         "saefetch_version": saefetch.__version__,
         "python": platform.python_version(),
