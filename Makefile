@@ -76,7 +76,9 @@ bench-scale: setup $(RAY)
 
 bench: setup
 	$(BIN)/python -m benchmarks.labels $(ARGS)
+	$(BIN)/python -m benchmarks.start $(ARGS)
 	$(BIN)/python -m benchmarks.encode $(ARGS)
+	$(BIN)/python -m benchmarks.queue $(ARGS)
 	$(BIN)/python -m benchmarks.many_saes $(ARGS)
 	$(BIN)/python -m benchmarks.kernel $(ARGS)
 	$(BIN)/python -m benchmarks.api $(ARGS)
