@@ -521,3 +521,14 @@ def test_without_ray_the_run_is_refused_before_any_work(
     ended = encode("run", site.acts, "--out", site.out, "--sae-path", site.params, "--engine", "ray")
     ended.refused("--engine ray needs ray: pip install 'saefetch[ray]'")
     assert not site.out.exists()
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_torchs_threads_sleep_when_idle_unless_the_user_says_otherwise(
+    before: str | None, after: str, encode: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", before or "")
+    if before is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    encode("status", "--queue", "none-here")
+    assert os.environ["OMP_WAIT_POLICY"] == after
