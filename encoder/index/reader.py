@@ -17,10 +17,8 @@
     index.words                     the words of the texts and the rows of each (see words.py), None if it has none
 
 All of it is of the rows that count, whatever the index's version. What is strongest goes by magnitude, and values keep
-their sign.
-
-Headers are read and checked when it is opened, what else is asked for when it is asked for. Nothing here needs torch.
-Safe for several threads.
+their sign. Headers are read and checked when it is opened, what else is asked for when it is asked for. Nothing here
+needs torch. Safe for several threads.
 """
 
 from __future__ import annotations
@@ -78,9 +76,8 @@ class FeatureIndex:
         self._kept: Renewed | None = None
 
     def __repr__(self) -> str:
-        return (
-            f"<FeatureIndex {self.shape[0]} x {self.shape[1]}, {self.nnz} stored, {self.n_documents_total} documents>"
-        )
+        n_rows, d_sae = self.shape
+        return f"<FeatureIndex {n_rows} x {d_sae}, {self.nnz} stored, {self.n_documents_total} documents>"
 
     def __len__(self) -> int:
         return self.shape[1]
@@ -108,9 +105,8 @@ class FeatureIndex:
     def feature(self, feature: int, start: int = 0, stop: int | None = None) -> tuple[Int, F32]:
         """Return the rows in [start, stop), global ones, on which a feature fires, and its values there.
 
-        They are views; of an older index copies, without the rows that do not count.
-
-        Raises: IndexError, EncoderError if they are damaged.
+        They are views; of an older index copies, without the rows that do not count. Raises: IndexError; EncoderError
+        if they are damaged.
         """
         first, end = self._bounds(feature)
         rows, values = self._array("indices")[first:end], self._array("data")[first:end]
