@@ -87,18 +87,18 @@ def describe(features: Features) -> dict[str, Any]:
 
 def _of_shard(features: Features, i: int, n_fired: I64) -> dict[str, Any]:
     """Return the figures of a shard, and add to `n_fired` [F] on how many of its rows each feature fires."""
-    matrix, counts = features.shard(i), features.counts(i)
+    (indptr, indices, _), counts = features.arrays(i), features.counts(i)
     quality = features.meta[i].get("quality") or {}
-    lengths = np.diff(matrix.indptr)
+    lengths = np.diff(indptr)
     l0 = lengths[counts]
-    columns = matrix.indices if counts.all() else matrix.indices[np.repeat(counts, lengths)]
+    columns = indices if counts.all() else indices[np.repeat(counts, lengths)]
     n_fired += np.bincount(columns, minlength=len(n_fired))
     return {
         "shard": features.paths[i].name,
         "rows": len(counts),
         "rows_counted": len(l0),
         "excluded": features.excluded(i),
-        "nnz": int(matrix.nnz),
+        "nnz": len(indices),
         "nnz_counted": int(l0.sum()),
         "mean_l0": round(float(l0.mean()), 4) if len(l0) else 0.0,
         "max_l0": int(l0.max()) if len(l0) else 0,

@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
-from encoder.arrays import I64, U8, AnyArray, Bool
+from encoder.arrays import F32, I32, I64, U8, AnyArray, Bool
 from encoder.errors import EncoderError, MismatchError
 from encoder.file.feature_file import FeatureFile, LoadedFile, open_files
 from encoder.file.sae_folders import SaeName, check_name, find_folder
@@ -35,6 +34,8 @@ from encoder.rows import REASONS, by_reason
 from encoder.stores.object_path import ObjectPath, path_of
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
     from encoder.shard import Tokens
 
 
@@ -131,9 +132,14 @@ class Features:
 
     def shard(self, i: int) -> csr_matrix:
         """Return the rows of one file without copying the columns. Raises ShardError if they are damaged."""
-        loaded = self._load(i)
-        indptr, indices, data = loaded.whole()
-        return csr_matrix((data, indices, indptr), shape=loaded.file.shape, copy=False)
+        from scipy.sparse import csr_matrix  # takes as long as all else here: a summary has no use for it
+
+        indptr, indices, data = self.arrays(i)
+        return csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, self.shape[1]), copy=False)
+
+    def arrays(self, i: int) -> tuple[I64, I32, F32]:
+        """Return indptr, indices and data of one file's rows, as `shard` has them. Raises ShardError likewise."""
+        return self._load(i).whole()
 
     def tokens(self, i: int, start: int = 0, stop: int | None = None) -> Tokens:
         """Return what the i-th file says of its rows [start, stop); negative numbers count from its end."""
@@ -188,6 +194,8 @@ class Features:
         lengths, columns, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         indptr = np.zeros(len(wanted) + 1, np.int64)
         np.cumsum(lengths, out=indptr[1:])
+        from scipy.sparse import csr_matrix
+
         taken = csr_matrix((values, columns, indptr), shape=(len(wanted), self.shape[1]), copy=False)
         return taken if (np.diff(order) == 1).all() else taken[np.argsort(order)]
 

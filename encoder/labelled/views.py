@@ -7,8 +7,9 @@ its largest on the page.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from encoder.arrays import F32, I64
 from encoder.file.folder import Features
@@ -18,6 +19,9 @@ from encoder.labelled.markup import Token, context, details, feature_row, frame,
 from encoder.labelled.page import Page
 from encoder.labelled.same import is_one_scale
 from saefetch.labels import Labels
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 SHOWN_TOKENS = 1000
 """Of a document at a time: with the features of each, so many are about two megabytes."""
