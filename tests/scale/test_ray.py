@@ -96,13 +96,13 @@ def machines(store: S3Server) -> Iterator[Machines]:
 
 @pytest.fixture(scope="module")
 def long_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """Shards in several formats, of half a second or so each, and one that is not done when the next one is."""
+    """Shards in several formats, long enough to be killed in, and one that is not done when the next one is."""
     site = Site(tmp_path_factory.mktemp("site"))
-    site.shard("long", 6000, 9)
+    site.shard("long", 20_000, 9)
     for number in range(N_SHARDS - 3):
-        site.shard(f"s{number}", 1000 + number, number, torch.bfloat16)
-    np.save(site.acts / "n.npy", encoding.planted(1000, site.weights, 20).numpy())
-    torch.save({"hook": encoding.planted(1000, site.weights, 30, torch.float16)}, site.acts / "t.pt")
+        site.shard(f"s{number}", 4000 + number, number, torch.bfloat16)
+    np.save(site.acts / "n.npy", encoding.planted(4000, site.weights, 20).numpy())
+    torch.save({"hook": encoding.planted(4000, site.weights, 30, torch.float16)}, site.acts / "t.pt")
     return site
 
 
