@@ -23,6 +23,7 @@ from encoder.readers.companions import fits, ids_of, mask_beside
 from encoder.readers.place import hook_of_place
 from encoder.readers.source import Source
 from encoder.shard import Shard
+from encoder.stores.object_path import ObjectPath
 
 SUFFIXES = (".npy", ".pt")
 HEADERLESS = (".dat", ".bin", ".raw", ".mmap", ".memmap", ".mm")
@@ -53,6 +54,8 @@ def sidecars_of(source: Source, rows: Array) -> dict[str, Array]:
     """Return the token ids and masks beside a file of one array, `rows`, by their names."""
     found = {}
     if source.path.suffix in SUFFIXES + HEADERLESS and source.path.stem not in NAMES:
+        if isinstance(source.path, ObjectPath):  # one listing instead of a question for each of a hundred names
+            source.path.tree.folder(source.path.parent.address.key)
         for path, name in named_after(source.path):
             array = _array(path)
             if array is not None and name not in found and _is_of(name, array, rows):

@@ -42,7 +42,8 @@ class Tree:
             if key not in self._folders:
                 folders, entries = self.store.folder(key)
                 found: dict[str, Entry | None] = dict.fromkeys(folders)
-                found |= {entry.key.rpartition("/")[2]: entry for entry in entries}
+                # An object that was asked for before stays the version that it was: who reads it must not get another.
+                found |= {entry.key.rpartition("/")[2]: self._known.get(entry.key) or entry for entry in entries}
                 self._folders[key] = {name: one for name, one in found.items() if name}
             return self._folders[key]
 
