@@ -11,9 +11,7 @@ from pathlib import Path
 
 from encoder.errors import EncoderError, InputError
 from encoder.stores.object_path import ObjectPath
-from encoder.stores.store import MAX_PUT_BYTES
-
-MAX_TRIES = 8
+from encoder.stores.store import MAX_PUT_BYTES, write_over
 
 
 def made(out: Path) -> Path:
@@ -49,14 +47,8 @@ def put_index(local: Path, path: ObjectPath) -> None:
             f"{path}: the index has {n_bytes:,} bytes, more than one conditional write takes, {MAX_PUT_BYTES:,}; name a"
             " folder of this machine with --out"
         )
-    store, key = path.tree.store, path.address.key
+    key = path.address.key
     with local.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for _ in range(MAX_TRIES):
-            if store.create(key, data):
-                break
-            there = path.tree.renew(key)
-            if there is not None and store.replace(key, data, there.etag):
-                break
-        else:
+        if not write_over(path.tree.store, key, data):
             raise EncoderError(f"{path}: is written again and again by others; wait for them, and run it again")
     path.tree.renew(key)

@@ -15,6 +15,7 @@ from encoder.queue.claim import Claim, Verdicts
 from encoder.queue.spool import OWNER, STATES, Name, Spool, locked, new_token, new_worker, read, rename
 from encoder.queue.ticket import Ticket, parse, tombstone
 from saefetch.files.atomic import fsync_folder
+from saefetch.times import utc_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +222,7 @@ class Queue:
                     return
 
     def _fresh(self, ticket: Ticket) -> bytes:
-        submitted_at = datetime.fromtimestamp(self._spool.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        submitted_at = utc_text(datetime.fromtimestamp(self._spool.now(), UTC))
         return replace(
             ticket.without_outputs(),
             attempts=0,

@@ -35,16 +35,16 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 from encoder.errors import InputError, UnreachableError
 from encoder.stores.address import HUB_TYPES, Address, check_is_written_to
 from encoder.stores.secrets import without_secrets
-from encoder.stores.store import Data, Entry
+from encoder.stores.store import Below, Data, Entry
 
 _NOT_THERE = (RepositoryNotFoundError, RevisionNotFoundError, GatedRepoError)
 
 
-class HubStore:
+class HubStore(Below):
     """The files of a repository, below the address."""
 
     def __init__(self, address: Address) -> None:
-        self.place, self._base = str(address), address.key
+        super().__init__(str(address), address.key)
         repository, _, revision = address.bucket.partition("@")
         first, _, rest = repository.partition("/")
         self._type, self._repository = (HUB_TYPES[first], rest) if first in HUB_TYPES else ("model", repository)
@@ -119,16 +119,8 @@ class HubStore:
     def delete(self, key: str) -> None:
         check_is_written_to(self._shown(key))
 
-    def _path(self, key: str) -> str:
-        return "/".join(part for part in (self._base, key) if part)
-
     def _entry(self, found: Any) -> Entry:
-        key = str(found.path)
-        key = key[len(self._base) + 1 :] if self._base else key
-        return Entry(key, int(found.size), str(found.lfs.sha256 if found.lfs else found.blob_id))
-
-    def _shown(self, key: str) -> str:
-        return f"{self.place}/{key}" if key else self.place
+        return Entry(self._key(str(found.path)), int(found.size), str(found.lfs.sha256 if found.lfs else found.blob_id))
 
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:

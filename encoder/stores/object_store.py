@@ -31,7 +31,7 @@ from obstore.exceptions import (
 from encoder.errors import ChangingError, InputError, UnreachableError
 from encoder.stores.address import Address
 from encoder.stores.secrets import without_secrets
-from encoder.stores.store import MAX_PUT_BYTES, Data, Entry
+from encoder.stores.store import MAX_PUT_BYTES, Below, Data, Entry
 
 MAX_RETRIES = 8
 RETRY_S = 60
@@ -51,11 +51,11 @@ _METADATA_SERVICE = "169.254.169.254"
 """Where obstore asks for credentials where nothing else has any."""
 
 
-class ObjectStore:
+class ObjectStore(Below):
     """The objects below an address. `client` is a store of obstore; without one, it is made for the address."""
 
     def __init__(self, address: Address, client: Any = None) -> None:
-        self.place, self._base = str(address), address.key
+        super().__init__(str(address), address.key)
         self._client: Any = _client_for(address, READ_S) if client is None else client
         self._writer: Any = _client_for(address, WRITE_S) if client is None else client
 
@@ -129,16 +129,8 @@ class ObjectStore:
                 return False
             return True
 
-    def _path(self, key: str) -> str:
-        return "/".join(part for part in (self._base, key) if part)
-
     def _entry(self, found: Any) -> Entry:
-        key = str(found["path"])
-        key = key[len(self._base) + 1 :] if self._base else key
-        return Entry(key, int(found["size"]), _tag(found))
-
-    def _shown(self, key: str) -> str:
-        return f"{self.place}/{key}" if key else self.place
+        return Entry(self._key(str(found["path"])), int(found["size"]), _tag(found))
 
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:

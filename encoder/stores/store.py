@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from mmap import mmap
 from typing import Protocol
@@ -31,6 +32,7 @@ Data = bytes | mmap
 """What is written: a file may be mapped."""
 MAX_PUT_BYTES = 5 << 30
 """What one conditional write takes, as it is one PUT."""
+_MAX_TRIES = 8
 
 
 class Store(Protocol):
@@ -65,3 +67,31 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object, if it is there."""
+
+
+def write_over(store: Store, key: str, data: Data) -> bool:
+    """Write an object, whatever is there; False where others were quicker each time that it was tried."""
+    for _ in range(_MAX_TRIES):
+        with suppress(FileNotFoundError):  # somebody removed it between the two
+            if store.create(key, data) or store.replace(key, data, store.status(key).etag):
+                return True
+    return False
+
+
+class Below:
+    """The names of objects below an address: `place` and `base` are the address and its key."""
+
+    def __init__(self, place: str, base: str) -> None:
+        self.place, self._base = place, base
+
+    def _path(self, key: str) -> str:
+        """Return an object's name in the bucket."""
+        return "/".join(part for part in (self._base, key) if part)
+
+    def _key(self, path: str) -> str:
+        """Return the key of an object that has this name in the bucket."""
+        return path[len(self._base) + 1 :] if self._base else path
+
+    def _shown(self, key: str) -> str:
+        """Return an object's address, for messages."""
+        return f"{self.place}/{key}" if key else self.place

@@ -12,15 +12,14 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from encoder.errors import EncoderError
 from encoder.file.beside import FAILED
 from encoder.stores.opened import open_store
-
-_MAX_TRIES = 8
+from encoder.stores.store import write_over
+from saefetch.times import utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Failure:
             "traceback": self.traceback,
             "attempts": self.attempts,
             "sae": self.sae,
-            "failed_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "failed_at": utc_now(),
         }
 
 
@@ -49,10 +48,7 @@ def write_failures(out: Path, failures: dict[str, Failure]) -> None:
     store = open_store(out)
     for name, failure in failures.items():
         key, data = f"{FAILED}/{name}.json", json.dumps(failure.document(), indent=1).encode() + b"\n"
-        for _ in range(_MAX_TRIES):
-            with suppress(FileNotFoundError):  # another run removed it
-                if store.create(key, data) or store.replace(key, data, store.status(key).etag):
-                    break
+        write_over(store, key, data)
 
 
 def remove_failures(out: Path, done: Iterable[tuple[str, str]]) -> None:

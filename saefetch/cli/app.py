@@ -21,9 +21,13 @@ from saefetch.cli.flags import (
     Json,
     MaxAttempts,
     MaxWait,
+    NeuronpediaId,
+    Quiet,
     Rate,
+    Refresh,
     Release,
     SaeId,
+    SaeIds,
     Source,
 )
 from saefetch.cli.jobs_app import jobs
@@ -106,18 +110,14 @@ def root(
 @app.command(short_help="Get an SAE's labels; run it again to resume.", epilog=DOWNLOAD_EXAMPLES)
 def download(
     sae_release: Release = None,
-    sae_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="SAELens id; a pattern in quotes for many SAEs.")
-    ] = None,
-    neuronpedia_id: Annotated[
-        str | None, typer.Option(metavar="MODEL/SOURCE", help="Neuronpedia's own name, or its page's address.")
-    ] = None,
+    sae_id: SaeIds = None,
+    neuronpedia_id: NeuronpediaId = None,
     num_features: Annotated[
         str | None, typer.Option(metavar="N", help="Number of features, where the registry has it wrong or not.")
     ] = None,
     source: Source = None,
     features: Annotated[str | None, typer.Option(metavar="A:B", help="Just features A to B-1.")] = None,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Look for changes since the last download.")] = False,
+    refresh: Refresh = False,
     data_dir: DataDir = None,
     api_url: ApiUrl = None,
     export_url: ExportUrl = None,
@@ -128,7 +128,7 @@ def download(
     max_wait_s: MaxWait = None,
     config: Config = None,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Get all labels of an SAE, or of many.
 

@@ -9,6 +9,14 @@ import typer
 
 Release = Annotated[str | None, typer.Option("--sae-release", metavar="R", help="SAELens release.")]
 SaeId = Annotated[str | None, typer.Option("--sae-id", metavar="ID", help="SAELens id within the release.")]
+SaeIds = Annotated[
+    str | None, typer.Option("--sae-id", metavar="ID", help="SAELens id; a pattern in quotes for many SAEs.")
+]
+NeuronpediaId = Annotated[
+    str | None, typer.Option(metavar="MODEL/SOURCE", help="Neuronpedia's own name, or its page's address.")
+]
+Refresh = Annotated[bool, typer.Option("--refresh", help="Look for changes since the last download.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", metavar="DIR", help="Where labels are kept.  [default: sae]")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from saefetch.cli.flags import Json, NeuronpediaId, Quiet, Refresh, Release, SaeIds, Source
 from saefetch.terminal.program import new_app
 
 jobs = new_app("jobs")
@@ -44,7 +45,6 @@ that. 130 after Ctrl-C, which ends the watching and no job."""
 
 Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="The service.  [default: http://127.0.0.1:8764]")]
 TokenFile = Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="Where the service's token is.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID", hidden=True)]
 
 
@@ -58,20 +58,14 @@ def root(context: typer.Context) -> None:
 
 @jobs.command(short_help="Ask for the labels of an SAE, or of many.", epilog=ADD_EXAMPLES)
 def add(
-    sae_release: Annotated[str | None, typer.Option(metavar="R", help="SAELens release.")] = None,
-    sae_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="SAELens id; a pattern in quotes for many SAEs.")
-    ] = None,
-    neuronpedia_id: Annotated[
-        str | None, typer.Option(metavar="MODEL/SOURCE", help="Neuronpedia's own name, or its page's address.")
-    ] = None,
+    sae_release: Release = None,
+    sae_id: SaeIds = None,
+    neuronpedia_id: NeuronpediaId = None,
     num_features: Annotated[
         int | None, typer.Option(metavar="N", help="Number of features, where the registry has it wrong or not.")
     ] = None,
-    source: Annotated[
-        str | None, typer.Option(metavar="NAME", help="auto, export, batch or feature.  [default: auto]")
-    ] = None,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Look for changes since the last download.")] = False,
+    source: Source = None,
+    refresh: Refresh = False,
     url: Url = None,
     token_file: TokenFile = None,
     json: Json = False,
@@ -138,7 +132,7 @@ def watch(
     url: Url = None,
     token_file: TokenFile = None,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Show the progress of jobs until all have ended. Ctrl-C ends the watching only."""
     from saefetch.cli.jobs import watch as run

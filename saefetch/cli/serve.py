@@ -20,37 +20,23 @@ A_MINUTE_IN_DAYS = 1 / 1440
 A_CENTURY_IN_DAYS = 36525
 
 
-def run(
-    flags: dict[str, Any],
-    *,
-    config: Path | None,
-    host: str,
-    port: int,
-    n_jobs: int,
-    mirror: bool,
-    token_file: Path | None,
-    refresh_every: float | None,
-    log_json: bool,
-    quiet: bool,
-) -> NoReturn:
+def every(days: float | None) -> timedelta | None:
+    """Return what `--refresh-every` says. Raises: UsageError."""
+    if days is None:
+        return None
+    if not A_MINUTE_IN_DAYS <= days <= A_CENTURY_IN_DAYS:
+        raise UsageError(f"--refresh-every {days:g}: expected a number of days, such as 7 or 0.5")
+    return timedelta(days=days)
+
+
+def run(flags: dict[str, Any], config: Path | None, wanted: Wanted, *, log_json: bool, quiet: bool) -> NoReturn:
     """Serve, and end the process with the status of the signal that ends it.
 
     Raises: UsageError, LockedError, StoreError.
     """
     settings = load_settings(flags, config)
-    if refresh_every is not None and not A_MINUTE_IN_DAYS <= refresh_every <= A_CENTURY_IN_DAYS:
-        raise UsageError(f"--refresh-every {refresh_every:g}: expected a number of days, such as 7 or 0.5")
     log.set_up(as_json=log_json, quiet=quiet)
     tune_memory()
-    wanted = Wanted(
-        host=host,
-        port=port,
-        n_jobs=n_jobs,
-        mirror=mirror,
-        token_file=token_file,
-        refresh_every=None if refresh_every is None else timedelta(days=refresh_every),
-        log_requests=log_json,
-    )
     with asyncio.Runner() as runner:
         status = runner.run(serve(settings, wanted, api_key()))
         sys.stderr.flush()

@@ -79,17 +79,8 @@ def serve(
         "max_attempts": max_attempts,
         "max_wait_s": max_wait_s,
     }
-    from saefetch.cli.serve import run
+    from saefetch.cli.serve import every, run
+    from saefetch.service.serve import Wanted
 
-    run(
-        flags,
-        config=config,
-        host=host,
-        port=port,
-        n_jobs=jobs,
-        mirror=not no_mirror,
-        token_file=token_file,
-        refresh_every=refresh_every,
-        log_json=log_json,
-        quiet=quiet,
-    )
+    wanted = Wanted(host, port, jobs, not no_mirror, token_file, every(refresh_every), log_requests=log_json)
+    run(flags, config, wanted, log_json=log_json, quiet=quiet)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from saefetch.downloading.crew import Crew
-from saefetch.downloading.session import Session, utc_now
+from saefetch.downloading.session import Session
 from saefetch.downloading.tally import Tally
 from saefetch.downloading.work import work_off
 from saefetch.errors import RefusedError, RequestError
@@ -19,6 +19,7 @@ from saefetch.sources.export import ExportSource
 from saefetch.sources.feature import OneByOne
 from saefetch.store.answers import Answers
 from saefetch.store.records import State
+from saefetch.times import utc_now
 
 EXPORT_ROUNDS = 3
 """How often the export is listed again because it changed while it was read."""

@@ -14,7 +14,7 @@ from saefetch.downloading.crawl import Crawl
 from saefetch.downloading.crew import Crew
 from saefetch.downloading.figures import begin_line
 from saefetch.downloading.outcome import Outcome, Summary, count_features
-from saefetch.downloading.session import Session, open_session, utc_now
+from saefetch.downloading.session import Session, open_session
 from saefetch.downloading.tally import Tally
 from saefetch.errors import LockedError, RefusedError, RequestError, SaefetchError, StoreError, UsageError
 from saefetch.names.identity import Target
@@ -22,6 +22,7 @@ from saefetch.publish import LABELS_NAME, METADATA_NAME, SaeInfo, publish, sizes
 from saefetch.sources import Plan
 from saefetch.store.records import State
 from saefetch.store.store import FILE_NAME, Store
+from saefetch.times import utc_now
 
 
 class Job:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +15,7 @@ from saefetch.files.lock import lock_folder
 from saefetch.names.identity import Target
 from saefetch.store.answers import Answers
 from saefetch.store.store import Store
+from saefetch.times import utc_now
 
 T = TypeVar("T")
 INTERRUPT_EVERY_S = 0.02
@@ -105,7 +105,3 @@ def _close(opened: list[Store]) -> None:
         store.close()
         if is_empty:
             store.path.unlink(missing_ok=True)
-
-
-def utc_now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -19,6 +19,7 @@ from saefetch.downloading.outcome import Outcome, Summary
 from saefetch.errors import LockedError, StoreError
 from saefetch.files.lock import holder
 from saefetch.service.errors import ConflictError
+from saefetch.service.log import LOGGER
 from saefetch.service.rows import Job
 from saefetch.service.shapes import JobState
 from saefetch.service.table import JobTable
@@ -29,7 +30,6 @@ LOOK_AGAIN_S = 2.0
 the disk refused is written again."""
 PROGRESS_EVERY_S = 1.0
 _COUNTS = ("total_features", "successful", "missing", "failed", "with_descriptions", "resumed", "unexplained")
-log = logging.getLogger("saefetch.service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +117,13 @@ class Runner:
         if job.error != words:
             self._table.hold(job.id, words)
             self._changed()
-            log.info("job %d %s", job.id, words, extra={"job": str(job.id)})
+            LOGGER.info("job %d %s", job.id, words, extra={"job": str(job.id)})
 
     def _start(self, job: Job) -> None:
         wish, crew = job.wish, self._crew
         self._table.start(job.id, self._now())
         self._changed()
-        log.info("job %d runs: %s %s", job.id, wish.release, wish.sae_id, extra={"job": str(job.id)})
+        LOGGER.info("job %d runs: %s %s", job.id, wish.release, wish.sae_id, extra={"job": str(job.id)})
         crew = replace(
             crew,
             settings=crew.settings.model_copy(update={"source": wish.source}),
@@ -142,7 +142,7 @@ class Runner:
                 self._settle(job, download)
                 break
             except StoreError as exc:
-                log.error("job %d: %s", job.id, exc, extra={"job": str(job.id)})
+                LOGGER.error("job %d: %s", job.id, exc, extra={"job": str(job.id)})
                 if self._stopping:
                     break  # it is still running in the table, so the next service takes it up
                 await asyncio.sleep(LOOK_AGAIN_S)
@@ -159,7 +159,7 @@ class Runner:
         else:
             self._table.end(job.id, state, self._now(), error, result)
         level = logging.WARNING if state == "failed" else logging.INFO
-        log.log(level, "job %d %s%s", job.id, state, f": {error}" if error else "", extra={"job": str(job.id)})
+        LOGGER.log(level, "job %d %s%s", job.id, state, f": {error}" if error else "", extra={"job": str(job.id)})
 
 
 def _verdict(
@@ -170,7 +170,7 @@ def _verdict(
         return ("cancelled" if cancelling else "queued"), None, None
     bug = download.exception()
     if bug is not None:
-        log.error("job %d: a bug of saefetch", job.id, exc_info=bug, extra={"job": str(job.id)})
+        LOGGER.error("job %d: a bug of saefetch", job.id, exc_info=bug, extra={"job": str(job.id)})
         return "failed", f"this is a bug of saefetch ({type(bug).__name__}); its log has the lines to report", None
     outcome = download.result()
     result = counts_of(outcome.summary)

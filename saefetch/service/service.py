@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
 from saefetch.downloading.crew import Crew, open_crew
 from saefetch.downloading.run import OPEN_JOBS
-from saefetch.downloading.session import utc_now
 from saefetch.errors import StoreError, UsageError
 from saefetch.files.lock import lock_folder
 from saefetch.net.transport import Transport
@@ -24,6 +23,7 @@ from saefetch.service.wishes import wishes_of
 from saefetch.settings import Settings
 from saefetch.sources.width import Widths
 from saefetch.terminal.progress import Display
+from saefetch.times import utc_now, utc_text
 
 KEPT_DAYS = 90
 MAX_ID = 1 << 60
@@ -184,7 +184,7 @@ class Service:
     def forget_old_jobs(self) -> None:
         """Delete the jobs that ended over 90 days ago."""
         now = datetime.fromisoformat(self._now())
-        self._table.forget((now - timedelta(days=KEPT_DAYS)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        self._table.forget(utc_text(now - timedelta(days=KEPT_DAYS)))
 
     # -- news --------------------------------------------------------------------------------------------------------
 

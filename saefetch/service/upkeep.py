@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from saefetch import inventory
-from saefetch.downloading.session import utc_now
 from saefetch.errors import StoreError
 from saefetch.service.errors import ClosingError, ConflictError
 from saefetch.service.rows import Wish
 from saefetch.service.service import Service
 from saefetch.store.store import Store
+from saefetch.times import utc_now
 
 LOOK_EVERY_S = 3600.0
 

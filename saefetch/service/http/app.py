@@ -16,11 +16,12 @@ from saefetch.service.http.events import Events
 from saefetch.service.http.given import BODY_S, MAX_BODY, MAX_MIRROR_BODY, Given, json_of, parameters_of
 from saefetch.service.http.guard import Guard
 from saefetch.service.http.jobs import JobRoutes
-from saefetch.service.http.log import HEADER, LOGGER, id_of, path_of
+from saefetch.service.http.log import HEADER, id_of, path_of
 from saefetch.service.http.metrics import Metrics
 from saefetch.service.http.problems import NOT_OUR_WORDS, SECURITY_HEADERS, Problem, problem_of, render
 from saefetch.service.http.table import TABLE, Route
 from saefetch.service.http.views import Views
+from saefetch.service.log import LOGGER
 from saefetch.service.mirror.routes import Mirror
 
 if TYPE_CHECKING:

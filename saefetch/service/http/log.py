@@ -3,7 +3,7 @@
 A client may give the id, as `X-Request-Id`; every answer has it. The line holds method, path, status and milliseconds:
 no header, no query and no body, any of which may hold a secret.
 
-    logging.getLogger("saefetch.service")     `extra` of a request's line: request_id, method, path, status, ms
+    saefetch.service.log.LOGGER     `extra` of a request's line: request_id, method, path, status, ms
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from itertools import count
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-LOGGER = logging.getLogger("saefetch.service")
 HEADER = "X-Request-Id"
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being answered. The server answers each request in a task, and so in a context, of its

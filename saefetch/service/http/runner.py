@@ -15,8 +15,9 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from saefetch.service.http.app import set_headers
-from saefetch.service.http.log import LOGGER, AccessLog, path_of
+from saefetch.service.http.log import AccessLog, path_of
 from saefetch.service.http.problems import NOT_OUR_WORDS, PROBLEM_TYPE, Problem, problem_of, render, title_of
+from saefetch.service.log import LOGGER
 
 KEEPALIVE_S = 75.0
 FIRST_REQUEST_S = 20.0
