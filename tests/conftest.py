@@ -24,6 +24,7 @@ import fast
 import pytest
 from hub import HubProcess
 from hypothesis import HealthCheck, settings
+from s3_server import S3Server
 from zygote import Zygote
 
 if TYPE_CHECKING:
@@ -109,3 +110,19 @@ def collector() -> Iterator[None]:
     threshold = gc.get_threshold()
     yield
     gc.set_threshold(*threshold)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Server]:
+    """A bucket, which the environment leads to. What is copied to scratch meanwhile has to be removed again."""
+    from encoder.machine.scratch import PREFIX
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with S3Server() as running:
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        yield running
+    assert [path for path in scratch.iterdir() if path.name.startswith(PREFIX)] == []

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import encoding
 import numpy as np
-import pytest
 from encoding import Command, Site
 from s3_server import S3Server
 
 from dashboard.model.folder import FeaturesFolder
 from encoder.stores.object_path import path_of
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    with S3Server() as running:
-        for name, value in running.environment.items():
-            monkeypatch.setenv(name, value)
-        yield running
 
 
 def test_shards_and_their_index_are_seen_when_they_come(server: S3Server, site: Site, encode: Command) -> None:

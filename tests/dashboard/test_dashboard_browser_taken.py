@@ -75,6 +75,7 @@ def test_a_picture_is_copied_and_a_table_saved(page: Page, served: Dashboard, tm
 def test_c_copies_the_held_token_or_the_table(page: Page, served: Dashboard) -> None:
     go(page, "#/documents/0?at=4")
     expect(page.locator("#t4.held")).to_be_visible()
+    expect(page.locator("#said")).to_contain_text("token 4:")  # what is said of the token comes with its answer
     page.keyboard.press("c")
     expect(page.locator("#said")).to_have_text("TSV copied")
     expected = served.api("figure", of="token", document="capture", at=4, format="tsv")["text"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import encoding
@@ -12,24 +11,10 @@ import pytest
 from encoding import Command, Ended, Site
 from s3_server import S3Server
 
-from encoder.machine.scratch import PREFIX
 from encoder.work.failures import Failure, remove_failures, write_failures
 
 OUT = "s3://bucket/features/run"
 SECRETS = ("AKIAVERYSECRET", "wJalrVERYSECRET")
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Server]:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setenv("TMPDIR", str(scratch))
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    with S3Server() as running:
-        for name, value in running.environment.items():
-            monkeypatch.setenv(name, value)
-        yield running
-    assert [path for path in scratch.iterdir() if path.name.startswith(PREFIX)] == []
 
 
 @pytest.fixture

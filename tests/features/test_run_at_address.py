@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from s3_server import S3Server, tag
 import encoder
 from encoder.errors import ShardError
 from encoder.file.csr import Csr, CsrWriter
-from encoder.machine.scratch import PREFIX
 from encoder.sae.load import load_sae
 from encoder.stores import object_store
 from encoder.stores.object_path import path_of
@@ -27,19 +25,6 @@ from saefetch.errors import MissingExtraError
 
 ACTS, OUT = "s3://bucket/acts", "s3://bucket/features"
 SECRETS = ("AKIAVERYSECRET", "wJalrVERYSECRET")
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Server]:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setenv("TMPDIR", str(scratch))
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    with S3Server() as running:
-        for name, value in running.environment.items():
-            monkeypatch.setenv(name, value)
-        yield running
-    assert [path for path in scratch.iterdir() if path.name.startswith(PREFIX)] == []
 
 
 @pytest.fixture

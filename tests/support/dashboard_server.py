@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import http.client
 import json
-import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
+
+from in_thread import InThread
 
 from dashboard.model.data import Data, Settings
 from dashboard.server.proxy import Proxy
@@ -38,34 +40,20 @@ class Answer:
         return error
 
 
-class Dashboard:
+class Dashboard(InThread):
     """A server on a free port of loopback, for the block."""
 
     def __init__(
         self, data: Data, host: str = "127.0.0.1", proxy: Proxy | None = None, service: Service | None = None
     ) -> None:
         self._data, self._host, self._proxy, self._service = data, host, proxy, service
-        self._listens, self._ends = threading.Event(), asyncio.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        super().__init__()
         self.address = ""
 
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        try:
-            async with listening(self._data, self._host, 0, self._proxy, self._service) as self.address:
-                self._listens.set()
-                await self._ends.wait()
-        finally:
-            self._listens.set()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._listens.wait(120) and self.address
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ends.set)
-        self._thread.join()
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        async with listening(self._data, self._host, 0, self._proxy, self._service) as self.address:
+            yield
 
     @property
     def port(self) -> int:

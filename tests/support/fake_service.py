@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
+from in_thread import InThread, listening
 
 RELEASE = "gemma-scope-2b-pt-res-canonical"
 
@@ -35,7 +35,7 @@ class Asked:
     body: Any
 
 
-class FakeService:
+class FakeService(InThread):
     """`jobs` by id are what it knows; `answer` may answer a request in its place."""
 
     def __init__(self, *jobs: dict[str, Any]) -> None:
@@ -46,21 +46,7 @@ class FakeService:
         self.streams: list[Callable[[], Any]] = []
         """What each event stream does when it is opened, in their order; the last one stays open."""
         self.url = ""
-        self._listens, self._ends = threading.Event(), asyncio.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._listens.wait(60) and self.url
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._ends.set)
-            self._thread.join()
+        super().__init__()
 
     def tell(self, *jobs: dict[str, Any]) -> None:
         """Change jobs, and send an event of each."""
@@ -68,20 +54,13 @@ class FakeService:
             self.jobs[each["id"]] = each
             self.events.append(("job", each))
 
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            self._listens.set()
-            await self._ends.wait()
-        finally:
-            self._listens.set()
-            await runner.cleanup()
+        async with listening(app, shutdown_timeout=0.1) as port:
+            self.url = f"http://127.0.0.1:{port}"
+            yield
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()

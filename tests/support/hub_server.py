@@ -6,39 +6,29 @@ with HubServer() as hub:
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import threading
-from typing import Any, Self
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
+from in_thread import InThread, listening
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _PLURAL = {"models": "", "datasets": "datasets/"}
 
 
-class HubServer:
+class HubServer(InThread):
     """Only the revisions `main` and `v1`, and only with `token` where there is one."""
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
         self.requests: list[str] = []
         self.token = ""
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        super().__init__()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(30)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(30)
-
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
         app = web.Application()
         api = "/api/{type:models|datasets}/{repo:[^/]+/[^/]+}"
         app.router.add_get(f"{api}/revision/{{revision}}", self._answering(self._revision))
@@ -46,14 +36,9 @@ class HubServer:
         app.router.add_get(f"{api}/tree/{{revision}}/{{path:.+}}", self._answering(self._tree))
         app.router.add_post(f"{api}/paths-info/{{revision}}", self._answering(self._paths))
         app.router.add_get("/{repo:(datasets/)?[^/]+/[^/]+}/resolve/{revision}/{path:.+}", self._answering(self._bytes))
-        runner = web.AppRunner(app)
-        self._loop.run_until_complete(runner.setup())
-        self._loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0).start())
-        self.endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
-        self._loop.close()
+        async with listening(app) as port:
+            self.endpoint = f"http://127.0.0.1:{port}"
+            yield
 
     def _answering(self, answer: Any) -> Any:
         async def handle(request: web.Request) -> web.Response:

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from typing import Self
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import ClientSession, web
+from in_thread import InThread, listening
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-encoding", "content-length"}
 
 
-class ReverseProxy:
+class ReverseProxy(InThread):
     """Passes what is below `prefix` on to 127.0.0.1:port; /notebook is a page with the prefix in a frame."""
 
     def __init__(self, port: int, prefix: str, *, cuts: bool) -> None:
         self._upstream, self._prefix, self._cuts = f"http://127.0.0.1:{port}", prefix, cuts
-        self._listens = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        super().__init__()
         self.port = 0
 
-    async def _serve(self) -> None:
-        self._loop, self._ends = asyncio.get_running_loop(), asyncio.Event()
-        async with ClientSession(auto_decompress=True) as self._session:
-            app = web.Application()
-            app.router.add_get("/notebook", self._notebook)
-            app.router.add_get(self._prefix + "/{rest:.*}", self._pass_on)
-            runner = web.AppRunner(app)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.port = runner.addresses[0][1]
-            self._listens.set()
-            await self._ends.wait()
-            await runner.cleanup()
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        app = web.Application()
+        app.router.add_get("/notebook", self._notebook)
+        app.router.add_get(self._prefix + "/{rest:.*}", self._pass_on)
+        async with ClientSession(auto_decompress=True) as self._session, listening(app) as self.port:
+            yield
 
     async def _notebook(self, request: web.Request) -> web.Response:
         frame = f'<!doctype html><title>notebook</title><iframe src="{self._prefix}/?{request.query_string}"></iframe>'
@@ -50,12 +43,3 @@ class ReverseProxy:
                 else:
                     response.headers.add(name, value)
             return response
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._listens.wait(60)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ends.set)
-        self._thread.join()

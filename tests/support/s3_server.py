@@ -13,21 +13,22 @@ server.refuses_puts["a"] = [(409, "...")]      the next writes of this key are a
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import threading
 from collections import Counter
-from typing import Any, Self
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 from xml.sax.saxutils import escape
 
 from aiohttp import web
+from in_thread import InThread, listening
 
 BUCKET = "bucket"
 MAX_KEYS = 3
 """Keys a page of a list, so that lists have several pages."""
 
 
-class S3Server:
+class S3Server(InThread):
     def __init__(self, *, ignores_conditions: bool = False) -> None:
         self.objects: dict[str, bytes] = {}
         self.faults: list[tuple[int, str]] = []
@@ -39,18 +40,7 @@ class S3Server:
         self.lands_first: dict[str, bytes] = {}
         self.refuses_puts: dict[str, list[tuple[int, str]]] = {}
         self._ignores = ignores_conditions
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(30)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(30)
+        super().__init__()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -63,20 +53,13 @@ class S3Server:
             "AWS_REGION": "us-east-1",
         }
 
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_route("*", "/{bucket}", self._answer)
         app.router.add_route("*", "/{bucket}/{key:.*}", self._answer)
-        runner = web.AppRunner(app)
-        self._loop.run_until_complete(runner.setup())
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        self._loop.run_until_complete(site.start())
-        self._port = runner.addresses[0][1]
-        self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
-        self._loop.close()
+        async with listening(app) as self._port:
+            yield
 
     async def _answer(self, request: web.Request) -> web.Response:
         key = request.match_info.get("key", "")

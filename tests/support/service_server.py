@@ -9,15 +9,16 @@ import asyncio
 import http.client
 import json
 import re
-import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from aiohttp import web
 from harness import settings_for
+from in_thread import InThread
 from jsonschema import Draft202012Validator
 
 from saefetch.service.http import openapi
@@ -52,7 +53,7 @@ class Answer:
         return document
 
 
-class Served:
+class Served(InThread):
     """A service and its server on a free port of loopback, for the block; upstream is a stand-in, or nowhere."""
 
     def __init__(
@@ -75,35 +76,21 @@ class Served:
         self._token, self._port, self._runner_knobs = token, port, runner or {}
         self._knobs: dict[str, Any] = {"mirror": mirror, "heartbeat_s": heartbeat_s, "body_s": body_s}
         self._make_service = make_service
-        self._listens = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        super().__init__()
         self.port = 0
 
-    async def _serve(self) -> None:
-        self._loop, self._ends = asyncio.get_running_loop(), asyncio.Event()
-        try:
-            async with self._make_service(self._settings) as self.service:
-                guard = Guard("127.0.0.1", self._token)
-                self.app = make_app(self.service, guard, **self._knobs)
-                self.runner = make_runner(self.app, **self._runner_knobs)
-                await self.runner.setup()
-                await web.TCPSite(self.runner, "127.0.0.1", self._port).start()
-                guard.port = self.port = self.runner.addresses[0][1]
-                self._listens.set()
-                await self._ends.wait()
-                self.service.close()
-                await self.runner.cleanup()
-        finally:
-            self._listens.set()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._listens.wait(120) and self.port
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ends.set)
-        self._thread.join()
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        async with self._make_service(self._settings) as self.service:
+            guard = Guard("127.0.0.1", self._token)
+            self.app = make_app(self.service, guard, **self._knobs)
+            self.runner = make_runner(self.app, **self._runner_knobs)
+            await self.runner.setup()
+            await web.TCPSite(self.runner, "127.0.0.1", self._port).start()
+            guard.port = self.port = self.runner.addresses[0][1]
+            yield
+            self.service.close()
+            await self.runner.cleanup()
 
     @property
     def url(self) -> str:
