@@ -17,7 +17,7 @@ import torch
 
 import encoder
 from benchmarks.kernel_data import make_rows, make_sae, make_weights
-from benchmarks.report import describe_machine, write_results
+from benchmarks.report import describe_machine, head, publish
 from encoder.file.csr import Csr
 from encoder.kernels.kernel import Kernel
 
@@ -91,14 +91,10 @@ def main() -> None:
             found.append(measure(sae, rows[:n_rows].to(dtype), 3 if args.quick else rounds))
             print(f"measured: {n_rows:,} rows of {dtype}", file=sys.stderr, flush=True)
     machine = describe_machine("api", LIBRARIES)
-    lines = [f"# encoder.encode on {machine['cpu']}, {machine['cores']} cores", ""]
-    lines += [*(f"- {name}: {value}" for name, value in machine.items()), ""]
+    lines = [*head("encoder.encode", machine), ""]
     lines += ["| rows | | kernel ms | encode adds ms | share | promise | |", "|---:|---|---:|---:|---:|---|---|"]
-    markdown = "\n".join([*lines, *(one.line() for one in found)]) + "\n"
-    print(markdown)
-    if not args.quick:
-        written = write_results("api", machine, {"added": [asdict(one) for one in found]}, markdown)
-        print("\n".join(f"written: {path}" for path in written))
+    lines += [one.line() for one in found]
+    publish("api", machine, {"added": [asdict(one) for one in found]}, lines, quick=args.quick)
 
 
 if __name__ == "__main__":

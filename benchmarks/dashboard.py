@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from benchmarks.report import Aim, describe_machine, write_results
+from benchmarks.report import Aim, describe_machine, head, promises, publish
 from encoder.file.csr import Csr, CsrWriter
 from encoder.index.build import build_index
 from encoder.shard import Tokens
@@ -279,17 +279,12 @@ def main() -> None:
         rows, aims = rows + more, aims + further
         rows += wide(folders[2], 50_000 if args.quick else 1_000_000, rounds)
     machine = describe_machine("dashboard", LIBRARIES)
-    lines = [f"# The dashboard's server on {machine['cpu']}, {machine['cores']} cores", ""]
-    lines += [f"- {name}: {value}" for name, value in machine.items()]
+    lines = head("The dashboard's server", machine)
     lines += ["", "Milliseconds to the first byte: of the first request, then of others like it.", ""]
     lines += ["| data | address | first | median | slowest | kB |", "|---|---|---:|---:|---:|---:|", *map(line, rows)]
-    lines += ["", "| promise | aim | measured | |", "|---|---|---|---|"]
-    lines += [f"| {a.what} | {a.aim} | {a.measured} | {'met' if a.met else 'MISSED'} |" for a in aims]
-    markdown = "\n".join(lines) + "\n"
-    print(markdown)
-    if not args.quick:
-        document = {"rows": [asdict(row) for row in rows], "aims": [asdict(one) for one in aims]}
-        print("\n".join(f"written: {path}" for path in write_results("dashboard", machine, document, markdown)))
+    lines += ["", *promises(aims)]
+    document = {"rows": [asdict(row) for row in rows], "aims": [asdict(one) for one in aims]}
+    publish("dashboard", machine, document, lines, quick=args.quick)
 
 
 if __name__ == "__main__":

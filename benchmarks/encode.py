@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 
 from benchmarks.made_up import random_rows, write_params
 from benchmarks.process import Run, run
-from benchmarks.report import describe_machine, write_results
+from benchmarks.report import describe_machine, head, publish
 
 N_TOKENS, TIMES_LARGER, N_ACTIVE = 32_768, 10, 95
 LIBRARIES = ("numba", "numpy", "sae-lens", "saefetch", "scipy", "torch")
@@ -124,15 +124,11 @@ def main() -> None:
     times = mine["tokens_per_s"] / today["tokens_per_s"]
     growth = larger["peak_mb"] - mine["peak_mb"]
     machine = describe_machine("encode", LIBRARIES)
-    lines = [f"# Encoding on {machine['cpu']}, {machine['cores']} cores", ""]
-    lines += [f"- {name}: {value}" for name, value in machine.items()]
+    lines = head("Encoding", machine)
     lines += ["", COLUMNS, "|---|" + "---:|" * 7 + "---|", *map(line, rows), ""]
     lines += [f"- tokens/s over those of SAELens and scipy, medians of one run: {times:.2f}"]
     lines += [f"- peak memory for a shard {TIMES_LARGER} times larger: {growth:+.0f} MB"]
-    markdown = "\n".join(lines) + "\n"
-    print(markdown)
-    if not args.quick:
-        print("\n".join(f"written: {path}" for path in write_results("encode", machine, {"rows": rows}, markdown)))
+    publish("encode", machine, {"rows": rows}, lines, quick=args.quick)
 
 
 if __name__ == "__main__":

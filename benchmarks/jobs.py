@@ -23,7 +23,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from benchmarks.process import standin
-from benchmarks.report import Aim, describe_machine, write_results
+from benchmarks.report import Aim, describe_machine, head, promises, publish
 
 ORDER = ("--source", "export", "--quiet")
 
@@ -87,18 +87,12 @@ def main() -> None:
     machine = describe_machine("jobs", ("aiohttp", "orjson", "saefetch"))
     share = median(job) / median(command)
     aim = Aim("a job's time over the command's", "<= 1.05", f"{share:.2f}", share <= 1.05)
-    lines = [f"# A job of the service on {machine['cpu']}, {machine['cores']} cores", ""]
-    lines += [f"- {name}: {value}" for name, value in machine.items()]
+    lines = head("A job of the service", machine)
     lines += ["", "| 16,384 labels from the export | rounds | median s | fastest s |", "|---|---:|---:|---:|"]
     for what, times in (("`saefetch download`, its own `seconds`", command), ("a job, request to `done`", job)):
         lines.append(f"| {what} | {len(times)} | {median(times):.2f} | {min(times):.2f} |")
-    lines += ["", "| promise | aim | measured | |", "|---|---|---|---|"]
-    lines.append(f"| {aim.what} | {aim.aim} | {aim.measured} | {'met' if aim.met else 'MISSED'} |")
-    markdown = "\n".join(lines) + "\n"
-    print(markdown)
-    if not args.quick:
-        document = {"command": command, "job": job}
-        print("\n".join(f"written: {path}" for path in write_results("jobs", machine, document, markdown)))
+    lines += ["", *promises([aim])]
+    publish("jobs", machine, {"command": command, "job": job}, lines, quick=args.quick)
 
 
 if __name__ == "__main__":

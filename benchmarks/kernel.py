@@ -28,7 +28,7 @@ from benchmarks.first_call import FirstCall, first_calls
 from benchmarks.kernel_data import make_rows, make_sae, make_weights
 from benchmarks.kernel_others import Wrong, others, wrong_decisions
 from benchmarks.kernel_screen import Screened, screens
-from benchmarks.report import RESULTS, describe_machine, result_name, write_results
+from benchmarks.report import RESULTS, describe_machine, head, publish, result_name
 from encoder.kernels.cpu.kernel import CpuKernel
 
 N_THREADS, ROUNDS = 2, 3
@@ -197,18 +197,14 @@ def main() -> None:
     calls = first_calls()
     machine = describe_machine("kernel", LIBRARIES)
     promised = aims(measured, screened, from_file_to_file(machine))
-    lines = [f"# The CPU kernel on {machine['cpu']}, {machine['cores']} cores", ""]
-    lines += [f"- {name}: {value}" for name, value in machine.items()]
+    lines = head("The CPU kernel", machine)
     lines += ["", "| promise | aim | measured | |", "|---|---|---:|---|", *(aim.line() for aim in promised), ""]
     lines += [line for one in measured for line in one.lines()]
     lines += [*Screened.table(screened), "", *FirstCall.table(calls)]
-    markdown = "\n".join(lines) + "\n"
-    print(markdown)
-    if not args.quick:
-        document: dict[str, Any] = {"aims": [asdict(aim) for aim in promised]}
-        document["cases"] = [{**asdict(one), "case": one.case.title} for one in measured]
-        document |= {"screens": [asdict(one) for one in screened], "first_calls": [asdict(one) for one in calls]}
-        print("\n".join(f"written: {path}" for path in write_results("kernel", machine, document, markdown)))
+    document: dict[str, Any] = {"aims": [asdict(aim) for aim in promised]}
+    document["cases"] = [{**asdict(one), "case": one.case.title} for one in measured]
+    document |= {"screens": [asdict(one) for one in screened], "first_calls": [asdict(one) for one in calls]}
+    publish("kernel", machine, document, lines, quick=args.quick)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import torch
 from benchmarks.kernel import LIBRARIES, N_THREADS, OURS, in_turns
 from benchmarks.kernel_data import Weights, make_rows, make_sae, make_weights, with_l0
 from benchmarks.kernel_others import others
-from benchmarks.report import RESULTS, describe_machine, result_name, write_results
+from benchmarks.report import RESULTS, describe_machine, head, publish, result_name
 from encoder.kernels.cpu.kernel import CpuKernel
 
 PLOT = Path(__file__).parent.parent / "docs" / "kernel-cost.svg"
@@ -140,14 +140,11 @@ def main() -> None:
         return
     points = list(measure(args.quick))
     machine = describe_machine("kernel_plots", LIBRARIES)
-    lines = [f"# The CPU kernel's cost on {machine['cpu']}, {machine['cores']} cores", ""]
-    lines += [f"- {name}: {value}" for name, value in machine.items()]
+    lines = head("The CPU kernel's cost", machine)
     lines += ["", "Microseconds a token, medians; JumpReLU, 2,304 inputs, bfloat16 activations.", "", *table(points)]
-    markdown = "\n".join(lines) + "\n"
-    print(markdown)
+    publish("kernel-cost", machine, {"points": points}, lines, quick=args.quick)
     if not args.quick:
         draw(points, PLOT)
-        print("\n".join(f"written: {at}" for at in write_results("kernel-cost", machine, {"points": points}, markdown)))
         print(f"written: {PLOT}")
 
 

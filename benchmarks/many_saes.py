@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 
 import encoder
 from benchmarks.made_up import D, F, random_rows, write_params
-from benchmarks.report import describe_machine, write_results
+from benchmarks.report import describe_machine, head, publish
 from encoder.options import Options
 from encoder.queue.queue import Queue
 from encoder.sae.sae import LoadedSae
@@ -131,8 +131,7 @@ def main() -> None:
     }
     machine = describe_machine("many_saes", LIBRARIES)
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in of_all.seconds.items())
-    lines = [f"# {N_LAYERS} SAEs over one capture, on {machine['cpu']}, {machine['cores']} cores", ""]
-    lines += [f"- {name}: {value}" for name, value in machine.items()]
+    lines = head(f"{N_LAYERS} SAEs over one capture", machine)
     lines += [
         "",
         f"{n_tokens:,} tokens of {N_LAYERS} layers, {D:,} -> {F:,}, {of_all.nnz / of_all.rows:.0f} active:",
@@ -144,10 +143,7 @@ def main() -> None:
     lines += [f"- one run over the sum of the single runs' kernels, in rounds: {shown}; at most {AIM} is promised"]
     lines += [f"- one run over its own kernels: {all_s / of_all.seconds['kernel']:.3f}"]
     lines += [f"- the bytes of all results are {'the same' if same else 'NOT the same'}"]
-    markdown = "\n".join(lines) + "\n"
-    print(markdown)
-    if not args.quick:
-        print("\n".join(f"written: {path}" for path in write_results("many-saes", machine, document, markdown)))
+    publish("many-saes", machine, document, lines, quick=args.quick)
 
 
 if __name__ == "__main__":

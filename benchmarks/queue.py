@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from benchmarks.report import describe_machine, write_results
+from benchmarks.report import describe_machine, head, publish
 from encoder.queue.queue import Queue
 from encoder.queue.ticket import Ticket
 
@@ -84,17 +84,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="saefetch-bench-", dir=args.folder) as folder:
         found = measure(Path(folder), N_JOBS // 10 if args.quick else N_JOBS)
     machine = describe_machine("queue", LIBRARIES)
-    lines = [f"# The queue on {machine['cpu']}, {machine['cores']} cores", ""]
-    lines += [f"- {name}: {value}" for name, value in machine.items()]
+    lines = head("The queue", machine)
     lines += ["", "| tenth of the jobs | " + " | ".join(map(str, range(1, N_PARTS + 1))) + " |"]
     lines += ["|---|" + "---:|" * N_PARTS]
     lines += ["| µs a job | " + " | ".join(f"{part:.0f}" for part in found.parts_us) + " |", ""]
     lines += [f"- submitting: {found.submit_us:.0f} µs a job", f"- jobs of each worker: {found.done_by}"]
     lines += [f"- the last tenth over the median: {found.growth:.2f}, {'met' if found.growth <= AIM else 'MISSED'}"]
-    markdown = "\n".join(lines) + "\n"
-    print(markdown)
-    if not args.quick:
-        print("\n".join(f"written: {path}" for path in write_results("queue", machine, asdict(found), markdown)))
+    publish("queue", machine, asdict(found), lines, quick=args.quick)
 
 
 if __name__ == "__main__":

@@ -65,18 +65,35 @@ class Report:
         self.aims.append(Aim(what, aim, measured, met))
 
     def markdown(self) -> str:
-        machine = describe_machine()
-        lines = [f"# Labels on {machine['cpu']}, {machine['cores']} cores", ""]
-        lines += [f"- {name}: {value}" for name, value in machine.items()]
+        lines = head("Labels", describe_machine())
         lines += ["", _line(None), "|---|" + "---:|" * 6 + "---|", *map(_line, self.rows)]
-        lines += ["", "| promise | aim | measured | |", "|---|---|---|---|"]
-        lines += [f"| {a.what} | {a.aim} | {a.measured} | {'met' if a.met else 'MISSED'} |" for a in self.aims]
+        lines += ["", *promises(self.aims)]
         return "\n".join(lines) + "\n"
 
     def write(self) -> list[Path]:
         """Write `labels-<machine>.json` and `.md`; return their paths."""
         document = {"rows": [asdict(row) for row in self.rows], "aims": [asdict(aim) for aim in self.aims]}
         return write_results("labels", describe_machine(), document, self.markdown())
+
+
+def head(title: str, machine: dict[str, str]) -> list[str]:
+    """Return the first lines of a table of results: what was measured, and on which machine."""
+    lines = [f"# {title} on {machine['cpu']}, {machine['cores']} cores", ""]
+    return [*lines, *(f"- {name}: {value}" for name, value in machine.items())]
+
+
+def promises(aims: list[Aim]) -> list[str]:
+    """Return the table of what is promised."""
+    rows = [f"| {a.what} | {a.aim} | {a.measured} | {'met' if a.met else 'MISSED'} |" for a in aims]
+    return ["| promise | aim | measured | |", "|---|---|---|---|", *rows]
+
+
+def publish(kind: str, machine: dict[str, str], document: dict[str, Any], lines: list[str], *, quick: bool) -> None:
+    """Print the results and write them to `results/`, but for those of a quick run, which say little."""
+    markdown = "\n".join(lines) + "\n"
+    print(markdown)
+    if not quick:
+        print("\n".join(f"written: {path}" for path in write_results(kind, machine, document, markdown)))
 
 
 def write_results(kind: str, machine: dict[str, str], document: dict[str, Any], markdown: str) -> list[Path]:

@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.made_up import D, F, random_rows, write_params
-from benchmarks.report import describe_machine, write_results
+from benchmarks.report import Aim, describe_machine, head, promises, publish
 from benchmarks.scale_simulated import Scene, table
 from encoder.engines.cluster.actors import Actors, OnRay
 from encoder.engines.cluster.connect import connected
@@ -162,14 +162,13 @@ def main() -> None:
     wall_ms = 1e3 * alone[N_WORKERS][0]
     simulated = table(Scene(scheduling_s=alone[N_WORKERS][0]))
     aims = [
-        ("Ray's rate of `--workers`'", f">= {RATE_AIM}", f"{share:.2f}", share >= RATE_AIM),
-        ("scheduling of a shard", f"<= {SCHEDULING_AIM_MS} ms", f"{wall_ms:.2f} ms", wall_ms <= SCHEDULING_AIM_MS),
-        ("the driver's growth", f"<= {GROWTH_AIM_MB} MB", f"{growth_mb:.1f} MB", growth_mb <= GROWTH_AIM_MB),
-        ("the same bytes", "all", "all" if same else "NOT", same),
+        Aim("Ray's rate of `--workers`'", f">= {RATE_AIM}", f"{share:.2f}", share >= RATE_AIM),
+        Aim("scheduling of a shard", f"<= {SCHEDULING_AIM_MS} ms", f"{wall_ms:.2f} ms", wall_ms <= SCHEDULING_AIM_MS),
+        Aim("the driver's growth", f"<= {GROWTH_AIM_MB} MB", f"{growth_mb:.1f} MB", growth_mb <= GROWTH_AIM_MB),
+        Aim("the same bytes", "all", "all" if same else "NOT", same),
     ]
     machine = describe_machine("scale_ray", LIBRARIES)
-    lines = [f"# --engine ray, on {machine['cpu']}, {machine['cores']} cores", ""]
-    lines += [f"- {name}: {value}" for name, value in machine.items()]
+    lines = head("--engine ray", machine)
     lines += ["", f"{n_shards} shards of {N_TOKENS:,} tokens, {D:,} -> {F:,}, {N_WORKERS} workers:", ""]
     lines += ["| engine | tokens/s |", "|---|---:|", *(f"| {name} | {each:,.0f} |" for name, each in rates.items())]
     lines += ["", f"{n_small:,} shards of {SMALL_ROWS} rows, {N_WORKERS} workers:", "", "| | |", "|---|---:|"]
@@ -180,14 +179,9 @@ def main() -> None:
         told = f"{1e3 * each:.2f} ms, {1e3 * cpu:.2f} ms of the driver's CPU"
         lines += [f"| scheduling alone, {n_workers} workers that do nothing | {told} |"]
     lines += ["", f"Simulated with the {wall_ms:.2f} ms of these, a worker at 10^6 tokens/s:", "", *simulated, ""]
-    lines += ["| promise | aim | measured | |", "|---|---|---|---|"]
-    lines += [f"| {what} | {aim} | {got} | {'met' if met else 'MISSED'} |" for what, aim, got, met in aims]
-    markdown = "\n".join(lines) + "\n"
-    print(markdown)
-    if not args.quick:
-        document = {"rates": rates, "small": small, "scheduling_s": {str(n): each for n, each in alone.items()}}
-        for path in write_results("scale-ray", machine, document, markdown):
-            print(path)
+    lines += promises(aims)
+    document = {"rates": rates, "small": small, "scheduling_s": {str(n): each for n, each in alone.items()}}
+    publish("scale-ray", machine, document, lines, quick=args.quick)
 
 
 if __name__ == "__main__":

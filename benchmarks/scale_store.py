@@ -32,7 +32,7 @@ import torch
 import encoder
 from benchmarks.fair_s3 import BYTES_PER_S, LATENCY_S
 from benchmarks.made_up import D, F, random_rows, write_params
-from benchmarks.report import describe_machine, write_results
+from benchmarks.report import describe_machine, head, publish
 from encoder.readers import DataFile
 from encoder.stores.object_path import path_of
 from encoder.stores.same import sha256_of
@@ -123,8 +123,7 @@ def main() -> None:
     (local_s, local_cpu), (away_s, away_cpu) = (min(one[way] for one in rounds) for way in (0, 1))
     share = local_s / away_s
     machine = describe_machine("scale_store", LIBRARIES)
-    lines = [f"# A shard at an address, on {machine['cpu']}, {machine['cores']} cores", ""]
-    lines += [f"- {name}: {value}" for name, value in machine.items()]
+    lines = head("A shard at an address", machine)
     lines += [
         "",
         f"{n_tokens:,} tokens, {n_bytes / 1e9:.2f} GB, {D:,} -> {F:,}; the store answers after {LATENCY_S * 1e3:.0f} ms"
@@ -154,10 +153,7 @@ def main() -> None:
         "share": share,
         "same": same,
     }
-    markdown = "\n".join(lines) + "\n"
-    print(markdown)
-    if not args.quick:
-        print("\n".join(f"written: {path}" for path in write_results("scale-store", machine, document, markdown)))
+    publish("scale-store", machine, document, lines, quick=args.quick)
     sys.exit(0 if same else 1)
 
 

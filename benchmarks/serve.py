@@ -30,7 +30,7 @@ from statistics import median
 import psutil
 from aiohttp import web
 
-from benchmarks.report import Aim, describe_machine, write_results
+from benchmarks.report import Aim, describe_machine, head, promises, publish
 from saefetch.decode import Rows
 from saefetch.names.identity import DEFAULT_RELEASE, DEFAULT_SAE_ID, sae_folder
 from saefetch.store.answers import Answers
@@ -316,8 +316,7 @@ def main() -> None:
         rows = measure(Path(scratch), n)
     aims = aims_of(rows)
     machine = describe_machine("serve", LIBRARIES)
-    lines = [f"# The service's mirror on {machine['cpu']}, {machine['cores']} cores", ""]
-    lines += [f"- {name}: {value}" for name, value in machine.items()]
+    lines = head("The service's mirror", machine)
     lines += ["", "| load | requests | a second | median ms | p99 ms | slowest ms | server CPU µs | MB | growth MB |"]
     lines += ["|---|" + "---:|" * 8]
     for row in rows:
@@ -325,13 +324,9 @@ def main() -> None:
         memory = f"{row.memory_mb:,.0f} | {row.growth_mb:+.1f}"
         rate = f"{row.n_requests:,} | {row.per_second:,.0f}"
         lines.append(f"| {row.what} | {rate} | {times} | {row.server_cpu_us:,.0f} | {memory} |")
-    lines += ["", "| promise | aim | measured | |", "|---|---|---|---|"]
-    lines += [f"| {a.what} | {a.aim} | {a.measured} | {'met' if a.met else 'MISSED'} |" for a in aims]
-    markdown = "\n".join(lines) + "\n"
-    print(markdown)
-    if not args.quick:
-        document = {"rows": [asdict(row) for row in rows], "aims": [asdict(one) for one in aims]}
-        print("\n".join(f"written: {path}" for path in write_results("serve", machine, document, markdown)))
+    lines += ["", *promises(aims)]
+    document = {"rows": [asdict(row) for row in rows], "aims": [asdict(one) for one in aims]}
+    publish("serve", machine, document, lines, quick=args.quick)
 
 
 if __name__ == "__main__":

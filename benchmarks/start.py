@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 
 from benchmarks.made_up import D, F, random_rows, write_params
 from benchmarks.process import REPO
-from benchmarks.report import describe_machine, write_results
+from benchmarks.report import describe_machine, head, publish
 
 ROUNDS, N_TOKENS, N_ACTIVE = 5, 512, 100
 LIGHT, FIRST = 0.3, 1.6
@@ -169,16 +169,12 @@ def main() -> None:
                     line.rounds.append(spent)
     by_name = {line.what: line for line in every}
     machine = describe_machine("start", LIBRARIES)
-    text = [f"# Starting on {machine['cpu']}, {machine['cores']} cores", ""]
-    text += [f"- {name}: {value}" for name, value in machine.items()]
+    text = head("Starting", machine)
     text += ["", "| what | wall s | CPU s | CPU over its reference | aim |", "|---|---:|---:|---:|---|"]
     text += [line.cells(by_name) for line in every]
     text += ["", f"The reference of the first results and the workers is: {READING}; of the others: {TORCH}."]
-    markdown = "\n".join(text) + "\n"
-    print(markdown)
-    if not args.quick:
-        rows = [{"what": line.what, "rounds": [asdict(one) for one in line.rounds]} for line in every]
-        print("\n".join(f"written: {path}" for path in write_results("start", machine, {"rows": rows}, markdown)))
+    rows = [{"what": line.what, "rounds": [asdict(one) for one in line.rounds]} for line in every]
+    publish("start", machine, {"rows": rows}, text, quick=args.quick)
 
 
 if __name__ == "__main__":
