@@ -66,6 +66,9 @@ class Options(Declared):
 
         Raises: InputError where the names contradict each other, or there is no such file.
         """
+        for flag, name in (("--sae-release", release), ("--sae-id", sae_id)):
+            if name == "":  # a variable that a script forgot to set, and not the default SAE
+                raise InputError(f"{flag}: it is empty; name an SAE, or leave the flag out for the default one")
         if path is not None:
             if release or sae_id:
                 raise InputError("--sae-path is the whole name of an SAE: give it, or --sae-release R --sae-id ID")
@@ -84,6 +87,11 @@ class Options(Declared):
         if not paths or len(paths) == 1:
             return self.name_sae(release, sae_id, paths[0] if paths else None)
         return [self.name_sae(release, sae_id, path) for path in paths]
+
+    def name_saes_given(self, release: str | None, sae_id: str | None, paths: Sequence[Path] | None) -> Any:
+        """Return what `name_saes` does; None where the command line names no SAE at all."""
+        is_given = release is not None or sae_id is not None or bool(paths)
+        return self.name_saes(release, sae_id, paths) if is_given else None
 
     @property
     def _scale(self) -> dict[str, bool]:

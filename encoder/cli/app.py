@@ -170,7 +170,7 @@ def work(
 ) -> None:
     """Work on a queue, one process. Start as many as you like, here or on machines that share the folder."""
     options = _options(context, report)
-    named = options.name_saes(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
+    named = options.name_saes_given(sae_release, sae_id, sae_path)
     from encoder.cli.work import work as work_on
 
     select = with_raw(select, dtype, shape)
@@ -283,7 +283,7 @@ def info(
     options = _options(context)
     from encoder.cli.info import info as show
 
-    named = options.name_saes(sae_release, sae_id, sae_path) if sae_release or sae_id or sae_path else None
+    named = options.name_saes_given(sae_release, sae_id, sae_path)
     show(options, named, as_json=json)
 
 

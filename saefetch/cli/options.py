@@ -14,7 +14,7 @@ def one_sae(
 ) -> tuple[Path, str, str]:
     """Return the data folder, release and id that a reading command means."""
     defaults = load_settings({"data_dir": data_dir}, config)
-    release = sae_release or defaults.sae_release
+    release = defaults.sae_release if sae_release is None else sae_release
     if sae_id is None:
         known = {DEFAULT_RELEASE: DEFAULT_SAE_ID, defaults.sae_release: defaults.sae_id}
         if release not in known:

@@ -71,10 +71,12 @@ def resolve(release: str | None, sae_id: str | None, neuronpedia_id: str | None,
         raise UsageError(f"--num-features must be from 1 to {MAX_FEATURES:,}, not {d_sae:,}")
     if neuronpedia_id is not None:
         return [_overridden(release, sae_id, neuronpedia_id, d_sae)]
-    release = release or DEFAULT_RELEASE
-    sae_id = sae_id or (DEFAULT_SAE_ID if release == DEFAULT_RELEASE else "")
+    if release is None:  # an empty name is none of the default's, but a variable that a script forgot to set
+        release = DEFAULT_RELEASE
     _check(_RELEASE, release, "--sae-release")
-    if not sae_id:
+    if sae_id is None and release == DEFAULT_RELEASE:
+        sae_id = DEFAULT_SAE_ID
+    if sae_id is None:
         raise UsageError(f"--sae-release {release} needs --sae-id; `saefetch list {release}` shows its SAEs")
     if registry.is_pattern(sae_id):
         saes = registry.match(release, sae_id)

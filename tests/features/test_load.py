@@ -222,6 +222,13 @@ def test_python_names_an_sae_by_path_or_by_name(tmp_path: Path) -> None:
         load_sae("gpt2-small-res-jb")
     with pytest.raises(InputError, match="no such file or folder"):
         load_sae(sae_path=tmp_path / "nowhere")
+    for release, sae_id, flag in (
+        (RELEASE, "", "--sae-id"),
+        ("", SAE_ID, "--sae-release"),
+        ("", None, "--sae-release"),
+    ):
+        with pytest.raises(InputError, match=f"{flag}: it is empty"):
+            load_sae(release, sae_id)
 
 
 def test_unknown_names_are_refused_with_the_closest() -> None:

@@ -127,6 +127,8 @@ def test_a_clash_of_one_sae_queues_none_of_a_pattern(serve: Callable[..., Servic
             "pattern",
         ),
         ({"neuronpedia_id": "a/../b"}, "not a valid name"),
+        ({"sae_release": ""}, "--sae-release '' is not a valid name"),
+        ({"sae_id": ""}, "--sae-id '' is not a valid name"),
     ],
 )
 def test_a_wrong_body_names_its_key(serve: Callable[..., Service], body: object, words: str) -> None:
